@@ -1,0 +1,46 @@
+# Two commands: `make run` and `make test`. Everything else is for those who work on Regrow.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PARAMS ?= params.yaml
+UV_VERSION := 0.13.9
+
+.PHONY: run test test-slow lint format lock bench clean
+
+run: $(STAMP)  ## run the pipeline on real data and say where the report and the model are
+	$(BIN)/regrow run --params $(PARAMS)
+
+test: $(STAMP)  ## the tests, with branch coverage
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov=regrow --cov-branch --cov-report=term:skip-covered
+
+test-slow: $(STAMP)  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(STAMP)  ## resolve the newest versions that go together
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
+	  --upgrade -o requirements.lock
+
+bench: $(STAMP)  ## the numbers in the README
+	$(BIN)/python benchmarks/run_digits.py
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) work .regrow

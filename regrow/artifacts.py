@@ -1,0 +1,105 @@
+"""Artifacts are directories; they appear whole or not at all."""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from regrow.errors import RegrowError
+
+
+@contextlib.contextmanager
+def disk_errors(target: Path) -> Iterator[None]:
+    """Turn a full disk or a forbidden write at ``target`` into one sentence.
+
+    Raises:
+        RegrowError: no space, quota exceeded, read-only file system or missing permission.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RegrowError(
+                f"{target}: no space left on the device; nothing was written there: free some and run again"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise RegrowError(f"{error.filename or target}: cannot be written ({error.strerror})") from error
+        raise
+
+
+@contextlib.contextmanager
+def new_directory(target: Path) -> Iterator[Path]:
+    """A scratch directory beside ``target`` that takes its place when the block ends well.
+
+    A block that raises, or a process that is killed, leaves ``target`` as it was: it never looks finished
+    when it is not. Scratch directories that a killed process left behind are swept away here.
+    """
+    target = target.absolute()
+    with disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for stale in target.parent.glob(f".{target.name}.writing-*"):
+            if not _alive(stale.name.rsplit("-", 2)[-2]):
+                shutil.rmtree(stale, ignore_errors=True)
+        scratch = target.parent / f".{target.name}.writing-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        scratch.mkdir()
+        try:
+            yield scratch
+            _replace(scratch, target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _replace(scratch: Path, target: Path) -> None:
+    """Move ``scratch`` to ``target``; an older one is put aside first (rename needs an empty target)."""
+    if target.is_symlink() or target.is_file():
+        target.unlink()
+    if target.exists():
+        old = scratch.with_name(scratch.name + "-old")
+        target.rename(old)
+        scratch.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        scratch.rename(target)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` for people and programs to read: indented, keys in the given order, atomically."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.writing-{os.getpid()}")
+        try:
+            scratch.write_text(
+                json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
+            )
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON that Regrow wrote.
+
+    Raises:
+        RegrowError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise RegrowError(f"{path}: no such file") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RegrowError(f"{path}: is not valid JSON ({error})") from None

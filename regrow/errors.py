@@ -1,0 +1,21 @@
+"""The one kind of error that a user is shown: a sentence, never a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RegrowError(Exception):
+    """The user's input cannot be used as it is.
+
+    The message is one sentence that names the file, the field, what was found and what is accepted. The
+    command line prints it and exits with status 1; anything else that escapes is a defect of Regrow.
+    """
+
+
+def nearest(found: str, accepted: Iterable[str]) -> str:
+    """A hint such as ``; did you mean 'sparsity'?`` where a close name exists, else the accepted names."""
+    names = sorted(accepted)
+    close = difflib.get_close_matches(found, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; accepted: {', '.join(names)}" if names else ""

@@ -1,0 +1,1 @@
+"""Digests, statements, and what code and environment made an artifact."""

@@ -1,0 +1,66 @@
+"""Which of Regrow's own files a module's behaviour depends on, and their digest.
+
+The code version is part of every cache key: edited code must never be answered with an older result. It is
+taken over the modules that a step can reach by imports, wherever in a file they stand, so that a change to
+the pruning code does not retrain the parent.
+"""
+
+import ast
+import functools
+from pathlib import Path
+
+from regrow.provenance.digest import digest_of_files, file_digest
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+@functools.cache
+def _imports(path: Path) -> frozenset[str]:
+    """Names of ``regrow`` modules that the source at ``path`` imports, at the top or inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(name for name in names if name == "regrow" or name.startswith("regrow."))
+
+
+def _source(module: str) -> Path | None:
+    base = PACKAGE.joinpath(*module.split(".")[1:])
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+@functools.cache
+def import_closure(module: str) -> tuple[str, ...]:
+    """Paths, relative to the package's parent, of all ``regrow`` sources that ``module`` can reach."""
+    seen: set[Path] = set()
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        path = _source(name)
+        if path is None or path in seen:
+            continue
+        seen.add(path)
+        pending += _imports(path)
+        if "." in name:
+            pending.append(name.rpartition(".")[0])
+    return tuple(sorted(path.relative_to(PACKAGE.parent).as_posix() for path in seen))
+
+
+@functools.cache
+def code_digest(module: str) -> str:
+    """The digest of the sources in ``import_closure(module)``, templates of their packages included."""
+    sources = [PACKAGE.parent / name for name in import_closure(module)]
+    data = {
+        path
+        for folder in {source.parent for source in sources if source.parent != PACKAGE}
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix in {".html", ".css", ".j2"}
+    }
+    files = {path.relative_to(PACKAGE.parent).as_posix(): file_digest(path) for path in {*sources, *data}}
+    return digest_of_files(files)

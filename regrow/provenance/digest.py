@@ -1,0 +1,57 @@
+"""Digests of files and directories."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+CHUNK = 1 << 20
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_files(root: Path) -> list[Path]:
+    """All regular files below ``root``, sorted by their POSIX path; links to files count as files."""
+    found: list[Path] = []
+    for folder, _, names in os.walk(root):
+        found += [Path(folder) / name for name in names]
+    return sorted(
+        (path for path in found if path.is_file()), key=lambda path: path.relative_to(root).as_posix()
+    )
+
+
+def file_digests(root: Path) -> dict[str, str]:
+    """The SHA-256 of each file below ``root``, by its POSIX path relative to ``root``."""
+    return {path.relative_to(root).as_posix(): file_digest(path) for path in tree_files(root)}
+
+
+def digest_of_files(digests: Mapping[str, str]) -> str:
+    """The digest of a directory: SHA-256 over ``sha256sum``'s listing of it, sorted by path.
+
+    It can be checked without Regrow::
+
+        cd DIRECTORY && find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
+    """
+    lines = (f"{digests[path]}  {path}\n" for path in sorted(digests, key=lambda path: path.encode()))
+    return _digest_of_lines(lines)
+
+
+def _digest_of_lines(lines: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode())
+    return digest.hexdigest()
+
+
+def tree_digest(root: Path) -> str:
+    """The digest of the directory ``root`` (see `digest_of_files`), or of the file ``root``."""
+    return file_digest(root) if root.is_file() else digest_of_files(file_digests(root))
+
+
+def text_digest(text: str) -> str:
+    """The SHA-256 of ``text`` in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,56 @@
+"""What surrounds a step: commit, tree, image, lock file. In a container they come through the environment."""
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from regrow.provenance.digest import file_digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a statement says of where a step ran; an empty string means unknown."""
+
+    git_commit: str
+    git_dirty: bool
+    git_url: str
+    image: str
+    lock_digest: str
+    python: str
+
+
+def surroundings(folder: Path | None = None) -> Surroundings:
+    """Read ``REGROW_GIT_COMMIT``, ``REGROW_GIT_DIRTY``, ``REGROW_GIT_URL``, ``REGROW_IMAGE`` and
+    ``REGROW_LOCK_SHA256``; what they leave open is asked of git and the files in ``folder`` (default: here).
+    """
+    folder = folder or Path.cwd()
+    commit = os.environ.get("REGROW_GIT_COMMIT") or _git(folder, "rev-parse", "HEAD")
+    dirty = os.environ.get("REGROW_GIT_DIRTY")
+    lock = folder / "requirements.lock"
+    return Surroundings(
+        git_commit=commit,
+        git_dirty=dirty == "true" if dirty else bool(_git(folder, "status", "--porcelain", "-uno")),
+        git_url=_without_credentials(
+            os.environ.get("REGROW_GIT_URL") or _git(folder, "config", "--get", "remote.origin.url")
+        ),
+        image=os.environ.get("REGROW_IMAGE", ""),
+        lock_digest=os.environ.get("REGROW_LOCK_SHA256") or (file_digest(lock) if lock.is_file() else ""),
+        python=platform.python_version(),
+    )
+
+
+def _without_credentials(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else url
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,102 @@
+"""What a step is: its name, its inputs and outputs, its parameters, its function. Said once, here."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from regrow.parameters import Parameters
+from regrow.progress import Progress
+from regrow.provenance.statement import Resource
+
+P = TypeVar("P", bound=Parameters)
+Kind = Literal["dataset", "model", "metrics", "html", "artifact"]
+STATEMENT = "statement"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """A directory that another step made: ``producer``'s output ``output``."""
+
+    name: str
+    producer: str
+    output: str
+    help: str
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A directory that the step makes. ``kind`` is its type in Kubeflow."""
+
+    name: str
+    kind: Kind
+    help: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepContext(Generic[P]):
+    """What a step's function is handed.
+
+    ``outputs`` are empty directories that exist already; what is written there appears under its final name
+    only when the function returns. Optional inputs that were not given are not in ``inputs``. ``scratch``
+    is a directory that outlives a killed process: the same inputs, parameters and code find it again. It is
+    removed when the step has finished. ``figures`` are the key figures shown in the step's one line.
+    ``mlflow_runs`` are the ids of MLflow runs that the step streamed to; like times, they belong in the
+    statement, not in the outputs, which are equal for equal work.
+    """
+
+    step: str
+    params: P
+    inputs: Mapping[str, Path]
+    outputs: Mapping[str, Path]
+    scratch: Path
+    figures: dict[str, Any] = field(default_factory=dict)
+    dependencies: list[Resource] = field(default_factory=list)
+    mlflow_runs: list[str] = field(default_factory=list)
+
+    def progress(self, total: int = 0) -> Progress:
+        """A progress reporter for this step."""
+        return Progress(self.step, total=total)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSpec(Generic[P]):
+    """The only place that says what a step takes and gives.
+
+    The command line, ``dvc.yaml``, the schema of ``params.yaml`` and the local run are derived from it; a
+    test holds the Kubeflow component to it.
+
+    Args:
+        name: a verb; the same in the module, CLI, Kubeflow, DVC, ``params.yaml`` and MLflow.
+        summary: one line for ``--help``.
+        inputs: directories that other steps made.
+        outputs: directories that this step makes, besides its statement.
+        params: pydantic model of the step's section in ``params.yaml``.
+        run: the function; it reads ``context.inputs`` and fills ``context.outputs``.
+        imports: slow libraries that ``run`` needs; imported and timed before it is called.
+        packages: distributions whose versions can change the result; part of the cache key.
+        cached: whether equal inputs, parameters and code may be answered with an earlier result.
+        outside: what the step reads besides its inputs (raw data), with digests; part of the cache key.
+    """
+
+    name: str
+    summary: str
+    inputs: Sequence[Input]
+    outputs: Sequence[Output]
+    params: type[P]
+    run: Callable[[StepContext[P]], None]
+    imports: Sequence[str] = ()
+    packages: Sequence[str] = ()
+    cached: bool = True
+    outside: Callable[[P], Sequence[Resource]] | None = None
+
+    @property
+    def module(self) -> str:
+        """The module that holds the step's function."""
+        return self.run.__module__
+
+    @property
+    def required(self) -> tuple[Input, ...]:
+        """Inputs that must be given."""
+        return tuple(item for item in self.inputs if not item.optional)
