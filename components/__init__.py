@@ -1,1 +1,6 @@
-"""."""
+"""What each step is in a cluster: typed inputs and outputs and an image. Thin: the body imports the library.
+
+Kubeflow writes a component's source out, so each function stands on its own and spells out what the step's
+`StepSpec` says; a test holds the two together. ``params`` is the step's section of ``params.yaml`` as
+canonical JSON, ``code_version`` is there so that changed code is never answered from Kubeflow's cache.
+"""

@@ -1,1 +1,1 @@
-"""."""
+"""The steps chained, and their execution on this machine."""

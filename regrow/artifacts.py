@@ -103,3 +103,15 @@ def read_json(path: Path) -> Any:
         raise RegrowError(f"{path}: no such file") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RegrowError(f"{path}: is not valid JSON ({error})") from None
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a directory with hard links where the file system allows: artifacts are never edited in place."""
+    shutil.copytree(source, target, copy_function=_link_or_copy, dirs_exist_ok=True)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -34,7 +34,7 @@ def digest_of_files(digests: Mapping[str, str]) -> str:
 
     It can be checked without Regrow::
 
-        cd DIRECTORY && find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
+        cd DIRECTORY && find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum -- | sha256sum
     """
     lines = (f"{digests[path]}  {path}\n" for path in sorted(digests, key=lambda path: path.encode()))
     return _digest_of_lines(lines)

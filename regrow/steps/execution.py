@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regrow.artifacts import disk_errors, new_directory
+from regrow.artifacts import copy_tree, disk_errors, new_directory
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters, canonical_json
 from regrow.progress import emit
@@ -68,6 +68,7 @@ def execute(
         imports_s=result.imports_s,
         work_s=result.work_s,
         figures=result.statement.figures,
+        outputs={name: str(path.absolute()) for name, path in outputs.items()},
     )
     return result
 
@@ -195,25 +196,13 @@ def _restore(store: Path, *, outputs: Mapping[str, Path], statement: Path) -> St
 def _keep(store: Path, *, outputs: Mapping[str, Path], statement: Path) -> None:
     with new_directory(store) as place:
         for name, path in outputs.items():
-            _copy(path, place / name)
-        _copy(statement, place / "statement")
+            copy_tree(path, place / name)
+        copy_tree(statement, place / "statement")
 
 
 def _link(source: Path, target: Path) -> None:
     with new_directory(target) as place:
-        _copy(source, place)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a tree with hard links where the file system allows: artifacts are never edited in place."""
-    shutil.copytree(source, target, copy_function=_link_or_copy, dirs_exist_ok=True)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+        copy_tree(source, place)
 
 
 @contextlib.contextmanager

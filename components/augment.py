@@ -1,0 +1,25 @@
+"""The `augment` step as a Kubeflow component."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Input, Output
+
+from regrow_components.images import image
+
+
+@dsl.component(base_image=image("augment"), packages_to_install=[], install_kfp_package=False)
+def augment(
+    params: str,
+    code_version: str,
+    dataset: Input[Dataset],
+    overlay: Output[Dataset],
+    statement: Output[Artifact],
+) -> None:
+    """Make the augmentation overlay."""
+    from regrow.steps.component import run_component
+
+    run_component(
+        "augment",
+        params,
+        inputs={"dataset": dataset.path},
+        outputs={"overlay": overlay.path, "statement": statement.path},
+    )

@@ -1,0 +1,50 @@
+"""The `evaluate` step as a Kubeflow component."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
+
+from regrow_components.images import image
+
+
+@dsl.component(base_image=image("evaluate"), packages_to_install=[], install_kfp_package=False)
+def evaluate(
+    params: str,
+    code_version: str,
+    parent: Input[Model],
+    pruned: Input[Model],
+    recovered: Input[Model],
+    parent_exports: Input[Artifact],
+    recovered_exports: Input[Artifact],
+    recovery: Input[Artifact],
+    training: Input[Artifact],
+    pruning_report: Input[Artifact],
+    parity: Input[Artifact],
+    data_report: Input[Artifact],
+    champion: Input[Artifact],
+    dataset: Input[Dataset],
+    metrics: Output[Metrics],
+    report: Output[HTML],
+    statement: Output[Artifact],
+) -> None:
+    """Measure all models on the test split and write the report."""
+    from regrow.steps.component import run_component
+
+    run_component(
+        "evaluate",
+        params,
+        inputs={
+            "parent": parent.path,
+            "pruned": pruned.path,
+            "recovered": recovered.path,
+            "parent_exports": parent_exports.path,
+            "recovered_exports": recovered_exports.path,
+            "recovery": recovery.path,
+            "training": training.path,
+            "pruning_report": pruning_report.path,
+            "parity": parity.path,
+            "data_report": data_report.path,
+            "champion": champion.path,
+            "dataset": dataset.path,
+        },
+        outputs={"metrics": metrics.path, "report": report.path, "statement": statement.path},
+    )

@@ -1,0 +1,40 @@
+"""The `prune` step as a Kubeflow component."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Input, Model, Output
+
+from regrow_components.images import image
+
+
+@dsl.component(base_image=image("prune"), packages_to_install=[], install_kfp_package=False)
+def prune(
+    params: str,
+    code_version: str,
+    parent: Input[Model],
+    dataset: Input[Dataset],
+    overlay: Input[Dataset],
+    training: Input[Artifact],
+    pruned: Output[Model],
+    pruning: Output[Artifact],
+    pruning_report: Output[Artifact],
+    statement: Output[Artifact],
+) -> None:
+    """Prune the parent."""
+    from regrow.steps.component import run_component
+
+    run_component(
+        "prune",
+        params,
+        inputs={
+            "parent": parent.path,
+            "dataset": dataset.path,
+            "overlay": overlay.path,
+            "training": training.path,
+        },
+        outputs={
+            "pruned": pruned.path,
+            "pruning": pruning.path,
+            "pruning_report": pruning_report.path,
+            "statement": statement.path,
+        },
+    )

@@ -1,0 +1,59 @@
+"""The `register` step as a Kubeflow component."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
+
+from regrow_components.images import image
+
+
+@dsl.component(base_image=image("register"), packages_to_install=[], install_kfp_package=False)
+def register(
+    params: str,
+    code_version: str,
+    recovered_exports: Input[Artifact],
+    metrics: Input[Metrics],
+    report: Input[HTML],
+    parity: Input[Artifact],
+    recovery: Input[Artifact],
+    training: Input[Artifact],
+    dataset: Input[Dataset],
+    data: Input[Artifact],
+    champion: Input[Artifact],
+    resolve_statement: Input[Artifact],
+    prepare_statement: Input[Artifact],
+    augment_statement: Input[Artifact],
+    train_statement: Input[Artifact],
+    prune_statement: Input[Artifact],
+    recover_statement: Input[Artifact],
+    export_statement: Input[Artifact],
+    evaluate_statement: Input[Artifact],
+    registration: Output[Artifact],
+    statement: Output[Artifact],
+) -> None:
+    """Register the model version and move its aliases."""
+    from regrow.steps.component import run_component
+
+    run_component(
+        "register",
+        params,
+        inputs={
+            "recovered_exports": recovered_exports.path,
+            "metrics": metrics.path,
+            "report": report.path,
+            "parity": parity.path,
+            "recovery": recovery.path,
+            "training": training.path,
+            "dataset": dataset.path,
+            "data": data.path,
+            "champion": champion.path,
+            "resolve_statement": resolve_statement.path,
+            "prepare_statement": prepare_statement.path,
+            "augment_statement": augment_statement.path,
+            "train_statement": train_statement.path,
+            "prune_statement": prune_statement.path,
+            "recover_statement": recover_statement.path,
+            "export_statement": export_statement.path,
+            "evaluate_statement": evaluate_statement.path,
+        },
+        outputs={"registration": registration.path, "statement": statement.path},
+    )

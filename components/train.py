@@ -1,0 +1,27 @@
+"""The `train` step as a Kubeflow component."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Input, Model, Output
+
+from regrow_components.images import image
+
+
+@dsl.component(base_image=image("train"), packages_to_install=[], install_kfp_package=False)
+def train(
+    params: str,
+    code_version: str,
+    dataset: Input[Dataset],
+    overlay: Input[Dataset],
+    parent: Output[Model],
+    training: Output[Artifact],
+    statement: Output[Artifact],
+) -> None:
+    """Train or import the parent."""
+    from regrow.steps.component import run_component
+
+    run_component(
+        "train",
+        params,
+        inputs={"dataset": dataset.path, "overlay": overlay.path},
+        outputs={"parent": parent.path, "training": training.path, "statement": statement.path},
+    )

@@ -1,0 +1,47 @@
+"""Execute the pipeline on this machine with Kubeflow's own local runner, each step a process of its own.
+
+Started by ``regrow run`` as ``python -m regrow_pipelines.local ARGUMENTS.json PIPELINE_ROOT``: what Kubeflow
+prints goes where this process's output goes, a log file; what the user sees travels as events (`regrow.progress`).
+
+Kubeflow's local cache is left off: it checks that outputs exist, not that they are whole. The steps' own cache
+verifies the digests in their statements.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from kfp import local
+
+from regrow_pipelines.prune_and_recover import prune_and_recover
+
+
+def execute(arguments: dict[str, str], root: Path) -> None:
+    """Run the pipeline with ``arguments``; artifacts go below ``root``.
+
+    Raises:
+        RuntimeError: a step failed; its message has been reported as an event.
+    """
+    local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=True)
+    prune_and_recover(**arguments)
+
+
+def end_with_parent() -> None:
+    """End this process and its steps when ``regrow run`` is gone: its next run must not meet this one's work."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    end_with_parent()
+    execute(json.loads(Path(sys.argv[1]).read_text("utf-8")), Path(sys.argv[2]))

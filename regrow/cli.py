@@ -1,0 +1,220 @@
+"""The command ``regrow``: one verb per step, and what works on the whole."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from regrow import __version__
+from regrow.errors import RegrowError
+from regrow.steps import NAMES, get_spec
+from regrow.steps.spec import STATEMENT, StepSpec
+
+WORKSPACE = Path("work")
+
+
+def artifact_path(workspace: Path, *, step: str, name: str) -> Path:
+    """Where the output ``name`` of ``step`` lies by default; ``dvc.yaml`` says the same."""
+    return workspace / step / name
+
+
+def _params_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Change one value, such as prune.sparsity=0.9; may be repeated.",
+    )(command)
+    return click.option(
+        "--params",
+        "params_file",
+        type=click.Path(path_type=Path),
+        help="The configuration.  [default: params.yaml if it is there]",
+    )(command)
+
+
+def _config(params_file: Path | None, overrides: tuple[str, ...]) -> Any:
+    from regrow.config import DEFAULT, load_config
+
+    if params_file is None and DEFAULT.exists():
+        params_file = DEFAULT
+    return load_config(params_file, overrides)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+def cli() -> None:
+    """Prune a trained Keras model, grow its accuracy back, ship it with proof of where it came from.
+
+    `regrow run` runs the whole pipeline here; each step is also a command of its own.
+    """
+
+
+@cli.command()
+@_params_options
+@click.option("--workspace", type=click.Path(path_type=Path), default=WORKSPACE, show_default=True)
+def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path) -> None:
+    """Run the pipeline on this machine and register the result.
+
+    Finished steps are kept in WORKSPACE/cache; after an interruption or a change, only what is needed is run.
+    """
+    from rich.console import Console
+
+    from regrow.closing import print_closing
+    from regrow.running import run_pipeline, tracking_environment
+
+    config = _config(params_file, overrides)
+    console = Console(stderr=False)
+    tracking = tracking_environment(
+        uri=config.tracking.uri, experiment=config.tracking.experiment, workspace=workspace
+    )
+    done = run_pipeline(_arguments(config), workspace=workspace, tracking=tracking, console=console)
+    print_closing(done, console=console, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
+
+
+def _arguments(config: Any) -> dict[str, str]:
+    import importlib
+
+    arguments: dict[str, str] = importlib.import_module("regrow_pipelines.compiling").arguments(config)
+    return arguments
+
+
+@cli.command("compile")
+@_params_options
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("pipeline.yaml"), show_default=True
+)
+def compile_command(params_file: Path | None, overrides: tuple[str, ...], output: Path) -> None:
+    """Write the pipeline as YAML for Kubeflow Pipelines."""
+    import importlib
+
+    config = _config(params_file, overrides)
+    importlib.import_module("regrow_pipelines.compiling").compile_pipeline(config, output)
+    click.echo(f"{output}: written")
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON schema of params.yaml."""
+    from regrow.config import config_model
+
+    click.echo(json.dumps(config_model().model_json_schema(), indent=2))
+
+
+@cli.command("dvc-yaml")
+@click.option("--check", is_flag=True, help="Only say whether dvc.yaml is up to date; status 1 if it is not.")
+@_params_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("dvc.yaml"), show_default=True)
+def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], output: Path) -> None:
+    """Write dvc.yaml: the steps from prepare to evaluate as DVC stages."""
+    from regrow.stages import render_stages
+
+    config = _config(params_file, overrides)
+    text = render_stages(config, params_file=params_file or Path("params.yaml"), workspace=WORKSPACE)
+    if not check:
+        output.write_text(text, "utf-8")
+        click.echo(f"{output}: written")
+    elif not output.is_file() or output.read_text("utf-8") != text:
+        raise RegrowError(f"{output}: is out of date; `regrow dvc-yaml` writes it anew")
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--trust", is_flag=True, help="Load a model that holds code of its own (Lambda layers).")
+def inspect(model: Path, trust: bool) -> None:
+    """Print the layers of MODEL with shapes, parameters, MACs and sparsity."""
+    from rich.console import Console
+
+    from regrow.graph.inspection import render_file
+
+    Console().print(render_file(model, trust=trust))
+
+
+def _directory_option(
+    command: Callable[..., Any], kind: str, name: str, text: str, step: str, output: str
+) -> Callable[..., Any]:
+    """An option for the directory ``name``, by default where ``step`` leaves its ``output``."""
+    default = artifact_path(Path("WORKSPACE"), step=step, name=output)
+    option = click.option(
+        f"--{name.replace('_', '-')}",
+        name,
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help=f"{kind}: {text}  [default: {default}]",
+    )
+    return option(command)
+
+
+def _step_command(name: str) -> click.Command:
+    """The CLI verb of a step, derived from its `StepSpec`."""
+    spec = get_spec(name)
+
+    def run_step(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, **paths: Any) -> None:
+        _run_step(spec, _config(params_file, overrides), workspace=workspace, paths=paths)
+
+    command: Callable[..., Any] = _params_options(run_step)
+    command = click.option(
+        "--workspace", type=click.Path(path_type=Path), default=WORKSPACE, show_default=True
+    )(command)
+    for output in reversed(spec.outputs):
+        command = _directory_option(command, "output", output.name, output.help, name, output.name)
+    for item in reversed(spec.inputs):
+        command = _directory_option(command, "input", item.name, item.help, item.producer, item.output)
+    return click.command(name, help=spec.summary, short_help=spec.summary)(command)
+
+
+def _run_step(spec: StepSpec[Any], config: Any, *, workspace: Path, paths: dict[str, Path | None]) -> None:
+    from regrow.config import step_params
+    from regrow.steps.execution import execute
+
+    inputs: dict[str, Path] = {}
+    for item in spec.inputs:
+        given = paths[item.name]
+        default = artifact_path(workspace, step=item.producer, name=item.output)
+        if given is not None:
+            inputs[item.name] = given
+        elif default.is_dir():
+            inputs[item.name] = default
+        elif not item.optional:
+            raise RegrowError(
+                f"{default}: input '{item.name}' of step '{spec.name}' is missing;"
+                f" `regrow {item.producer}` makes it, or name a directory with --{item.name.replace('_', '-')}"
+            )
+    outputs = {
+        item.name: paths[item.name] or artifact_path(workspace, step=spec.name, name=item.name)
+        for item in spec.outputs
+    }
+    statement = artifact_path(workspace, step=spec.name, name=STATEMENT)
+    result = execute(
+        spec, step_params(config, spec.name), inputs=inputs, outputs=outputs, statement=statement
+    )
+    shown = "  ".join(f"{key} {value}" for key, value in result.statement.figures.items())
+    click.echo(f"{spec.name}: {shown}")
+
+
+for _name in NAMES:
+    cli.add_command(_step_command(_name))
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one sentence on standard error and status 1."""
+    try:
+        cli.main(standalone_mode=False)
+    except RegrowError as error:
+        for line in str(error).splitlines():
+            click.echo(f"error: {line}", err=True)
+        sys.exit(1)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""``params.yaml``: one section per step, validated before anything runs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic_core import ErrorDetails
+
+from regrow.errors import RegrowError, nearest
+from regrow.parameters import Parameters
+from regrow.steps import NAMES, all_specs
+
+DEFAULT = Path("params.yaml")
+
+
+class Tracking(Parameters):
+    """Where runs are tracked; the environment's ``MLFLOW_TRACKING_URI`` and ``MLFLOW_EXPERIMENT_NAME`` win."""
+
+    uri: str | None = Field(None, description="MLflow address; default: SQLite in the workspace's folder")
+    experiment: str = Field("regrow", min_length=1, description="MLflow experiment")
+
+
+def config_model() -> type[Parameters]:
+    """The schema of ``params.yaml``, composed from the steps' parameter models."""
+    fields: dict[str, Any] = {
+        name: (spec.params, Field(default_factory=spec.params, description=spec.summary))
+        for name, spec in all_specs().items()
+    }
+    fields["tracking"] = (Tracking, Field(default_factory=Tracking, description="experiment tracking"))
+    model: type[Parameters] = create_model("RegrowParameters", __base__=Parameters, **fields)
+    return model
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Any:
+    """Read ``path`` (default: the defaults), apply ``a.b=value`` overrides and validate.
+
+    What is said once but needed by two steps is copied here: ``resolve`` looks at ``prepare``'s source and at
+    the model name of ``register``.
+
+    Raises:
+        RegrowError: unreadable file, unknown key, wrong type or impossible combination, each named.
+    """
+    document = _read(path) if path is not None else {}
+    for override in overrides:
+        _override(document, override)
+    resolve = document.setdefault("resolve", {}) if isinstance(document, dict) else {}
+    if isinstance(resolve, dict):
+        _share(document, "prepare", "source", resolve, "source")
+        _share(document, "register", "model_name", resolve, "model_name")
+    return validate(config_model(), document, where=str(path or "parameters"))
+
+
+def _share(document: Mapping[str, Any], section: str, key: str, target: dict[str, Any], name: str) -> None:
+    source = document.get(section)
+    if isinstance(source, Mapping) and key in source:
+        target.setdefault(name, source[key])
+
+
+def step_params(config: Any, name: str) -> Parameters:
+    """The validated section of step ``name``."""
+    section: Parameters = getattr(config, name)
+    return section
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        document = YAML(typ="safe").load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise RegrowError(f"{path}: no such file; `regrow schema` describes what it holds") from None
+    except IsADirectoryError:
+        raise RegrowError(f"{path}: is a directory; a YAML file is needed") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())
+        raise RegrowError(f"{path}: is not valid YAML ({text})") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise RegrowError(
+            f"{path}: holds a {type(document).__name__}; sections {', '.join(NAMES)} are accepted"
+        )
+    return document
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise RegrowError(f"--set {override}: has the form SECTION.KEY=VALUE, such as prune.sparsity=0.9")
+    try:
+        value = YAML(typ="safe").load(text)
+    except YAMLError:
+        value = text
+    *parents, last = key.split(".")
+    place: Any = document
+    for name in parents:
+        if place.get(name) is None:
+            place[name] = {}
+        place = place[name]
+        if not isinstance(place, dict):
+            raise RegrowError(f"--set {override}: '{name}' is a value, not a section")
+    place[last] = value
+
+
+def validate(model: type[Parameters], document: Any, *, where: str) -> Any:
+    """Validate ``document`` as ``model``; all faults in one message, one a line.
+
+    Raises:
+        RegrowError: each fault with its field, what was found, and what is accepted.
+    """
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        faults = [_sentence(model, fault) for fault in error.errors(include_url=False)]
+        raise RegrowError("\n".join(f"{where}: {fault}" for fault in dict.fromkeys(faults))) from None
+
+
+def _sentence(model: type[BaseModel], fault: ErrorDetails) -> str:
+    location = [str(part) for part in fault["loc"]]
+    field = ".".join(location)
+    found = fault.get("input")
+    if fault["type"] == "extra_forbidden":
+        return f"{field}: unknown key{nearest(location[-1], _siblings(model, location[:-1]))}"
+    if fault["type"] == "missing":
+        return f"{field}: is required"
+    context = fault.get("ctx", {})
+    if fault["type"] in ("literal_error", "enum") and isinstance(found, str):
+        accepted = [
+            part.strip(" '") for part in str(context.get("expected", "")).replace(" or ", ", ").split(",")
+        ]
+        return (
+            f"{field}: '{found}' is not accepted{nearest(found, accepted)} (accepted: {', '.join(accepted)})"
+        )
+    message = str(context["error"]) if "error" in context else fault["msg"]
+    shown = "" if isinstance(found, Mapping | BaseModel) or "error" in context else f" (found {found!r})"
+    return f"{field}: {message[:1].lower()}{message[1:]}{shown}" if field else message
+
+
+def _siblings(model: type[BaseModel], location: Iterable[str]) -> list[str]:
+    """Names accepted beside the key at ``location``; tags of unions in the path are stepped over."""
+    candidates: list[type[BaseModel]] = [model]
+    for part in location:
+        following: list[type[BaseModel]] = []
+        for candidate in candidates:
+            field = candidate.model_fields.get(part)
+            if field is not None:
+                following += _models(field.annotation)
+        if following:
+            candidates = following
+        else:
+            tagged = [item for item in candidates if _tag_is(item, part)]
+            candidates = tagged or candidates
+    return sorted({name for candidate in candidates for name in candidate.model_fields})
+
+
+def _tag_is(model: type[BaseModel], tag: str) -> bool:
+    return any(
+        field.default == tag or tag in get_args(field.annotation) for field in model.model_fields.values()
+    )
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [model for argument in get_args(annotation) for model in _models(argument)]

@@ -1,0 +1,251 @@
+"""``regrow run``: execute the pipeline here, show one line a step, leave the full logs in files."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from regrow.artifacts import copy_tree, disk_errors, new_directory, write_json
+from regrow.errors import RegrowError
+from regrow.progress import EVENTS
+from regrow.steps import NAMES
+from regrow.steps.component import LOGS, QUIET
+from regrow.steps.execution import CACHE
+
+RESULTS = (
+    "data_report",
+    "overlay",
+    "parent",
+    "pruned",
+    "recovered",
+    "pruning_report",
+    "recovery",
+    "parent_exports",
+    "recovered_exports",
+    "parity",
+    "metrics",
+    "report",
+    "registration",
+)
+
+
+@dataclass
+class StepLine:
+    """What the user is told of one step; times in seconds."""
+
+    name: str
+    begun: float = 0.0
+    seconds: float = 0.0
+    imports_s: float = 0.0
+    work_s: float = 0.0
+    cached: bool = False
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def overhead_s(self) -> float:
+        """Time of the step that is neither its imports nor its work."""
+        return max(0.0, self.seconds - self.imports_s - self.work_s)
+
+    def __str__(self) -> str:
+        shown = "  ".join(f"{key} {_short(value)}" for key, value in self.figures.items())
+        time_text = "cached" if self.cached else f"{self.seconds:.1f} s"
+        return f"{self.name:<9} {time_text:>8}  {shown}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run: where its results lie and how long each step took. ``stopped``: nothing had changed."""
+
+    results: Path
+    steps: list[StepLine]
+    seconds: float
+    stopped: bool
+
+
+def tracking_environment(*, uri: str | None, experiment: str, workspace: Path) -> dict[str, str]:
+    """MLflow's variables for the steps: the environment's own, else the configured, else SQLite beside the work."""
+    default = f"sqlite:///{(workspace.absolute().parent / 'mlflow.db')}"
+    return {
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or uri or default,
+        "MLFLOW_EXPERIMENT_NAME": os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment,
+    }
+
+
+def run_pipeline(
+    arguments: dict[str, str],
+    *,
+    workspace: Path,
+    tracking: dict[str, str],
+    console: Console,
+) -> Run:
+    """Run the pipeline with ``arguments`` in ``workspace``; finished steps with whole outputs are not repeated.
+
+    Raises:
+        RegrowError: a step failed; the message is the step's own, with the log file named for a defect.
+    """
+    workspace = workspace.absolute()
+    with disk_errors(workspace), _only_one(workspace):
+        return _run(arguments, workspace=workspace, tracking=tracking, console=console)
+
+
+@contextlib.contextmanager
+def _only_one(workspace: Path) -> Iterator[None]:
+    """Hold the workspace; the lock goes with the process, however it ends."""
+    workspace.mkdir(parents=True, exist_ok=True)
+    with (workspace / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RegrowError(
+                f"{workspace}: another run is at work there; wait for it or choose another --workspace"
+            ) from None
+        yield
+
+
+def _run(arguments: dict[str, str], *, workspace: Path, tracking: dict[str, str], console: Console) -> Run:
+    name = time.strftime("%Y%m%d-%H%M%S")
+    root, logs = workspace / "kfp" / name, workspace / "logs" / name
+    logs.mkdir(parents=True, exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
+    events = logs / "events.jsonl"
+    events.touch()
+    write_json(logs / "arguments.json", arguments)
+    environment = {
+        **os.environ,
+        **tracking,
+        EVENTS: str(events),
+        CACHE: str(workspace / "cache"),
+        LOGS: str(logs),
+        QUIET: "1",
+        "REGROW_TENSORBOARD": str(workspace / "tensorboard" / name),
+        "PYTHONUNBUFFERED": "1",
+    }
+    command = [sys.executable, "-m", "regrow_pipelines.local", str(logs / "arguments.json"), str(root)]
+    start = time.monotonic()
+    with (logs / "pipeline.log").open("w") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+        steps, outputs = _follow(process, events, console=console, logs=logs)
+    stopped = "register" not in {step.name for step in steps}
+    results = workspace / "results"
+    if not stopped:
+        _collect(outputs, results)
+        shutil.rmtree(root, ignore_errors=True)
+    return Run(results=results, steps=steps, seconds=time.monotonic() - start, stopped=stopped)
+
+
+def _collect(outputs: dict[str, Path], results: Path) -> None:
+    """Put what a person looks for under one roof, hard-linked where the file system allows."""
+    with new_directory(results) as place:
+        for name in RESULTS:
+            if name in outputs:
+                copy_tree(outputs[name], place / name)
+
+
+def _follow(
+    process: subprocess.Popen[bytes], events: Path, *, console: Console, logs: Path
+) -> tuple[list[StepLine], dict[str, Path]]:
+    """Show events until the process ends; when interrupted, end the process and its steps first."""
+    view = _View(console)
+    try:
+        with console.status("starting") as status:
+            view.status = status
+            for event in _events(process, events):
+                view.take(event)
+    except KeyboardInterrupt:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=20)
+        raise RegrowError("interrupted; the next run goes on after the last finished step") from None
+    if view.failure:
+        raise RegrowError(f"step '{view.failure['step']}': {view.failure['message']}" + view.where(logs))
+    if process.returncode != 0:
+        raise RegrowError(f"the pipeline ended with status {process.returncode}; see {logs / 'pipeline.log'}")
+    return view.steps, view.outputs
+
+
+def _events(process: subprocess.Popen[bytes], path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        rest = ""
+        while True:
+            ended = process.poll() is not None
+            rest += file.read()
+            *lines, rest = rest.split("\n")
+            yield from (json.loads(line) for line in lines)
+            if ended:
+                return
+            time.sleep(0.1)
+
+
+class _View:
+    """Turns events into lines; keeps what is needed at the end."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.status: Any = None
+        self.steps: list[StepLine] = []
+        self.outputs: dict[str, Path] = {}
+        self.failure: dict[str, Any] | None = None
+        self._last_end = time.time()
+        self._last_shown = 0.0
+
+    def take(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "started":
+            self._update(f"{event['step']} …")
+        elif kind == "progress":
+            self._progress(event)
+        elif kind == "finished":
+            self._finished(event)
+        elif kind == "failed":
+            self.failure = event
+        elif kind == "notice":
+            self.console.print(f"note: {event['message']}", markup=False, highlight=False)
+
+    def where(self, logs: Path) -> str:
+        """Where to look further, for what is not the user's mistake."""
+        failure = self.failure or {}
+        return f" (a defect; see {logs / failure['step']}.log)" if failure.get("defect") else ""
+
+    def _update(self, text: str) -> None:
+        if self.status is not None:
+            self.status.update(text)
+
+    def _progress(self, event: dict[str, Any]) -> None:
+        share = f"{event['done']}/{event['total']}" if event["total"] else str(event["done"])
+        text = f"{event['step']} {share} {event['note']}".rstrip()
+        self._update(text)
+        if not self.console.is_terminal and time.monotonic() - self._last_shown > 15:
+            self._last_shown = time.monotonic()
+            self.console.print(f"  … {text}", markup=False, highlight=False)
+
+    def _finished(self, event: dict[str, Any]) -> None:
+        line = StepLine(
+            name=event["step"],
+            seconds=event["time"] - self._last_end,
+            imports_s=event["imports_s"],
+            work_s=event["work_s"],
+            cached=event["cached"],
+            figures=event["figures"],
+        )
+        self._last_end = event["time"]
+        self.steps.append(line)
+        self.outputs |= {name: Path(path) for name, path in event["outputs"].items()}
+        self._last_shown = time.monotonic()
+        number = NAMES.index(line.name) + 1
+        self.console.print(f"{number}/{len(NAMES)} {line}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,98 @@
+"""``dvc.yaml``: the steps from ``prepare`` to ``evaluate`` as DVC stages, derived from their `StepSpec`s.
+
+``register`` is no stage: an experiment does not promote. ``resolve`` is none either: DVC itself sees what changed.
+"""
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from regrow.cli import artifact_path
+from regrow.provenance.code import PACKAGE, import_closure
+from regrow.steps import NAMES, get_spec
+from regrow.steps.spec import STATEMENT, StepSpec
+
+STAGES = tuple(name for name in NAMES if name not in ("resolve", "register"))
+HEADER = "# Written by `regrow dvc-yaml` from the steps' specifications; a test holds it to them. Edit params.yaml.\n"
+
+
+def stages(config: Any, *, params_file: Path, workspace: Path) -> dict[str, Any]:
+    """The content of ``dvc.yaml`` for a validated configuration."""
+    document: dict[str, Any] = {
+        "stages": {
+            name: _stage(get_spec(name), config, params_file=params_file, workspace=workspace)
+            for name in STAGES
+        }
+    }
+    metrics = artifact_path(workspace, step="evaluate", name="metrics")
+    curve = artifact_path(workspace, step="recover", name="recovery") / "curve.csv"
+    document["metrics"] = [(metrics / "metrics.json").as_posix()]
+    document["plots"] = [
+        {
+            (metrics / "predictions.csv").as_posix(): {
+                "template": "confusion",
+                "x": "actual",
+                "y": "predicted",
+                "title": "Confusion matrix of the recovered model (test split)",
+            }
+        },
+        {
+            curve.as_posix(): {
+                "x": "point",
+                "y": "val_accuracy",
+                "title": "Recovery curve (validation split)",
+            }
+        },
+    ]
+    return document
+
+
+def _stage(spec: StepSpec[Any], config: Any, *, params_file: Path, workspace: Path) -> dict[str, Any]:
+    inputs = [
+        artifact_path(workspace, step=item.producer, name=item.output).as_posix()
+        for item in spec.inputs
+        if item.producer in STAGES
+    ]
+    outputs = [artifact_path(workspace, step=spec.name, name=item.name).as_posix() for item in spec.outputs]
+    params: list[Any] = [spec.name]
+    if params_file.as_posix() != "params.yaml":
+        params = [{params_file.as_posix(): [spec.name]}]
+    statement = artifact_path(workspace, step=spec.name, name=STATEMENT).as_posix()
+    return {
+        "cmd": f"regrow {spec.name} --params {params_file.as_posix()}",
+        "desc": spec.summary,
+        "deps": [*inputs, *_raw_data(spec, config), *_sources(spec)],
+        "params": params,
+        # The statement holds times, so it is kept, but no later stage depends on it.
+        "outs": [*outputs, {statement: {"cache": False}}],
+    }
+
+
+def _raw_data(spec: StepSpec[Any], config: Any) -> list[str]:
+    """The local path that the step reads besides its inputs; digits come with scikit-learn, DVC sources with DVC."""
+    if spec.outside is None:
+        return []
+    source = getattr(getattr(config, spec.name), "source", None)
+    path = getattr(source, "path", None)
+    local = path is not None and getattr(source, "kind", None) != "dvc"
+    return [Path(path).as_posix()] if local and path is not None else []
+
+
+def _sources(spec: StepSpec[Any]) -> list[str]:
+    """Regrow's sources that the step can reach, when they lie in this project; an installed package is no file."""
+    root = PACKAGE.parent
+    if root != Path.cwd():
+        return []
+    return [name for name in import_closure(spec.module) if (root / name).is_file()]
+
+
+def render_stages(config: Any, *, params_file: Path, workspace: Path) -> str:
+    """``dvc.yaml`` as text."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.width = 110
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    stream = StringIO()
+    yaml.dump(stages(config, params_file=params_file, workspace=workspace), stream)
+    return HEADER + stream.getvalue()

@@ -1,0 +1,70 @@
+"""The one entry through which a Kubeflow component runs its step."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from regrow.errors import RegrowError
+from regrow.progress import emit
+from regrow.steps import get_spec
+from regrow.steps.execution import execute
+from regrow.steps.spec import STATEMENT
+
+# Set by the local run, which shows a user's mistake itself: the step then ends without a traceback.
+QUIET = "REGROW_QUIET"
+# Directory of log files, one a step; without it a step's output stays where the process's output goes.
+LOGS = "REGROW_LOGS"
+
+
+def _log_to_file(name: str) -> None:
+    """Send all that this process prints from now on, C++ libraries included, to ``$REGROW_LOGS/NAME.log``."""
+    folder = os.environ.get(LOGS)
+    if not folder:
+        return
+    path = Path(folder) / f"{name}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with path.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+
+def run_component(
+    name: str, params: str, *, inputs: Mapping[str, str], outputs: Mapping[str, str]
+) -> dict[str, object]:
+    """Run step ``name`` with ``params`` (canonical JSON) on artifact paths; ``outputs`` hold its statement too.
+
+    Optional inputs that a pipeline does not connect are left out of ``inputs``.
+
+    Returns:
+        the step's key figures.
+    """
+    _log_to_file(name)
+    spec = get_spec(name)
+    try:
+        parsed = spec.params.model_validate(json.loads(params))
+    except (json.JSONDecodeError, ValidationError) as error:
+        message = f"step '{name}' was given parameters that it cannot use: {error}"
+        emit("failed", step=name, message=message)
+        raise RegrowError(message) from None
+    paths = {key: Path(path) for key, path in outputs.items()}
+    statement = paths.pop(STATEMENT)
+    try:
+        result = execute(
+            spec,
+            parsed,
+            inputs={key: Path(path) for key, path in inputs.items()},
+            outputs=paths,
+            statement=statement,
+        )
+    except RegrowError as error:
+        if not os.environ.get(QUIET):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    return dict(result.statement.figures)
