@@ -1,0 +1,184 @@
+"""The dataset directory: ``dataset.json``, shards as ``.npy``, ``examples.parquet``. No TensorFlow here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from regrow.artifacts import read_json, write_json
+from regrow.dataset.info import SPLITS, DatasetInfo, Examples, Feature, Normalisation, Shard, Target
+from regrow.errors import RegrowError
+from regrow.provenance.digest import file_digest
+from regrow.tasks import get_task
+
+FILE_NAME = "dataset.json"
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An opened dataset; arrays are memory-mapped."""
+
+    path: Path
+    info: DatasetInfo
+
+    @property
+    def task(self) -> str:
+        """The task's name, such as ``image_classification``."""
+        return self.info.task
+
+    @property
+    def feature(self) -> str:
+        """The name of the input array."""
+        return get_task(self.task).feature
+
+    @property
+    def target(self) -> str:
+        """The name of the target array."""
+        return get_task(self.task).target
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by label."""
+        return self.info.targets[self.target].classes
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return self.info.features[self.feature].shape
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Smallest and largest value that a feature can take."""
+        return self.info.features[self.feature].range
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """What a model's first layer applies to raw features."""
+        return self.info.normalisation
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of ``dataset.json``, which holds the digest of every shard."""
+        return file_digest(self.path / FILE_NAME)
+
+    def size(self, split: str) -> int:
+        """Number of examples in ``split``."""
+        return self.info.examples[split].total
+
+    def features(self, split: str) -> Array:
+        """Raw features of ``split``, ``(examples, *feature_shape)``, memory-mapped where one shard holds them."""
+        return self._array(split, self.feature)
+
+    def labels(self, split: str) -> Array:
+        """Integer labels of ``split``, int32, ``(examples,)``."""
+        return self._array(split, self.target)
+
+    def calibration(self, n: int, seed: int = 0) -> Array:
+        """``n`` unaugmented training examples (all if there are fewer), drawn without replacement, in file order."""
+        total = self.size("train")
+        chosen = np.sort(np.random.default_rng(seed).permutation(total)[: min(n, total)])
+        return np.asarray(self.features("train")[chosen])
+
+    def _array(self, split: str, name: str) -> Array:
+        if split not in self.info.shards:
+            raise RegrowError(f"{self.path}: has no split '{split}'; it has {', '.join(self.info.shards)}")
+        parts = [self._shard(shard) for shard in self.info.shards[split][name]]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _shard(self, shard: Shard) -> Array:
+        path = self.path / shard.file
+        try:
+            array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise RegrowError(f"{path}: cannot be read as a NumPy array ({error})") from None
+        if len(array) != shard.rows:
+            raise RegrowError(f"{path}: holds {len(array)} rows, but {FILE_NAME} says {shard.rows}")
+        return array
+
+
+def open_dataset(path: Path) -> Dataset:
+    """Open the dataset directory ``path``.
+
+    Raises:
+        RegrowError: ``dataset.json`` is missing or is not what this version writes.
+    """
+    document = read_json(path / FILE_NAME)
+    try:
+        return Dataset(path, DatasetInfo.model_validate(document))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(str(part) for part in fault["loc"])
+        raise RegrowError(f"{path / FILE_NAME}: {field}: {fault['msg'].lower()}") from None
+
+
+def write_dataset(
+    directory: Path,
+    *,
+    task: str,
+    splits: Mapping[str, tuple[Array, Array]],
+    classes: Sequence[str],
+    value_range: tuple[float, float],
+    normalisation: Normalisation,
+) -> Dataset:
+    """Write arrays that are in memory: ``splits`` gives features and labels by split name."""
+    for split, (features, labels) in splits.items():
+        folder = directory / split
+        folder.mkdir(parents=True, exist_ok=True)
+        kind = get_task(task)
+        np.save(folder / f"{kind.feature}-00000.npy", np.ascontiguousarray(features))
+        np.save(folder / f"{kind.target}-00000.npy", np.asarray(labels, np.int32))
+    return index_dataset(
+        directory, task=task, classes=classes, value_range=value_range, normalisation=normalisation
+    )
+
+
+def index_dataset(
+    directory: Path,
+    *,
+    task: str,
+    classes: Sequence[str],
+    value_range: tuple[float, float],
+    normalisation: Normalisation,
+) -> Dataset:
+    """Write ``dataset.json`` over the shards that lie in ``directory`` and open the dataset."""
+    kind = get_task(task)
+    shards: dict[str, dict[str, tuple[Shard, ...]]] = {}
+    examples: dict[str, Examples] = {}
+    for split in (name for name in SPLITS if (directory / name).is_dir()):
+        shards[split] = {name: _shards(directory, split, name) for name in (kind.feature, kind.target)}
+        labels = np.concatenate([np.load(directory / shard.file) for shard in shards[split][kind.target]])
+        counts = np.bincount(labels, minlength=len(classes))
+        examples[split] = Examples(
+            total=len(labels),
+            per_class={name: int(count) for name, count in zip(classes, counts, strict=True)},
+        )
+    first = np.load(directory / shards["train"][kind.feature][0].file, mmap_mode="r")
+    info = DatasetInfo(
+        task=task,
+        features={
+            kind.feature: Feature(dtype=str(first.dtype), shape=tuple(first.shape[1:]), range=value_range)
+        },
+        targets={kind.target: Target(classes=tuple(classes))},
+        normalisation=normalisation,
+        examples=examples,
+        shards=shards,
+    )
+    write_json(directory / FILE_NAME, info.model_dump(mode="json"))
+    return open_dataset(directory)
+
+
+def _shards(directory: Path, split: str, name: str) -> tuple[Shard, ...]:
+    files = sorted((directory / split).glob(f"{name}-*.npy"))
+    return tuple(
+        Shard(
+            file=path.relative_to(directory).as_posix(),
+            rows=int(np.load(path, mmap_mode="r").shape[0]),
+            sha256=file_digest(path),
+        )
+        for path in files
+    )

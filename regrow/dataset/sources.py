@@ -1,0 +1,154 @@
+"""Where raw data comes from: the kinds of source, and what identifies the data in one."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from regrow.errors import RegrowError
+from regrow.parameters import Parameters
+from regrow.provenance.digest import text_digest, tree_digest
+from regrow.provenance.statement import Resource
+
+RAW_DATA = "raw_data"
+
+
+class Digits(Parameters):
+    """The 1,797 handwritten digits that come with scikit-learn."""
+
+    kind: Literal["digits"] = "digits"
+
+
+class Folder(Parameters):
+    """A folder of class folders of images, with or without ``train`` and ``test`` above them."""
+
+    kind: Literal["folder"]
+    path: Path
+
+
+class Archive(Parameters):
+    """A zip or tar of an image folder. ``max_bytes`` bounds what its members may add up to, unpacked."""
+
+    kind: Literal["archive"]
+    path: Path
+    max_bytes: int = Field(20 * 2**30, gt=0)
+
+
+class Npz(Parameters):
+    """A NumPy archive: ``x`` and ``y``, or ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
+
+    kind: Literal["npz"]
+    path: Path
+
+
+class Idx(Parameters):
+    """A folder of idx or idx.gz files under MNIST's names (``train-images-idx3-ubyte.gz`` …)."""
+
+    kind: Literal["idx"]
+    path: Path
+
+
+class Csv(Parameters):
+    """A table: ``label`` names the label's column; ``features`` the others (default: all); ``shape`` an image's."""
+
+    kind: Literal["csv"]
+    path: Path
+    label: str
+    features: tuple[str, ...] | None = None
+    shape: tuple[int, int, int] | None = None
+
+
+class Dvc(Parameters):
+    """A path tracked by DVC in a git repository, at a revision. ``format`` is what lies there."""
+
+    kind: Literal["dvc"]
+    repo: str
+    rev: str | None = None
+    path: str
+    format: Literal["folder", "archive", "npz", "idx", "csv"]
+    label: str | None = Field(None, description="csv: the label's column")
+
+
+Source = Annotated[Digits | Folder | Archive | Npz | Idx | Csv | Dvc, Field(discriminator="kind")]
+
+
+def identify(source: Source) -> list[Resource]:
+    """What the data in ``source`` is, by digest, without reading it as data.
+
+    Raises:
+        RegrowError: the data cannot be reached.
+    """
+    if isinstance(source, Digits):
+        return [_digits()]
+    if isinstance(source, Dvc):
+        return [_dvc(source)]
+    path = require(source.path)
+    return [Resource(name=RAW_DATA, uri=path.name, digest={"sha256": tree_digest(path)})]
+
+
+def require(path: Path) -> Path:
+    """``path``, which must exist.
+
+    Raises:
+        RegrowError: it does not.
+    """
+    if not path.exists():
+        raise RegrowError(f"prepare.source.path: {path}: no such file or folder")
+    return path
+
+
+def _digits() -> Resource:
+    """Scikit-learn's file of digits, found without importing scikit-learn."""
+    import importlib.metadata
+    import importlib.util
+
+    found = importlib.util.find_spec("sklearn")
+    if found is None or not found.submodule_search_locations:
+        raise RegrowError("prepare.source: 'digits' comes with scikit-learn, which is not installed")
+    data = Path(found.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    version = importlib.metadata.version("scikit-learn")
+    digest = tree_digest(data) if data.is_file() else text_digest(version)
+    return Resource(name=RAW_DATA, uri=f"pkg:pypi/scikit-learn@{version}#digits", digest={"sha256": digest})
+
+
+def _dvc(source: Dvc) -> Resource:
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from dvc.scm import RevError
+
+    where = f"{source.repo}@{source.rev or 'HEAD'}: {source.path}"
+    try:
+        files = DVCFileSystem(source.repo, rev=source.rev)
+        info = files.info(source.path)
+    except (DvcException, RevError, OSError, ValueError) as error:
+        raise RegrowError(
+            f"prepare.source: {where}: cannot be reached ({' '.join(str(error).split())})"
+        ) from None
+    digest = (info.get("dvc_info") or {}).get("md5")
+    if not digest:
+        raise RegrowError(f"prepare.source: {where}: is not tracked by DVC at that revision")
+    commit = str(getattr(files.repo, "get_rev", lambda: "")() or source.rev or "")
+    return Resource(
+        name=RAW_DATA,
+        uri=f"dvc+{source.path}",
+        digest={"md5": str(digest)},
+        annotations={"dvc_rev": commit, "path": source.path},
+    )
+
+
+def fetch(source: Dvc, target: Path) -> Path:
+    """Download what ``source`` names into the folder ``target``; the path of the file or folder there."""
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from dvc.scm import RevError
+
+    place = target / Path(source.path).name
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        DVCFileSystem(source.repo, rev=source.rev).get(source.path, str(place), recursive=True)
+    except (DvcException, RevError, FileNotFoundError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RegrowError(
+            f"prepare.source: {source.repo}: {source.path}: cannot be fetched ({reason})"
+        ) from None
+    return place

@@ -1,0 +1,71 @@
+"""The version that an alias points to, and its Keras file."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from regrow.errors import RegrowError
+from regrow.provenance.digest import file_digest
+
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+EXPORTS = "exports"
+KERAS_FILE = "model.keras"
+KERAS_TAG = "regrow.keras_sha256"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Champion:
+    """A registered model version; ``version`` None: nobody holds the alias."""
+
+    name: str
+    alias: str
+    version: str | None = None
+    run_id: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, str | None]:
+        """What ``champion.json`` holds."""
+        return {"name": self.name, "version": self.version, "run_id": self.run_id, "alias": self.alias}
+
+
+def find_alias(client: Any, name: str, alias: str) -> Champion:
+    """The version of the registered model ``name`` that holds ``alias``, or a `Champion` without version."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code in ABSENT:
+            return Champion(name=name, alias=alias)
+        raise
+    return Champion(
+        name=name,
+        alias=alias,
+        version=str(found.version),
+        run_id=found.run_id or None,
+        tags=dict(found.tags),
+    )
+
+
+def fetch_model(client: Any, champion: Champion, directory: Path) -> bool:
+    """Download the champion's ``model.keras`` into ``directory``; False when its run holds none.
+
+    Raises:
+        RegrowError: the file is not the one that was registered.
+    """
+    if champion.run_id is None or KERAS_TAG not in champion.tags:
+        return False
+    stored = f"{EXPORTS}/{KERAS_FILE}"
+    if stored not in {item.path for item in client.list_artifacts(champion.run_id, EXPORTS)}:
+        return False
+    import tempfile
+
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        file = Path(client.download_artifacts(champion.run_id, stored, scratch))
+        if file_digest(file) != champion.tags[KERAS_TAG]:
+            raise RegrowError(
+                f"models:/{champion.name}@{champion.alias}: the {KERAS_FILE} in MLflow's artifact store is not"
+                f" the one that was registered as version {champion.version} (its sha256 differs)"
+            )
+        file.rename(directory / KERAS_FILE)
+    return True

@@ -1,0 +1,175 @@
+"""Where MLflow is, whether it answers, and a client that gives up soon instead of retrying for minutes."""
+
+import contextlib
+import logging
+import os
+import re
+import socket
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from regrow.errors import RegrowError
+
+EXPERIMENT = "regrow"
+SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+CONNECT_S = 3.0
+REQUEST_S = 5
+
+
+def tracking_uri() -> str:
+    """``MLFLOW_TRACKING_URI``, or the SQLite file ``mlflow.db`` in the working folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def experiment_name() -> str:
+    """``MLFLOW_EXPERIMENT_NAME``, or ``regrow``."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+
+
+def without_credentials(uri: str) -> str:
+    """``uri`` as it may be shown and stored: no user, no password, no query."""
+    parts = urllib.parse.urlsplit(uri)
+    if parts.scheme.startswith("sqlite") or not parts.netloc:
+        return uri
+    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    if not uri.startswith("sqlite:"):
+        return None
+    return Path(urllib.parse.urlsplit(uri).path.removeprefix("/")).absolute()
+
+
+def check_reachable(uri: str) -> None:
+    """Open a connection to the server or database at ``uri``; at most a few seconds.
+
+    Raises:
+        RegrowError: the address is of no known kind, the host does not answer, or SQLite's folder is missing.
+    """
+    parts = urllib.parse.urlsplit(uri)
+    scheme = parts.scheme.partition("+")[0]
+    shown = without_credentials(uri)
+    if scheme not in SCHEMES:
+        raise RegrowError(
+            f"MLFLOW_TRACKING_URI: {shown!r} is not an address that MLflow's registry can use;"
+            f" accepted: {', '.join(f'{name}:…' for name in SCHEMES)}"
+        )
+    file = _sqlite_file(uri)
+    if file is not None:
+        _check_sqlite(file)
+        return
+    default = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}[scheme]
+    try:
+        socket.create_connection((parts.hostname or "localhost", parts.port or default), CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise RegrowError(
+            f"MLFLOW_TRACKING_URI: MLflow at {shown} cannot be reached ({error});"
+            " start it, correct the address, or unset it to use mlflow.db in this folder"
+        ) from None
+
+
+def _check_sqlite(file: Path) -> None:
+    if not file.parent.is_dir():
+        raise RegrowError(f"MLFLOW_TRACKING_URI: the folder {file.parent} of SQLite's file does not exist")
+    target = file if file.exists() else file.parent
+    if not os.access(target, os.W_OK):
+        raise RegrowError(f"MLFLOW_TRACKING_URI: {target} cannot be written")
+    if file.is_file() and file.stat().st_size:
+        with file.open("rb") as stream:
+            if stream.read(16) != b"SQLite format 3\x00":
+                raise RegrowError(f"MLFLOW_TRACKING_URI: {file} is not an SQLite database")
+
+
+@contextlib.contextmanager
+def short_patience(*, seconds: int = REQUEST_S, retries: int = 0) -> Iterator[None]:
+    """Within the block, MLflow's HTTP requests end after ``seconds`` and are tried ``retries`` times again.
+
+    What the user set in the environment is left alone.
+    """
+    wanted = {
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    }
+    added = [name for name in wanted if name not in os.environ]
+    os.environ.update({name: wanted[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def connect(uri: str) -> Any:
+    """An ``MlflowClient`` for ``uri``, tracking and registry both; MLflow's start-up chatter is silenced."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name in ("alembic", "alembic.runtime.migration", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def experiment_id(client: Any, name: str) -> str:
+    """The id of the experiment ``name``; made when it is not there.
+
+    With SQLite, artifacts go to ``mlruns`` beside the database, wherever the process was started.
+
+    Raises:
+        RegrowError: the experiment was deleted.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        file = _sqlite_file(client.tracking_uri)
+        location = (file.parent / "mlruns").as_uri() if file is not None else None
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException:  # another process was faster
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        raise RegrowError(
+            f"MLFLOW_EXPERIMENT_NAME: experiment '{name}' was deleted in MLflow; restore it or name another"
+        )
+    return str(found.experiment_id)
+
+
+@contextlib.contextmanager
+def connection(uri: str, *, seconds: int = REQUEST_S, retries: int = 0) -> Iterator[Any]:
+    """A client for the block; what MLflow cannot do within it is said in one sentence.
+
+    Raises:
+        RegrowError: MLflow is away, refuses the request or answers with an error.
+    """
+    check_reachable(uri)
+    with short_patience(seconds=seconds, retries=retries):
+        try:
+            client = connect(uri)
+            from mlflow.exceptions import MlflowException
+        except ImportError as error:
+            raise RegrowError(
+                f"MLflow is not installed here ({error}); `pip install regrow[register]`"
+            ) from None
+        except Exception as error:
+            raise RegrowError(f"MLflow at {without_credentials(uri)}: {first_line(error)}") from error
+        try:
+            yield client
+        except MlflowException as error:
+            raise RegrowError(f"MLflow at {without_credentials(uri)}: {first_line(error)}") from error
+        except OSError as error:
+            if error.errno is not None:  # the disk's, not the one that `requests` derives its errors from
+                raise
+            raise RegrowError(f"MLflow at {without_credentials(uri)}: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What ``error`` says, for people: its first line, at most 300 characters, without credentials."""
+    text = re.sub(r"://[^/@\s]+@", "://", str(error).strip())
+    if "timed out" in text:
+        return "no answer in time"
+    return text.partition("\n")[0][:300] or type(error).__name__

@@ -1,0 +1,138 @@
+"""The gate: whether a recovered model may become the champion. A pure function of the metrics."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from regrow.parameters import Parameters
+
+ROUNDING = 1e-9
+Format = Literal["keras", "tflite_fp32", "tflite_fp16", "tflite_int8", "onnx"]
+
+
+class GateParams(Parameters):
+    """Limits that a version must keep to take the alias ``champion``; null switches a limit off.
+
+    The accuracy limits are held against the lower end of the 95% interval of the paired difference, so they
+    depend on the size of the test split: with n examples of which d are judged differently by the two
+    models, the interval reaches 1.96·√d/n below the difference. Six of 360 give 1.3 points, which is why the
+    default is 2 points; tighten it where the test split is large.
+    """
+
+    max_accuracy_drop: float | None = Field(
+        0.02, ge=0, le=1, description="δ: with 95% confidence no more than this below the parent's accuracy"
+    )
+    max_size_ratio: float | None = Field(
+        0.5, gt=0, description="bytes of the recovered model's `size_format` over the parent's tflite_fp32"
+    )
+    size_format: Format = Field("tflite_int8", description="the exported file whose size counts")
+    max_latency_ratio: float | None = Field(
+        1.25, gt=0, description="latency of the recovered model over the parent's, both as `latency_format`"
+    )
+    latency_format: Literal["tflite_fp32", "tflite_fp16", "tflite_int8", "onnx"] = Field(
+        "tflite_fp32", description="the exported file whose latency counts"
+    )
+    not_worse_than_champion: bool = Field(True, description="also compare with the present champion")
+    max_accuracy_drop_from_champion: float = Field(
+        0.02, ge=0, le=1, description="δ of that comparison, on the same test examples"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One limit: ``value`` (None: was not measured, which fails) ``relation`` ``limit``."""
+
+    name: str
+    value: float | None
+    relation: Literal["≥", "≤", "="]
+    limit: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate said, check by check."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"passed": …, "checks": [{"name", "value", "relation", "limit", "passed"}, …]}``."""
+        return {"passed": self.passed, "checks": [asdict(check) for check in self.checks]}
+
+
+def judge(
+    metrics: Mapping[str, Any],
+    gate: GateParams,
+    *,
+    compared_champion: str | None = None,
+    present_champion: str | None = None,
+) -> Verdict:
+    """Hold ``metrics`` (flat, as in ``metrics.json``) against ``gate``.
+
+    Args:
+        metrics: by name; a missing or null value fails the check that needs it.
+        gate: the limits.
+        compared_champion: version of the champion that the metrics compare with; None when there was none.
+        present_champion: version that holds the alias now. Unless it is the one compared with, somebody
+            promoted another in the meantime and the comparison says nothing about it.
+    """
+    checks: list[Check] = []
+    if gate.max_accuracy_drop is not None:
+        low = _number(metrics, "recovered_vs_parent.accuracy_difference_low")
+        checks.append(_at_least("accuracy_not_worse_than_parent", low, -gate.max_accuracy_drop))
+    if gate.max_size_ratio is not None:
+        small = _number(metrics, f"recovered.size_bytes.{gate.size_format}")
+        large = _number(metrics, "parent.size_bytes.tflite_fp32")
+        ratio = small / large if small is not None and large else None
+        checks.append(_at_most("size_ratio", ratio, gate.max_size_ratio))
+    if gate.max_latency_ratio is not None:
+        ratio = _number(metrics, f"recovered_vs_parent.latency_ratio.{gate.latency_format}")
+        checks.append(_at_most("latency_ratio", ratio, gate.max_latency_ratio))
+    if gate.not_worse_than_champion and (compared_champion or present_champion):
+        checks += _against_champion(metrics, gate, compared_champion, present_champion)
+    return Verdict(tuple(checks))
+
+
+def _against_champion(
+    metrics: Mapping[str, Any], gate: GateParams, compared: str | None, present: str | None
+) -> list[Check]:
+    checks = []
+    if compared:
+        low = _number(metrics, "recovered_vs_champion.accuracy_difference_low")
+        checks.append(
+            _at_least("accuracy_not_worse_than_champion", low, -gate.max_accuracy_drop_from_champion)
+        )
+    if present and present != compared:
+        against = float(compared or 0)
+        checks.append(
+            Check(
+                name="compared_with_present_champion",
+                value=against,
+                relation="=",
+                limit=float(present),
+                passed=False,
+            )
+        )
+    return checks
+
+
+def _number(metrics: Mapping[str, Any], name: str) -> float | None:
+    value = metrics.get(name)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _at_least(name: str, value: float | None, limit: float) -> Check:
+    passed = value is not None and value >= limit - ROUNDING
+    return Check(name=name, value=value, relation="≥", limit=limit, passed=passed)
+
+
+def _at_most(name: str, value: float | None, limit: float) -> Check:
+    passed = value is not None and value <= limit + ROUNDING
+    return Check(name=name, value=value, relation="≤", limit=limit, passed=passed)

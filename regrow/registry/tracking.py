@@ -1,0 +1,139 @@
+"""Streaming to an MLflow run while a step works. Best effort: tracking never fails or stalls the work."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from regrow.progress import emit
+from regrow.registry.client import (
+    check_reachable,
+    connect,
+    experiment_id,
+    experiment_name,
+    first_line,
+    tracking_uri,
+)
+from regrow.registry.client import short_patience as _short_patience
+
+SWITCH = "REGROW_TRACKING"
+STEP_TAG = "regrow.step"
+PARENT_TAG = "mlflow.parentRunId"
+PATIENCE_S = 2
+RETRY_AFTER_S = 60.0
+PARAMETERS_PER_CALL = 100
+METRICS_PER_CALL = 1000
+LONGEST_VALUE = 500
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots; lists stay whole.
+
+    >>> flatten({"gate": {"max_size_ratio": 0.5}, "seed": 0})
+    {'gate.max_size_ratio': 0.5, 'seed': 0}
+    """
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat |= flatten(item, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def log_parameters(client: Any, run_id: str, parameters: Mapping[str, Any]) -> None:
+    """Log ``parameters``, flattened, in as few calls as MLflow's limits allow."""
+    from mlflow.entities import Param
+
+    entities = [Param(key, str(item)[:LONGEST_VALUE]) for key, item in flatten(parameters).items()]
+    for start in range(0, len(entities), PARAMETERS_PER_CALL):
+        client.log_batch(run_id, params=entities[start : start + PARAMETERS_PER_CALL])
+
+
+class Stream:
+    """A run that is being written to. ``run_id`` is None when there is none."""
+
+    def __init__(self, client: Any = None, run_id: str | None = None) -> None:
+        self._client = client
+        self._pending: list[Any] = []
+        self._silent_until = 0.0
+        self.run_id = run_id
+
+    def log(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """Log ``metrics`` at ``epoch``; what cannot be sent now is sent with a later call."""
+        if self.run_id is None:
+            return
+        try:
+            from mlflow.entities import Metric
+
+            now = int(time.time() * 1000)
+            self._pending += [Metric(key, float(item), now, epoch) for key, item in metrics.items()]
+        except (TypeError, ValueError) as error:
+            emit("notice", message=f"tracking: a metric is not a number ({first_line(error)})")
+        self._flush()
+
+    def _flush(self, *, final: bool = False) -> None:
+        if time.monotonic() < self._silent_until and not final:
+            return
+        try:
+            with _short_patience(seconds=PATIENCE_S):
+                while self._pending:
+                    self._client.log_batch(self.run_id, metrics=self._pending[:METRICS_PER_CALL])
+                    del self._pending[:METRICS_PER_CALL]
+        except Exception as error:
+            if not self._silent_until:
+                emit("notice", message=f"tracking: MLflow did not take the metrics ({first_line(error)})")
+            self._silent_until = time.monotonic() + RETRY_AFTER_S
+
+    def close(self, status: str) -> None:
+        """Send what is left and end the run with ``status`` (``FINISHED``, ``FAILED`` or ``KILLED``)."""
+        if self.run_id is None:
+            return
+        self._flush(final=True)
+        try:
+            if not self._pending:
+                with _short_patience(seconds=PATIENCE_S):
+                    self._client.set_terminated(self.run_id, status)
+        except Exception as error:
+            emit("notice", message=f"tracking: MLflow run {self.run_id} was not closed ({first_line(error)})")
+
+
+@contextlib.contextmanager
+def stream(*, step: str, parameters: Mapping[str, Any]) -> Iterator[Stream]:
+    """A run named ``step`` with ``parameters`` that metrics can be logged to while the block works.
+
+    An MLflow that is away is noticed within about five seconds and gives a stream without a run; one that
+    goes away later is tried again once a minute. ``REGROW_TRACKING=off`` gives a stream without a run.
+    """
+    run = _open(step, parameters)
+    try:
+        yield run
+    except BaseException as error:
+        run.close("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    run.close("FINISHED")
+
+
+def _open(step: str, parameters: Mapping[str, Any]) -> Stream:
+    if os.environ.get(SWITCH, "").lower() in {"off", "0", "false", "no"}:
+        return Stream()
+    try:
+        uri = tracking_uri()
+        check_reachable(uri)
+        with _short_patience(seconds=PATIENCE_S):
+            client = connect(uri)
+            tags = {STEP_TAG: step}
+            parent = os.environ.get("MLFLOW_RUN_ID")
+            if parent:
+                tags[PARENT_TAG] = parent
+            experiment = (
+                client.get_run(parent).info.experiment_id
+                if parent
+                else experiment_id(client, experiment_name())
+            )
+            run_id = client.create_run(experiment, run_name=step, tags=tags).info.run_id
+            log_parameters(client, run_id, parameters)
+    except Exception as error:
+        emit("notice", message=f"tracking: no MLflow run for step '{step}' ({first_line(error)})")
+        return Stream()
+    return Stream(client, run_id)

@@ -1,0 +1,272 @@
+"""`train`: make the parent, by training an architecture or by importing a trained model."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from regrow.artifacts import write_json
+from regrow.dataset.directory import Dataset, open_dataset
+from regrow.errors import RegrowError
+from regrow.parameters import Parameters
+from regrow.progress import emit
+from regrow.provenance.digest import tree_digest
+from regrow.provenance.statement import Resource
+from regrow.steps.spec import Input, Output, StepContext, StepSpec
+from regrow.training.options import Architecture, Resnet50Transfer
+from regrow.training.settings import FitSettings
+
+DEFAULT_ARCHITECTURE = "lenet5"
+TRANSFER_RATE = 1e-4
+TENSORBOARD = "REGROW_TENSORBOARD"
+
+
+class ImportModel(Parameters):
+    """A trained model from outside; it gets raw features and gives probabilities."""
+
+    path: str = Field(min_length=1, description=".keras file, legacy .h5 file or SavedModel directory")
+    trust: bool = Field(False, description="allow Lambda layers and other code inside the model to run")
+
+
+class TrainParams(Parameters):
+    """Section `train` of `params.yaml`: an architecture, or a model to import."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    architecture: Architecture | None = Field(
+        None, description="name, or name and options; lenet5 when nothing is imported"
+    )
+    import_model: ImportModel | None = Field(
+        None, alias="import", description="a trained model to take instead; `fit` is then not used"
+    )
+    fit: FitSettings = Field(
+        default_factory=FitSettings,
+        description="how to train; resnet50_transfer's default is adam with a constant rate of 1e-4",
+    )
+    rewind_epoch: int = Field(
+        1, ge=0, description="the early weights that recovery can rewind to are those after this epoch"
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the first weights; fit.seed unless given there")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        values = dict(values)
+        imported = values.get("import", values.get("import_model"))
+        if values.get("architecture") is None and imported is None:
+            values["architecture"] = DEFAULT_ARCHITECTURE
+        values["fit"] = _fit_defaults(values)
+        return values
+
+    @model_validator(mode="after")
+    def _combination(self) -> Self:
+        if self.architecture is not None and self.import_model is not None:
+            raise ValueError(
+                f"has both an architecture ('{self.architecture.name}') and a model to import "
+                f"({self.import_model.path}); give one of them"
+            )
+        if self.import_model is None and self.rewind_epoch > self.epochs:
+            raise ValueError(
+                f"rewind_epoch is {self.rewind_epoch}, but there are {self.epochs} epochs; "
+                f"accepted: 0 to {self.epochs}"
+            )
+        return self
+
+    @property
+    def frozen_epochs(self) -> int:
+        """Epochs that train only the head of the transfer model."""
+        return self.architecture.frozen_epochs if isinstance(self.architecture, Resnet50Transfer) else 0
+
+    @property
+    def epochs(self) -> int:
+        """All epochs, those with a frozen backbone included."""
+        return self.frozen_epochs + self.fit.epochs
+
+
+def _fit_defaults(values: Mapping[str, Any]) -> Any:
+    """Defaults of ``fit`` that hang on the rest: one seed for all, the small rate of transfer learning."""
+    given = values.get("fit", {})
+    if not isinstance(given, Mapping):
+        return given
+    settings = dict(given)
+    if "seed" in values:
+        settings.setdefault("seed", values["seed"])
+    named = values.get("architecture")
+    name = named.get("name") if isinstance(named, Mapping) else getattr(named, "name", named)
+    optimizer = settings.get("optimizer", {})
+    if name == "resnet50_transfer" and isinstance(optimizer, Mapping):
+        if optimizer.get("name", "adam") == "adam":
+            settings["optimizer"] = {"learning_rate": TRANSFER_RATE, **optimizer}
+        settings.setdefault("schedule", "constant")
+    return settings
+
+
+def run(context: StepContext[TrainParams]) -> None:
+    """Write the parent, and how it was trained: history, settings, early weights.
+
+    Raises:
+        RegrowError: the architecture or the imported model does not fit the dataset, or training diverged.
+    """
+    dataset = open_dataset(context.inputs["dataset"])
+    if context.params.import_model is not None:
+        _import(context, context.params.import_model, dataset)
+    else:
+        _train(context, dataset)
+
+
+def _import(context: StepContext[TrainParams], source: ImportModel, dataset: Dataset) -> None:
+    from regrow.graph.files import import_model, save_model
+    from regrow.training.fitting import validation_metrics
+    from regrow.training.importing import check_fits
+
+    path = Path(source.path)
+    model = import_model(path, trust=source.trust)
+    check_fits(model, dataset, path=path)
+    save_model(model, context.outputs["parent"])
+    found = validation_metrics(model, dataset)
+    training = context.outputs["training"]
+    write_json(
+        training / "imported.json",
+        {"name": path.name, "sha256": tree_digest(path), "trusted": source.trust, **found},
+    )
+    _describe(training, history=[], settings=context.params.fit)
+    context.figures.update(
+        val_accuracy=round(found["val_accuracy"], 4), parameters=int(model.count_params()), epochs=0
+    )
+
+
+def _train(context: StepContext[TrainParams], dataset: Dataset) -> None:
+    from regrow.graph.files import save_model
+    from regrow.registry.tracking import stream
+    from regrow.training.architectures import build
+    from regrow.training.inputs import signature_of
+
+    params = context.params
+    if params.architecture is None:
+        raise AssertionError("parameters are validated")
+    model = build(params.architecture, signature_of(dataset), seed=params.seed)
+    early = context.outputs["training"] / "early"
+
+    with stream(step=context.step, parameters=params.model_dump(mode="json")) as tracked:
+        if tracked.run_id:
+            context.mlflow_runs.append(tracked.run_id)
+
+        def on_epoch(epoch: int, entry: dict[str, float]) -> None:
+            if epoch == params.rewind_epoch:
+                save_model(model, early)
+            tracked.log({key: value for key, value in entry.items() if key != "epoch"}, epoch)
+
+        if params.rewind_epoch == 0:
+            save_model(model, early)
+        history, best = _phases(context, model, dataset, on_epoch=on_epoch)
+
+    if len(history) < params.rewind_epoch:
+        emit(
+            "notice",
+            message=f"train: stopped after epoch {len(history)}, before rewind_epoch {params.rewind_epoch}: no "
+            f"early weights were kept, so recovery cannot rewind",
+        )
+    save_model(model, context.outputs["parent"])
+    _describe(context.outputs["training"], history=history, settings=params.fit)
+    context.figures.update(
+        val_accuracy=round(best, 4), parameters=int(model.count_params()), epochs=len(history)
+    )
+
+
+def _phases(
+    context: StepContext[TrainParams], model: Any, dataset: Dataset, *, on_epoch: Any
+) -> tuple[list[dict[str, float]], float]:
+    """Train the head alone where asked, then all layers; the history, and the best validation accuracy."""
+    from regrow.training.fitting import fit
+    from regrow.training.transfer import freeze_backbone
+
+    params, frozen = context.params, context.params.frozen_epochs
+    phases: list[tuple[bool, FitSettings]] = [(False, params.fit)]
+    if frozen:
+        head = params.fit.model_copy(update={"epochs": frozen, "early_stopping": None})
+        phases.insert(0, (True, head))
+    history: list[dict[str, float]] = []
+    best: tuple[float, float] | None = None
+    weights: list[Any] = []
+    for is_frozen, settings in phases:
+        if frozen:
+            freeze_backbone(model, frozen=is_frozen)
+        offset = len(history)
+        result = fit(
+            model,
+            dataset,
+            context.inputs["overlay"],
+            settings,
+            step=context.step,
+            progress=context.progress(settings.epochs),
+            on_epoch=lambda epoch, entry, offset=offset: on_epoch(offset + epoch, entry),  # type: ignore[misc]
+            tensorboard=_tensorboard(context, "frozen" if is_frozen else ""),
+        )
+        history += [{**entry, "epoch": offset + int(entry["epoch"])} for entry in result.history]
+        score = (result.best["val_accuracy"], -result.best["val_loss"])
+        if best is None or score > best:
+            best, weights = score, model.get_weights()
+    model.set_weights(weights)
+    return history, best[0] if best else 0.0
+
+
+def _describe(directory: Path, *, history: Sequence[Mapping[str, float]], settings: FitSettings) -> None:
+    write_json(directory / "history.json", list(history))
+    write_json(directory / "settings.json", settings.model_dump(mode="json"))
+
+
+def _tensorboard(context: StepContext[TrainParams], phase: str) -> Path | None:
+    """Where TensorBoard's logs go: outside the outputs, for they hold times; None where nothing can be written."""
+    root = Path(os.environ.get(TENSORBOARD) or ".regrow/tensorboard")
+    place = root / context.step / context.scratch.name / phase
+    try:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        emit("notice", message=f"train: {place}: no TensorBoard logs ({error.strerror})")
+        return None
+    return place
+
+
+def outside(params: TrainParams) -> list[Resource]:
+    """The model to import, or the backbone's weights, with their digests."""
+    found = []
+    if params.import_model is not None:
+        found.append(_resource("imported_model", params.import_model.path, field="import.path"))
+    if isinstance(params.architecture, Resnet50Transfer) and params.architecture.weights not in (
+        "imagenet",
+        "none",
+    ):
+        found.append(_resource("backbone_weights", params.architecture.weights, field="architecture.weights"))
+    return found
+
+
+def _resource(name: str, path: str, *, field: str) -> Resource:
+    place = Path(path)
+    if not place.exists():
+        raise RegrowError(f"train.{field}: {path}: no such file")
+    return Resource(name=name, uri=path, digest={"sha256": tree_digest(place)})
+
+
+SPEC = StepSpec(
+    name="train",
+    summary="Train or import the parent",
+    inputs=(
+        Input(name="dataset", producer="prepare", output="dataset", help="the prepared dataset"),
+        Input(name="overlay", producer="augment", output="overlay", help="how to vary training examples"),
+    ),
+    outputs=(
+        Output(name="parent", kind="model", help="the trained model"),
+        Output(name="training", kind="artifact", help="history, settings and early weights"),
+    ),
+    params=TrainParams,
+    run=run,
+    imports=("tensorflow", "tf_keras", "mlflow.tracking"),
+    packages=("tensorflow", "tf_keras", "numpy"),
+    outside=outside,
+)

@@ -1,0 +1,123 @@
+"""Transfer learning: a ResNet50 backbone that has seen ImageNet, and a small head for the task at hand."""
+
+from pathlib import Path
+from typing import Any
+
+from regrow.errors import RegrowError
+from regrow.training.inputs import Signature, rescaled_input
+from regrow.training.options import Resnet50Transfer
+
+# Keras' ResNet50 weights come from Caffe: channels in the order blue, green, red, ImageNet's means removed.
+IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
+HEAD = ("head_pool", "head_dense", "head_dropout", "probabilities")
+
+
+def resnet50_transfer(options: Resnet50Transfer, signature: Signature) -> Any:
+    """ResNet50 without top → global average pooling → dense ReLU with L2 → dropout → softmax.
+
+    The backbone's layers are part of the model itself, not of a nested one. With pretrained weights the
+    input is scaled as they need it; that their channels are blue, green, red is put into the first kernel,
+    so that the model takes red, green, blue like all others.
+
+    Raises:
+        RegrowError: the weights cannot be had or read, or need images with three channels.
+    """
+    import tf_keras
+
+    layers = tf_keras.layers
+    pretrained = options.weights != "none"
+    if pretrained and signature.shape[-1] != 3:
+        raise RegrowError(
+            f"train.architecture.weights: '{options.weights}' needs images with 3 channels, but the dataset's "
+            f"have {signature.shape[-1]}; accepted: none"
+        )
+    inputs, x = rescaled_input(_imagenet_scaled(signature) if pretrained else signature)
+    backbone = tf_keras.applications.ResNet50(include_top=False, weights=None, input_tensor=x)
+    if pretrained:
+        _load(backbone, options.weights)
+    x = layers.GlobalAveragePooling2D(name="head_pool")(backbone.output)
+    x = layers.Dense(
+        options.hidden,
+        activation="relu",
+        kernel_regularizer=tf_keras.regularizers.L2(options.l2) if options.l2 else None,
+        name="head_dense",
+    )(x)
+    x = layers.Dropout(options.dropout, name="head_dropout")(x)
+    x = layers.Dense(signature.classes, activation="softmax", name="probabilities")(x)
+    return tf_keras.Model(inputs, x, name="resnet50_transfer")
+
+
+def freeze_backbone(model: Any, *, frozen: bool) -> None:
+    """Switch training of everything but the head off or on; a frozen normalisation keeps its statistics."""
+    for layer in model.layers:
+        if layer.name not in HEAD:
+            layer.trainable = not frozen
+
+
+def _imagenet_scaled(signature: Signature) -> Signature:
+    """Bring the raw range to 0–255 and take ImageNet's means away."""
+    low, high = signature.value_range
+    scale = 255.0 / (high - low)
+    return Signature(
+        shape=signature.shape,
+        classes=signature.classes,
+        scale=(scale,) * 3,
+        offset=tuple(-low * scale - mean for mean in IMAGENET_MEAN_RGB),
+        value_range=signature.value_range,
+        feature=signature.feature,
+    )
+
+
+def _load(backbone: Any, weights: str) -> None:
+    """Give the backbone pretrained weights and turn its first kernel from blue, green, red around."""
+    path = _downloaded() if weights == "imagenet" else Path(weights)
+    if not path.is_file():
+        raise RegrowError(
+            f"train.architecture.weights: {path}: no such file; accepted: imagenet, none, a path"
+        )
+    plain = _plain_backbone()
+    try:
+        plain.load_weights(str(path))
+    except (ValueError, OSError, KeyError) as error:
+        raise RegrowError(
+            f"train.architecture.weights: {path}: does not hold the weights of Keras' ResNet50 without top "
+            f"({' '.join(str(error).split())[:120]})"
+        ) from None
+    for source in plain.layers:
+        arrays = source.get_weights()
+        if source.name == "conv1_conv":
+            arrays[0] = arrays[0][:, :, ::-1, :]
+        if arrays:
+            backbone.get_layer(source.name).set_weights(arrays)
+
+
+def _plain_backbone() -> Any:
+    """The backbone as the weights' file was written from: legacy files go by the order of layers."""
+    import tf_keras
+
+    return tf_keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
+
+
+def _downloaded() -> Path:
+    """Keras' own copy of the ImageNet weights, downloaded once to ``~/.keras``.
+
+    Raises:
+        RegrowError: the download failed.
+    """
+    import tf_keras
+
+    resnet = tf_keras.src.applications.resnet
+    name = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    try:
+        found = tf_keras.utils.get_file(
+            name,
+            resnet.BASE_WEIGHTS_PATH + name,
+            cache_subdir="models",
+            file_hash=resnet.WEIGHTS_HASHES["resnet50"][1],
+        )
+    except Exception as error:
+        raise RegrowError(
+            f"train.architecture.weights: 'imagenet' cannot be downloaded ({' '.join(str(error).split())[:160]}); "
+            f"give the path of {name}, or none"
+        ) from None
+    return Path(found)

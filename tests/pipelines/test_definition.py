@@ -1,0 +1,117 @@
+"""Components, compiled pipeline, dvc.yaml and command line say what the StepSpecs say."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from ruamel.yaml import YAML
+
+from regrow.cli import cli
+from regrow.config import load_config
+from regrow.stages import STAGES, render_stages
+from regrow.steps import NAMES, all_specs, get_spec
+
+ROOT = Path(__file__).resolve().parents[2]
+TYPES = {
+    "dataset": "system.Dataset",
+    "model": "system.Model",
+    "metrics": "system.Metrics",
+    "html": "system.HTML",
+    "artifact": "system.Artifact",
+}
+
+
+def component(step: str) -> Any:
+    return getattr(importlib.import_module(f"regrow_components.{step}"), step)
+
+
+def output_kind(step: str, output: str) -> str:
+    if output == "statement":
+        return "artifact"
+    return {item.name: item.kind for item in get_spec(step).outputs}[output]
+
+
+@pytest.mark.parametrize("step", NAMES)
+def test_every_input_is_the_output_of_an_earlier_step(step: str) -> None:
+    for item in get_spec(step).inputs:
+        assert NAMES.index(item.producer) < NAMES.index(step)
+        assert output_kind(item.producer, item.output)
+
+
+@pytest.mark.parametrize("step", NAMES)
+def test_component_is_its_specification(step: str) -> None:
+    spec, made = get_spec(step), component(step).component_spec
+    inputs = {name: item.type for name, item in made.inputs.items()}
+    assert inputs.pop("params") == "String"
+    assert inputs.pop("code_version") == "String"
+    expected = {item.name: TYPES[output_kind(item.producer, item.output)] for item in spec.inputs}
+    assert {name: kind.partition("@")[0] for name, kind in inputs.items()} == expected
+    outputs = {name: item.type.partition("@")[0] for name, item in made.outputs.items() if name != "Output"}
+    assert outputs == {item.name: TYPES[item.kind] for item in spec.outputs} | {
+        "statement": "system.Artifact"
+    }
+
+
+@pytest.mark.parametrize("step", NAMES)
+def test_component_is_thin_and_installs_nothing(step: str) -> None:
+    container = component(step).component_spec.implementation.container
+    assert "pip install" not in " ".join(container.command)
+    assert container.image.startswith("regrow-") or f"/regrow-{step}:" in container.image
+    assert f"regrow-{step}:" in container.image
+
+
+def test_compiled_pipeline_wires_every_port(tmp_path: Path) -> None:
+    target = tmp_path / "pipeline.yaml"
+    done = CliRunner().invoke(cli, ["compile", "--params", str(ROOT / "params.yaml"), "-o", str(target)])
+    assert done.exit_code == 0, done.output
+    document = next(YAML(typ="safe").load_all(target.read_text()))
+    tasks: dict[str, Any] = dict(document["root"]["dag"]["tasks"])
+    for child in document["components"].values():
+        tasks |= child.get("dag", {}).get("tasks", {})
+    for name, spec in all_specs().items():
+        wired = set(tasks[name].get("inputs", {}).get("artifacts", {}))
+        assert wired == {item.name for item in spec.inputs}, name
+        assert bool(tasks[name]["cachingOptions"].get("enableCache")) == spec.cached, name
+    defaults = document["root"]["inputDefinitions"]["parameters"]
+    assert json.loads(defaults["prune_params"]["defaultValue"])["sparsity"] == 0.8
+
+
+def test_dvc_yaml_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    config = load_config(Path("params.yaml"))
+    assert Path("dvc.yaml").read_text() == render_stages(
+        config, params_file=Path("params.yaml"), workspace=Path("work")
+    )
+
+
+def test_stages_are_the_specifications(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    stages = YAML(typ="safe").load(Path("dvc.yaml").read_text())["stages"]
+    assert tuple(stages) == STAGES
+    for name, stage in stages.items():
+        spec = get_spec(name)
+        outs = [next(iter(item)) if isinstance(item, dict) else item for item in stage["outs"]]
+        assert outs == [f"work/{name}/{item.name}" for item in spec.outputs] + [f"work/{name}/statement"]
+        for item in spec.inputs:
+            assert (f"work/{item.producer}/{item.output}" in stage["deps"]) == (item.producer in STAGES)
+        assert stage["params"] == [name]
+        assert f"regrow/steps/{name}.py" in stage["deps"]
+
+
+@pytest.mark.parametrize("step", NAMES)
+def test_command_line_verb_is_the_specification(step: str) -> None:
+    spec = get_spec(step)
+    options = {option for parameter in cli.commands[step].params for option in parameter.opts}
+    for item in [*spec.inputs, *spec.outputs]:
+        assert f"--{item.name.replace('_', '-')}" in options
+    shown = CliRunner().invoke(cli, [step, "--help"]).output
+    assert spec.summary.split()[0] in shown
+
+
+def test_schema_has_a_section_per_step() -> None:
+    schema = json.loads(CliRunner().invoke(cli, ["schema"]).output)
+    assert set(schema["properties"]) == {*NAMES, "tracking"}
+    assert schema["additionalProperties"] is False

@@ -1,0 +1,113 @@
+"""Streaming to MLflow: real runs on SQLite, and servers that are away."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from regrow.errors import RegrowError
+from regrow.registry.client import check_reachable, connect, connection, experiment_id, tracking_uri
+from regrow.registry.tracking import flatten, stream
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "REGROW_TRACKING"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("REGROW_EVENTS", str(tmp_path / "events.jsonl"))
+    return tmp_path
+
+
+def test_metrics_and_parameters_arrive_and_the_run_ends(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with stream(step="train", parameters={"optimizer": {"name": "adam"}, "epochs": 2}) as run:
+        run.log({"loss": 1.0}, 1)
+        run.log({"loss": 0.5, "accuracy": 1}, 2)
+        run.log({"broken": None}, 3)  # type: ignore[dict-item]
+    client = connect(tracking_uri())
+    found = client.get_run(run.run_id)
+    assert found.info.status == "FINISHED"
+    assert found.data.params == {"optimizer.name": "adam", "epochs": "2"}
+    assert found.data.tags["regrow.step"] == "train"
+    assert [point.step for point in client.get_metric_history(run.run_id, "loss")] == [1, 2]
+    assert found.info.artifact_uri.startswith((here / "mlruns").as_uri())
+
+    monkeypatch.setenv("MLFLOW_RUN_ID", str(run.run_id))
+    with pytest.raises(ZeroDivisionError), stream(step="recover", parameters={}) as child:
+        _ = 1 / 0
+    assert client.get_run(child.run_id).info.status == "FAILED"
+    assert client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == run.run_id
+
+    client.delete_experiment(found.info.experiment_id)
+    with pytest.raises(RegrowError, match="experiment 'regrow' was deleted"):
+        experiment_id(client, "regrow")
+
+
+def test_switched_off_there_is_no_run_and_no_database(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGROW_TRACKING", "off")
+    with stream(step="train", parameters={}) as run:
+        run.log({"loss": 1.0}, 1)
+    assert run.run_id is None
+    assert not (here / "mlflow.db").exists()
+
+
+def test_server_that_refuses_or_hangs_never_stops_the_work(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect("sqlite:///warm.db")  # the import is not what is timed
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(8)
+        for port in (9, silent.getsockname()[1]):
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{port}")
+            clock = time.monotonic()
+            with stream(step="train", parameters={}) as run:
+                run.log({"loss": 1.0}, 1)
+            assert run.run_id is None
+            assert time.monotonic() - clock < 6
+    assert "no MLflow run for step 'train'" in (here / "events.jsonl").read_text()
+    assert "secret" not in (here / "events.jsonl").read_text()
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+
+
+def test_database_that_goes_away_while_training_is_survived(here: Path) -> None:
+    with stream(step="train", parameters={}) as run:
+        run.log({"loss": 1.0}, 1)
+        (here / "mlflow.db").unlink()
+        (here / "mlflow.db").write_bytes(b"not a database, but long enough to be read as one" * 99)
+        run.log({"loss": 0.5}, 2)
+        run.log({"loss": 0.4}, 3)
+    assert "MLflow did not take the metrics" in (here / "events.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("mlruns", "is not an address that MLflow's registry can use"),
+        ("sqlite:////no/such/folder/mlflow.db", "the folder /no/such/folder .* does not exist"),
+        ("sqlite:///broken.db", "is not an SQLite database"),
+        ("http://127.0.0.1:9", "MLflow at http://127.0.0.1:9 cannot be reached"),
+        ("http://127.0.0.1:none", "cannot be reached"),
+    ],
+)
+def test_unreachable_addresses_are_named(here: Path, uri: str, message: str) -> None:
+    (here / "broken.db").write_text("this is a text, not a database")
+    with pytest.raises(RegrowError, match=message):
+        check_reachable(uri)
+
+
+def test_server_that_hangs_is_one_sentence(here: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(8)
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        clock = time.monotonic()
+        with pytest.raises(RegrowError, match="no answer in time"), connection(uri, seconds=1) as client:
+            client.search_experiments()
+        assert time.monotonic() - clock < 8
+
+
+def test_flatten_joins_keys_with_dots() -> None:
+    assert flatten({"a": {"b": 1, "c": [1, 2]}, "d": None}) == {"a.b": 1, "a.c": [1, 2], "d": None}

@@ -1,0 +1,113 @@
+"""`resolve` against a real MLflow on SQLite."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regrow.errors import RegrowError
+from regrow.provenance.digest import file_digest
+from regrow.provenance.statement import read_statement
+from regrow.registry.chain import data_version, package_digest
+from regrow.registry.client import connect, experiment_id, tracking_uri
+from regrow.steps.execution import execute
+from regrow.steps.resolve import SPEC, ResolveParams
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def resolve(root: Path, **params: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Run the step; gives data.json, champion.json and the figures."""
+    result = execute(
+        SPEC,
+        ResolveParams(**params),
+        inputs={},
+        outputs={"data": root / "data", "champion": root / "champion"},
+        statement=root / "statement",
+    )
+    data = json.loads((root / "data/data.json").read_text())
+    champion = json.loads((root / "champion/champion.json").read_text())
+    return data, champion, dict(result.statement.figures)
+
+
+def make_champion(root: Path, tags: dict[str, str], *, content: str = "weights") -> str:
+    client = connect(tracking_uri())
+    run_id = str(client.create_run(experiment_id(client, "regrow")).info.run_id)
+    (root / "model.keras").write_text(content)
+    client.log_artifact(run_id, str(root / "model.keras"), "exports")
+    client.create_registered_model("regrow")
+    version = client.create_model_version("regrow", f"runs:/{run_id}/model", run_id=run_id, tags=tags)
+    client.set_registered_model_alias("regrow", "champion", version.version)
+    return run_id
+
+
+def test_first_run_has_no_champion_then_same_work_as_the_champion_stops(here: Path) -> None:
+    data, champion, figures = resolve(here, when_unchanged="stop", fingerprint="f" * 64)
+    assert data["source"] == {"kind": "digits"}
+    assert data["resources"][0]["digest"]["sha256"]
+    assert champion == {"name": "regrow", "version": None, "run_id": None, "alias": "champion"}
+    assert figures["champion"] == "none"
+    assert figures["changed"] and figures["proceed"]
+    names = {item["name"]: item for item in read_statement(here / "statement").dependencies}
+    assert names["regrow"]["digest"]["sha256"] == package_digest()
+
+    tags = {
+        "regrow.data": data_version(data["resources"]),
+        "regrow.code": package_digest(),
+        "regrow.parameters": "f" * 64,
+        "regrow.keras_sha256": file_digest_of(here, "weights"),
+    }
+    run_id = make_champion(here, tags)
+    _, champion, figures = resolve(here, when_unchanged="stop", fingerprint="f" * 64)
+    assert champion == {"name": "regrow", "version": "1", "run_id": run_id, "alias": "champion"}
+    assert sorted(path.name for path in (here / "champion").iterdir()) == ["champion.json", "model.keras"]
+    assert figures["champion"] == "regrow/1"
+    assert not figures["changed"] and not figures["proceed"]
+
+    _, _, figures = resolve(here, when_unchanged="continue", fingerprint="f" * 64)
+    assert not figures["changed"] and figures["proceed"]
+    for fingerprint in ("0" * 64, ""):
+        _, _, figures = resolve(here, when_unchanged="stop", fingerprint=fingerprint)
+        assert figures["changed"], "other or unknown parameters count as changed"
+    (here / "table.csv").write_text("a,label\n1,x\n")
+    source = {"kind": "csv", "path": here / "table.csv", "label": "label"}
+    _, _, figures = resolve(here, when_unchanged="stop", fingerprint="f" * 64, source=source)
+    assert figures["changed"]
+
+
+def file_digest_of(root: Path, content: str) -> str:
+    (root / "content").write_text(content)
+    return file_digest(root / "content")
+
+
+def test_champion_without_keras_file_and_one_that_was_swapped(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGROW_EVENTS", str(here / "events.jsonl"))
+    make_champion(here, {})
+    _, champion, _ = resolve(here)
+    assert champion["version"] == "1"
+    assert not (here / "champion/model.keras").exists()
+    assert "has no Keras file that Regrow wrote" in (here / "events.jsonl").read_text()
+    connect(tracking_uri()).set_model_version_tag("regrow", "1", "regrow.keras_sha256", "0" * 64)
+    with pytest.raises(RegrowError, match=r"models:/regrow@champion.*is not the one that was registered"):
+        resolve(here)
+
+
+def test_what_cannot_be_reached_is_said_at_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RegrowError, match=r"absent\.zip"):
+        resolve(here, source={"kind": "archive", "path": here / "absent.zip"})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    clock = time.monotonic()
+    with pytest.raises(RegrowError, match=r"MLflow at http://127\.0\.0\.1:9 cannot be reached"):
+        resolve(here)
+    assert time.monotonic() - clock < 10
+    assert not (here / "data").exists()

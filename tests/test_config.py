@@ -1,0 +1,73 @@
+"""params.yaml: what is wrong is named, with the nearest valid choice."""
+
+from pathlib import Path
+
+import pytest
+
+from regrow.config import load_config
+from regrow.errors import RegrowError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def load(tmp_path: Path, text: str, *overrides: str) -> object:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    return load_config(path, overrides)
+
+
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *sorted((ROOT / "examples").glob("*.yaml"))])
+def test_ready_files_are_valid(path: Path) -> None:
+    load_config(path)
+
+
+def test_defaults_and_overrides(tmp_path: Path) -> None:
+    config = load(tmp_path, "", "prune.sparsity=0.9", "train.fit.epochs=3")
+    assert config.prune.sparsity == 0.9  # type: ignore[attr-defined]
+    assert config.train.fit.epochs == 3  # type: ignore[attr-defined]
+
+
+def test_numbers_without_a_dot_are_numbers(tmp_path: Path) -> None:
+    config = load(tmp_path, "train: {fit: {optimizer: {learning_rate: 1e-4}}}")
+    assert config.train.fit.optimizer.learning_rate == 1e-4  # type: ignore[attr-defined]
+
+
+def test_resolve_looks_at_the_source_of_prepare(tmp_path: Path) -> None:
+    config = load(tmp_path, "prepare: {source: {kind: npz, path: a.npz}}\nregister: {model_name: m}")
+    assert config.resolve.source == config.prepare.source  # type: ignore[attr-defined]
+    assert config.resolve.model_name == "m"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prune: {sparsty: 0.9}", r"prune\.sparsty: unknown key; did you mean 'sparsity'\?"),
+        ("prun: {}", r"prun: unknown key; did you mean 'prune'\?"),
+        ("train: {fit: {epoch: 3}}", r"train\.fit\.epoch: unknown key; did you mean 'epochs'\?"),
+        ("prune: {allocation: lump}", r"prune\.allocation: 'lump' is not accepted; did you mean 'lamp'\?"),
+        ("prune: {sparsity: much}", r"prune\.sparsity: .*'much'"),
+        ("prune: {sparsity: 1.5}", r"prune\.sparsity: .*1\.5"),
+        ("prune: [", "is not valid YAML"),
+        ("- a", "holds a list"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RegrowError, match=message):
+        load(tmp_path, text)
+
+
+def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(RegrowError) as caught:
+        load(tmp_path, "prune: {sparsty: 0.9}\ntrain: {fit: {epoch: 3}}")
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("override", ["prune", "=1", "prune.sparsity.deep=1"])
+def test_malformed_overrides(tmp_path: Path, override: str) -> None:
+    with pytest.raises(RegrowError, match="--set"):
+        load(tmp_path, "prune: {sparsity: 0.5}", override)
+
+
+def test_missing_file() -> None:
+    with pytest.raises(RegrowError, match="no such file"):
+        load_config(Path("nowhere.yaml"))

@@ -1,0 +1,139 @@
+"""`regrow run` as a user meets it: real data, the Kubeflow pipeline, MLflow, a killed run, a mistake."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from regrow.artifacts import read_json
+from regrow.provenance.digest import tree_digest
+
+ROOT = Path(__file__).resolve().parent.parent
+FAST = (
+    "--set",
+    "train.fit.epochs=4",
+    "--set",
+    "recover.fit.epochs=3",
+    "--set",
+    "export.formats=[tflite_fp32,tflite_int8]",
+)
+COMMAND = (sys.executable, "-m", "regrow.cli", "run", "--params", str(ROOT / "params.yaml"))
+
+
+def environment() -> dict[str, str]:
+    dropped = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "REGROW_CACHE", "REGROW_EVENTS")
+    return {name: value for name, value in os.environ.items() if name not in dropped}
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *FAST, *options],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(path: Path, text: str, *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for found in path.glob("work/logs/*/events.jsonl"):
+            if text in found.read_text("utf-8"):
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"{text} was not seen within {seconds} s")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run killed with SIGKILL while it prunes or recovers, then run again to its end."""
+    folder = tmp_path_factory.mktemp("project")
+    first = start(folder)
+    wait_for(folder, '"event": "started", "time"', seconds=60)
+    wait_for(folder, '"step": "prune"', seconds=300)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    time.sleep(2)
+    second = start(folder)
+    output, _ = second.communicate(timeout=500)
+    assert second.returncode == 0, output
+    return folder, output
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_run_is_completed_without_repeating_finished_steps(finished: tuple[Path, str]) -> None:
+    folder, output = finished
+    for step in ("prepare", "augment", "train"):
+        assert any(step in line and "cached" in line for line in output.splitlines()), output
+    results = folder / "work/results"
+    assert (results / "report/report.html").stat().st_size > 10_000
+    assert (results / "recovered_exports/model_int8.tflite").is_file()
+    metrics = read_json(results / "metrics/metrics.json")
+    assert metrics["recovered.sparsity"] == pytest.approx(0.8, abs=0.01)
+    for name in ("report.html", "recovered_exports", "regrow-digits 1", "challenger"):
+        assert name in output
+
+
+def test_the_registered_model_serves(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    code = (
+        "import regrow, mlflow, numpy as np\n"
+        "mlflow.set_tracking_uri('sqlite:///mlflow.db')\n"
+        "versions = mlflow.MlflowClient().search_model_versions(\"name='regrow-digits'\")\n"
+        "assert len(versions) == 1, versions\n"
+        "model = mlflow.pyfunc.load_model('models:/regrow-digits@challenger')\n"
+        "print(np.asarray(model.predict(np.zeros((3, 8, 8, 1), 'float32'))).shape)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("(3, 10)")
+
+
+def test_a_second_run_repeats_nothing_and_registers_nothing_new(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    before = tree_digest(folder / "work/results/recovered")
+    again = start(folder)
+    output, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, output
+    assert output.count("cached") >= 7
+    assert "regrow-digits 1" in output
+    assert tree_digest(folder / "work/results/recovered") == before
+
+
+def test_the_model_loads_where_regrow_is_not(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    code = (
+        "import sys, os; sys.modules['regrow'] = None; os.environ['TF_USE_LEGACY_KERAS'] = '1'\n"
+        "import tf_keras, numpy as np\n"
+        "model = tf_keras.models.load_model('work/results/recovered/model.keras', compile=False)\n"
+        "print(model.predict(np.zeros((1, 8, 8, 1)), verbose=0).shape)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(1, 10)" in done.stdout
+
+
+def test_a_mistake_is_one_sentence(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "--set", "prepare.source={kind: npz, path: nowhere.npz}"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "nowhere.npz" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert len(done.stderr.strip().splitlines()) == 1
