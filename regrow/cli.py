@@ -68,7 +68,7 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path) -
     from regrow.running import run_pipeline, tracking_environment
 
     config = _config(params_file, overrides)
-    console = Console(stderr=False)
+    console = Console() if sys.stdout.isatty() else Console(width=110)
     tracking = tracking_environment(
         uri=config.tracking.uri, experiment=config.tracking.experiment, workspace=workspace
     )

@@ -1,5 +1,6 @@
 """``params.yaml``: one section per step, validated before anything runs."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -8,7 +9,8 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from regrow.errors import RegrowError, nearest
-from regrow.parameters import Parameters
+from regrow.parameters import Parameters, canonical_json
+from regrow.provenance.digest import text_digest
 from regrow.steps import NAMES, all_specs
 
 DEFAULT = Path("params.yaml")
@@ -28,7 +30,10 @@ def config_model() -> type[Parameters]:
         for name, spec in all_specs().items()
     }
     fields["tracking"] = (Tracking, Field(default_factory=Tracking, description="experiment tracking"))
-    model: type[Parameters] = create_model("RegrowParameters", __base__=Parameters, **fields)
+    with warnings.catch_warnings():
+        # A section is called `register`, as its step is; that a class method of the same name exists is no matter.
+        warnings.filterwarnings("ignore", message='Field name "register"')
+        model: type[Parameters] = create_model("RegrowParameters", __base__=Parameters, **fields)
     return model
 
 
@@ -44,17 +49,25 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Any:
     document = _read(path) if path is not None else {}
     for override in overrides:
         _override(document, override)
-    resolve = document.setdefault("resolve", {}) if isinstance(document, dict) else {}
-    if isinstance(resolve, dict):
-        _share(document, "prepare", "source", resolve, "source")
-        _share(document, "register", "model_name", resolve, "model_name")
-    return validate(config_model(), document, where=str(path or "parameters"))
+    model = config_model()
+    config = validate(model, document, where=str(path or "parameters"))
+    return config.model_copy(update={"resolve": _resolve(config, document, where=str(path or "parameters"))})
 
 
-def _share(document: Mapping[str, Any], section: str, key: str, target: dict[str, Any], name: str) -> None:
-    source = document.get(section)
-    if isinstance(source, Mapping) and key in source:
-        target.setdefault(name, source[key])
+def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
+    """``resolve``'s section, with what it must share with others filled in; a user cannot set it apart."""
+    given = document.get("resolve") or {}
+    for name in ("source", "model_name", "fingerprint"):
+        if name in given:
+            raise RegrowError(f"{where}: resolve.{name}: is taken from the other sections; leave it out")
+    sections = {name: step_params(config, name) for name in NAMES if name != "resolve"}
+    shown = {name: section.model_dump(mode="json") for name, section in sections.items()}
+    shared = {
+        "source": config.prepare.source,
+        "model_name": config.register.model_name,
+        "fingerprint": text_digest(canonical_json(shown)),
+    }
+    return config.resolve.model_copy(update=shared)
 
 
 def step_params(config: Any, name: str) -> Parameters:

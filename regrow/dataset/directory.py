@@ -1,6 +1,7 @@
 """The dataset directory: ``dataset.json``, shards as ``.npy``, ``examples.parquet``. No TensorFlow here."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +14,11 @@ from regrow.artifacts import read_json, write_json
 from regrow.dataset.info import SPLITS, DatasetInfo, Examples, Feature, Normalisation, Shard, Target
 from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest
-from regrow.tasks import get_task
+from regrow.tasks import Task, get_task
 
 FILE_NAME = "dataset.json"
+SHARD_BYTES = 2**32
+BLOCK_BYTES = 2**24
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -88,6 +91,11 @@ class Dataset:
         if split not in self.info.shards:
             raise RegrowError(f"{self.path}: has no split '{split}'; it has {', '.join(self.info.shards)}")
         parts = [self._shard(shard) for shard in self.info.shards[split][name]]
+        if name == self.feature and parts[0].shape[1:] != self.feature_shape:
+            raise RegrowError(
+                f"{self.path}: {split}: features have shape {parts[0].shape[1:]}, but {FILE_NAME} says"
+                f" {self.feature_shape}"
+            )
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _shard(self, shard: Shard) -> Array:
@@ -109,11 +117,26 @@ def open_dataset(path: Path) -> Dataset:
     """
     document = read_json(path / FILE_NAME)
     try:
-        return Dataset(path, DatasetInfo.model_validate(document))
+        info = DatasetInfo.model_validate(document)
     except ValidationError as error:
         fault = error.errors()[0]
         field = ".".join(str(part) for part in fault["loc"])
         raise RegrowError(f"{path / FILE_NAME}: {field}: {fault['msg'].lower()}") from None
+    task = get_task(info.task)
+    for field, wanted, held in (
+        ("features", task.feature, info.features),
+        ("targets", task.target, info.targets),
+        *(
+            (f"shards.{split}", name, shards)
+            for split, shards in info.shards.items()
+            for name in (task.feature, task.target)
+        ),
+    ):
+        if wanted not in held:
+            raise RegrowError(
+                f"{path / FILE_NAME}: {field}: lacks '{wanted}', which task '{info.task}' needs"
+            )
+    return Dataset(path, info)
 
 
 def write_dataset(
@@ -124,17 +147,82 @@ def write_dataset(
     classes: Sequence[str],
     value_range: tuple[float, float],
     normalisation: Normalisation,
+    names: Mapping[str, Sequence[str]] | None = None,
 ) -> Dataset:
-    """Write arrays that are in memory: ``splits`` gives features and labels by split name."""
+    """Write arrays that are in memory: ``splits`` gives features and labels by split name.
+
+    ``names`` gives the examples' names by split, for ``examples.parquet``, which is not written without them.
+    """
     for split, (features, labels) in splits.items():
-        folder = directory / split
-        folder.mkdir(parents=True, exist_ok=True)
-        kind = get_task(task)
-        np.save(folder / f"{kind.feature}-00000.npy", np.ascontiguousarray(features))
-        np.save(folder / f"{kind.target}-00000.npy", np.asarray(labels, np.int32))
+        array = np.asanyarray(features)
+        write_shards(
+            directory / split,
+            get_task(task),
+            read=lambda start, stop, array=array: array[start:stop],  # type: ignore[misc]
+            labels=np.asarray(labels, np.int32),
+        )
+    if names is not None:
+        order = [name for name in SPLITS if name in splits]
+        rows = [np.ascontiguousarray(row) for name in order for row in splits[name][0]]
+        write_examples(
+            directory / "examples.parquet",
+            names=[name for split in order for name in names[split]],
+            digests=[hashlib.sha256(row.data).hexdigest() for row in rows],
+            labels=[classes[int(label)] for name in order for label in splits[name][1]],
+            splits={name: len(splits[name][1]) for name in order},
+        )
     return index_dataset(
         directory, task=task, classes=classes, value_range=value_range, normalisation=normalisation
     )
+
+
+def write_shards(folder: Path, task: Task, *, read: Callable[[int, int], Array], labels: Array) -> None:
+    """Write one split: shards of at most `SHARD_BYTES`, piece by piece, so that memory does not grow with it.
+
+    Args:
+        folder: the split's directory.
+        task: gives the names of the arrays.
+        read: the features of examples ``start`` to ``stop``.
+        labels: int32, ``(examples,)``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    example = read(0, 1)
+    per_shard, per_block = (max(1, limit // max(1, example.nbytes)) for limit in (SHARD_BYTES, BLOCK_BYTES))
+    form = {"descr": np.lib.format.dtype_to_descr(example.dtype), "fortran_order": False}
+    for shard, start in enumerate(range(0, len(labels), per_shard)):
+        stop = min(start + per_shard, len(labels))
+        np.save(folder / f"{task.target}-{shard:05d}.npy", labels[start:stop])
+        with (folder / f"{task.feature}-{shard:05d}.npy").open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {**form, "shape": (stop - start, *example.shape[1:])})
+            for begin in range(start, stop, per_block):
+                file.write(np.ascontiguousarray(read(begin, min(begin + per_block, stop))).tobytes())
+
+
+def write_examples(
+    path: Path,
+    *,
+    names: Sequence[str],
+    digests: Sequence[str],
+    labels: Sequence[str],
+    splits: Mapping[str, int],
+) -> None:
+    """Write ``examples.parquet``: one row per example, split after split in the order of the shards.
+
+    Columns: ``name`` in the source, ``sha256`` of its bytes there, ``label``, ``split``, ``row`` in the split.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table(
+        {
+            "name": list(names),
+            "sha256": list(digests),
+            "label": list(labels),
+            "split": [split for split, count in splits.items() for _ in range(count)],
+            "row": pyarrow.array([row for count in splits.values() for row in range(count)], pyarrow.int64()),
+        }
+    )
+    pyarrow.parquet.write_table(table, path, compression="zstd")
 
 
 def index_dataset(

@@ -1,10 +1,20 @@
 """``dataset.json``: what a dataset directory holds."""
 
-from typing import Literal
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from regrow.parameters import Parameters
 
 SPLITS = ("train", "validation", "test")
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise ValueError(f"'{path}' lies outside the dataset's directory")
+    return path
 
 
 class Feature(Parameters):
@@ -39,7 +49,7 @@ class Examples(Parameters):
 class Shard(Parameters):
     """One ``.npy`` file: its path in the dataset, its rows and its SHA-256."""
 
-    file: str
+    file: Annotated[str, AfterValidator(_inside)]
     rows: int
     sha256: str
 

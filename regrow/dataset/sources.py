@@ -1,13 +1,13 @@
 """Where raw data comes from: the kinds of source, and what identifies the data in one."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
-from regrow.provenance.digest import text_digest, tree_digest
+from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import Resource
 
 RAW_DATA = "raw_data"
@@ -27,11 +27,15 @@ class Folder(Parameters):
 
 
 class Archive(Parameters):
-    """A zip or tar of an image folder. ``max_bytes`` bounds what its members may add up to, unpacked."""
+    """A zip or tar of an image folder. ``max_bytes`` bounds what its members add up to, unpacked.
+
+    ``max_ratio`` bounds the same relative to the archive's own size.
+    """
 
     kind: Literal["archive"]
     path: Path
     max_bytes: int = Field(20 * 2**30, gt=0)
+    max_ratio: float = Field(200, gt=0)
 
 
 class Npz(Parameters):
@@ -67,6 +71,28 @@ class Dvc(Parameters):
     path: str
     format: Literal["folder", "archive", "npz", "idx", "csv"]
     label: str | None = Field(None, description="csv: the label's column")
+    features: tuple[str, ...] | None = Field(None, description="csv: feature columns (default: all others)")
+    shape: tuple[int, int, int] | None = Field(None, description="csv: height, width, channels of an image")
+
+    @model_validator(mode="after")
+    def _csv_needs_a_label(self) -> Self:
+        if self.format == "csv" and self.label is None:
+            raise ValueError("format csv needs 'label', the label's column")
+        if self.format != "csv" and (self.label, self.features, self.shape) != (None, None, None):
+            raise ValueError(f"'label', 'features' and 'shape' belong to format csv, not {self.format}")
+        return self
+
+    def at(self, path: Path) -> "Folder | Archive | Npz | Idx | Csv":
+        """The local source that this one is, once it has been fetched to ``path``."""
+        if self.format == "csv":
+            return Csv(
+                kind="csv", path=path, label=self.label or "", features=self.features, shape=self.shape
+            )
+        if self.format == "folder":
+            return Folder(kind="folder", path=path)
+        if self.format == "archive":
+            return Archive(kind="archive", path=path)
+        return Npz(kind="npz", path=path) if self.format == "npz" else Idx(kind="idx", path=path)
 
 
 Source = Annotated[Digits | Folder | Archive | Npz | Idx | Csv | Dvc, Field(discriminator="kind")]
@@ -97,17 +123,27 @@ def require(path: Path) -> Path:
     return path
 
 
-def _digits() -> Resource:
-    """Scikit-learn's file of digits, found without importing scikit-learn."""
-    import importlib.metadata
+def digits_file() -> Path:
+    """Scikit-learn's file of digits, found without importing scikit-learn.
+
+    Raises:
+        RegrowError: scikit-learn is not installed.
+    """
     import importlib.util
 
     found = importlib.util.find_spec("sklearn")
-    if found is None or not found.submodule_search_locations:
-        raise RegrowError("prepare.source: 'digits' comes with scikit-learn, which is not installed")
-    data = Path(found.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    for folder in (found.submodule_search_locations or []) if found else []:
+        path = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+        if path.is_file():
+            return path
+    raise RegrowError("prepare.source: 'digits' comes with scikit-learn, which is not installed")
+
+
+def _digits() -> Resource:
+    import importlib.metadata
+
+    digest = tree_digest(digits_file())
     version = importlib.metadata.version("scikit-learn")
-    digest = tree_digest(data) if data.is_file() else text_digest(version)
     return Resource(name=RAW_DATA, uri=f"pkg:pypi/scikit-learn@{version}#digits", digest={"sha256": digest})
 
 

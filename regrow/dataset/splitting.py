@@ -1,26 +1,30 @@
-"""Which example belongs to which split; leakage is found here."""
+"""Which example belongs to which split; leakage between splits is found here."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from regrow.dataset.info import SPLITS
+from regrow.dataset.listing import Listing
+from regrow.dataset.reading import HINT
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
 
 
 class SplitOptions(Parameters):
-    """Fractions of all examples for splits that the source does not make itself; stratified by class, seeded."""
+    """Fractions of all examples for the splits that the source does not make itself."""
 
-    validation: float = Field(0.15, gt=0, lt=1)
-    test: float = Field(0.2, gt=0, lt=1)
+    validation: float = Field(0.15, gt=0, lt=1, description="fraction for choosing epochs and settings")
+    test: float = Field(0.2, gt=0, lt=1, description="fraction for the one final measurement")
     seed: int = Field(0, ge=0)
+    stratified: bool = Field(True, description="the same fractions in every class")
 
     @model_validator(mode="after")
-    def _leave_some(self) -> "SplitOptions":
+    def _leave_some(self) -> Self:
         if self.validation + self.test >= 1:
             raise ValueError(
                 f"validation {self.validation} and test {self.test} leave nothing to train on; together below 1"
@@ -30,100 +34,142 @@ class SplitOptions(Parameters):
 
 @dataclass
 class Assignment:
-    """The split of each example (None: left out) and what was left out, and why."""
+    """The split of each example (None: left out), what was left out and why, what deserves a look."""
 
     splits: list[str | None]
-    rejects: list[dict[str, str]] = field(default_factory=list)
-    duplicates: int = 0
+    faults: dict[int, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    classes: tuple[str, ...] = ()
+
+    def members(self, split: str) -> list[int]:
+        """Indices of the examples in ``split``, in the listing's order."""
+        return [index for index, given in enumerate(self.splits) if given == split]
 
 
 def assign_splits(
-    names: Sequence[str],
-    labels: Sequence[str],
-    given: Sequence[str | None],
-    digests: Sequence[str],
-    *,
-    options: SplitOptions,
-    skip: bool,
+    listing: Listing, contents: Sequence[str], *, options: SplitOptions, skip: bool
 ) -> Assignment:
     """Keep the source's own splits, make the missing ones, and let no content stand on two sides.
 
-    Examples with an empty digest have been rejected before. Equal content is kept together when a split is made
-    here; when the source itself has it on two sides, that is an error, or with ``skip`` the training example is
-    left out (a validation example, where test has it too).
+    ``contents`` are digests of the examples' values, empty for those rejected before. Equal content is kept
+    together when a split is made here; where the source itself has it on two sides, that is an error or,
+    with ``skip``, the training example is left out (a validation example, where test has it too).
 
     Raises:
-        RegrowError: content in two splits, or a label that training never sees.
+        RegrowError: content in two splits, a label that training never sees, a class that a split lacks
+            (with ``skip``: a warning), fewer than two classes.
     """
-    out = Assignment(splits=[split if digest else None for split, digest in zip(given, digests, strict=True)])
-    counts = Counter(digest for digest in digests if digest)
-    out.duplicates = sum(count - 1 for count in counts.values())
-    if any(given):
-        _leakage(out, names, digests, skip=skip)
-    pool = [i for i, d in enumerate(digests) if d and (out.splits[i] == "train" if any(given) else True)]
-    missing = {name: getattr(options, name) for name in ("validation", "test") if name not in set(given)}
-    if missing:
-        made = _stratified(pool, labels, digests, fractions=missing, seed=options.seed)
-        for index, split in made.items():
-            out.splits[index] = split
-    _unknown_labels(out, names, labels, skip=skip)
+    if listing.empty and not skip:
+        raise RegrowError(
+            f"class folder '{listing.empty[0]}' holds no image; prepare.on_error: skip ignores it"
+        )
+    own = any(listing.splits)
+    given = [split if content else None for split, content in zip(listing.splits, contents, strict=True)]
+    out = Assignment(splits=list(given))
+    out.warnings += [f"class folder '{name}' holds no image" for name in listing.empty]
+    if own:
+        _refuse_leakage(out, listing.names, contents, skip=skip)
+    pool = [i for i, content in enumerate(contents) if content and (not own or out.splits[i] == "train")]
+    missing = {name: getattr(options, name) for name in ("test", "validation") if name not in listing.splits}
+    labels = [str(label) for label in listing.labels]
+    for index, split in _draw(pool, labels, contents, fractions=missing, options=options).items():
+        out.splits[index] = split
+    _refuse_unknown_labels(out, listing.names, labels, skip=skip)
+    out.classes = class_order(label for label, split in zip(labels, out.splits, strict=True) if split)
+    _require_classes(out, labels, skip=skip)
     return out
 
 
-def _leakage(out: Assignment, names: Sequence[str], digests: Sequence[str], *, skip: bool) -> None:
+def class_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """Class names in the order of their labels: by number where all are whole numbers, else by name."""
+    unique = sorted(set(labels))
+    if all(name.lstrip("-").isdecimal() and name.isascii() for name in unique):
+        return tuple(sorted(unique, key=int))
+    return tuple(unique)
+
+
+def _refuse_leakage(out: Assignment, names: Sequence[str], contents: Sequence[str], *, skip: bool) -> None:
     rank = {split: number for number, split in enumerate(SPLITS)}
     holder: dict[str, int] = {}
     order = sorted((i for i, s in enumerate(out.splits) if s), key=lambda i: -rank[str(out.splits[i])])
     for index in order:
-        first = holder.setdefault(digests[index], index)
+        first = holder.setdefault(contents[index], index)
         if out.splits[first] == out.splits[index]:
             continue
-        reason = f"has the same content as {names[first]}: {out.splits[index]} and {out.splits[first]} would overlap"
+        reason = (
+            f"is in {out.splits[index]} and has the same content as {names[first]} in {out.splits[first]}"
+        )
         if not skip:
-            raise RegrowError(f"{names[index]}: {reason} (prepare.on_error: skip leaves it out)")
-        out.rejects.append({"example": names[index], "reason": reason})
+            raise RegrowError(f"{names[index]}: {reason}, which would leak; {HINT}")
+        out.faults[index] = reason
         out.splits[index] = None
 
 
-def _stratified(
+def _draw(
     pool: Sequence[int],
     labels: Sequence[str],
-    digests: Sequence[str],
+    contents: Sequence[str],
     *,
-    fractions: dict[str, float],
-    seed: int,
+    fractions: Mapping[str, float],
+    options: SplitOptions,
 ) -> dict[int, str]:
-    """Draw splits class by class; examples with equal content go the same way."""
-    by_class: dict[str, list[list[int]]] = defaultdict(list)
+    """Draw splits, class by class when stratified; examples with equal content go the same way.
+
+    Every class with more examples than there are splits to draw gives at least one to each.
+    """
+    strata: dict[str, list[list[int]]] = defaultdict(list)
     together: dict[str, list[int]] = {}
     for index in pool:
-        if digests[index] in together:
-            together[digests[index]].append(index)
-        else:
-            together[digests[index]] = [index]
-            by_class[labels[index]].append(together[digests[index]])
-    random = np.random.default_rng(seed)
-    made: dict[int, str] = {}
-    for label in sorted(by_class):
-        groups = by_class[label]
-        order = random.permutation(len(groups))
-        start = 0
+        if contents[index] not in together:
+            together[contents[index]] = []
+            strata[labels[index] if options.stratified else ""].append(together[contents[index]])
+        together[contents[index]].append(index)
+    random = np.random.default_rng(options.seed)
+    drawn: dict[int, str] = {}
+    for stratum in sorted(strata):
+        groups = strata[stratum]
+        order = [groups[position] for position in random.permutation(len(groups))]
         for split, fraction in fractions.items():
             count = max(1, round(fraction * len(groups))) if len(groups) > len(fractions) else 0
-            for position in order[start : start + count]:
-                made |= dict.fromkeys(groups[position], split)
-            start += count
-        for position in order[start:]:
-            made |= dict.fromkeys(groups[position], "train")
-    return made
+            taken, order = order[:count], order[count:]
+            drawn |= {index: split for group in taken for index in group}
+        drawn |= {index: "train" for group in order for index in group}
+    return drawn
 
 
-def _unknown_labels(out: Assignment, names: Sequence[str], labels: Sequence[str], *, skip: bool) -> None:
+def _refuse_unknown_labels(
+    out: Assignment, names: Sequence[str], labels: Sequence[str], *, skip: bool
+) -> None:
     known = {label for label, split in zip(labels, out.splits, strict=True) if split == "train"}
     for index, split in enumerate(out.splits):
         if split and labels[index] not in known:
-            reason = f"has label '{labels[index]}', which no training example has"
+            reason = f"is in {split} and has label '{labels[index]}', which no training example has"
             if not skip:
-                raise RegrowError(f"{names[index]}: {reason}")
-            out.rejects.append({"example": names[index], "reason": reason})
+                raise RegrowError(f"{names[index]}: {reason}; {HINT}")
+            out.faults[index] = reason
             out.splits[index] = None
+
+
+def _require_classes(out: Assignment, labels: Sequence[str], *, skip: bool) -> None:
+    """Every split has every class, or its measurements say nothing about it."""
+    gone = sorted({labels[index] for index in out.faults} - set(out.classes))
+    out.warnings += [f"class '{name}' is left out: no training example has it" for name in gone]
+    if len(out.classes) < 2:
+        raise RegrowError(
+            f"{len(out.classes)} class was found ({', '.join(out.classes) or 'none'}); at least two are needed"
+        )
+    counts = Counter(zip(out.splits, labels, strict=True))
+    for split in SPLITS:
+        if split not in out.splits:
+            raise RegrowError(
+                f"split '{split}' has no example; more examples or prepare.splits.{split} give some"
+            )
+        for name in out.classes:
+            if counts[split, name]:
+                continue
+            if not skip:
+                raise RegrowError(
+                    f"class '{name}' has no example in split '{split}'; it needs more examples, or"
+                    f" prepare.splits that leave it some (prepare.on_error: skip accepts that)"
+                )
+            out.warnings.append(f"class '{name}' has no example in split '{split}'")

@@ -102,7 +102,7 @@ def _saved_model_config(folder: Path) -> Any:
         raise RegrowError(f"{folder}: is a directory without saved_model.pb; a Keras SavedModel has one")
     if not metadata.is_file():
         raise RegrowError(f"{folder}: is a SavedModel that Keras did not write (no keras_metadata.pb)")
-    from tf_keras.src.protobuf import saved_metadata_pb2
+    from tf_keras.protobuf import saved_metadata_pb2
 
     parsed = saved_metadata_pb2.SavedMetadata.FromString(metadata.read_bytes())
     return [json.loads(node.metadata) for node in parsed.nodes if node.metadata]

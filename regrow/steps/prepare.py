@@ -6,9 +6,11 @@ from pydantic import Field
 
 from regrow.artifacts import read_json
 from regrow.dataset.decoding import ImageOptions
+from regrow.dataset.info import SPLITS
 from regrow.dataset.listing import list_examples
 from regrow.dataset.preparation import PreparationOptions, prepare_dataset
-from regrow.dataset.sources import Archive, Csv, Digits, Dvc, Folder, Idx, Npz, Source, fetch, identify
+from regrow.dataset.scaling import Scaling
+from regrow.dataset.sources import Digits, Dvc, Source, fetch, identify
 from regrow.dataset.splitting import SplitOptions
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
@@ -20,11 +22,11 @@ class PrepareParams(Parameters):
     """Where the data is and how it becomes a dataset."""
 
     source: Source = Field(default_factory=Digits, description="raw data")
-    splits: SplitOptions = Field(default_factory=SplitOptions)
-    normalisation: Literal["unit", "standardise", "none"] = Field(
+    splits: SplitOptions = Field(default_factory=SplitOptions, description="splits the source does not make")
+    normalisation: Scaling = Field(
         "unit", description="what the first layer of a model built here does to raw values"
     )
-    image: ImageOptions = Field(default_factory=ImageOptions)
+    image: ImageOptions = Field(default_factory=ImageOptions, description="how images are made alike")
     on_error: Literal["fail", "skip"] = Field(
         "fail",
         description="stop at an example that cannot be used, or leave it out and list it in the report",
@@ -32,19 +34,25 @@ class PrepareParams(Parameters):
 
 
 def run(context: StepContext[PrepareParams]) -> None:
-    """Read, check, split and write the data; see `regrow.dataset.preparation`."""
+    """Read, check, split and write the data; see `regrow.dataset.preparation`.
+
+    Raises:
+        RegrowError: the data cannot be read or used, or is not what ``resolve`` saw.
+    """
     params = context.params
+    found = identify(params.source)
     if "data" in context.inputs:
-        _same_data(read_json(context.inputs["data"] / "data.json"), identify(params.source))
+        _check_unchanged(read_json(context.inputs["data"] / "data.json"), found)
     source: Any = params.source
+    progress = context.progress()
     if isinstance(source, Dvc):
-        source = _fetched(source, context)
+        progress.update(0, "fetching with DVC", total=1)
+        source = source.at(fetch(source, context.scratch / "raw"))
     listing = list_examples(source)
-    progress = context.progress(len(listing.names))
-    dataset = prepare_dataset(
+    progress.total = len(listing.names)
+    dataset, report = prepare_dataset(
         listing,
         dataset=context.outputs["dataset"],
-        report=context.outputs["data_report"],
         scratch=context.scratch,
         options=PreparationOptions(
             splits=params.splits,
@@ -52,53 +60,49 @@ def run(context: StepContext[PrepareParams]) -> None:
             normalisation=params.normalisation,
             skip=params.on_error == "skip",
         ),
+        resources=found,
         done=progress.update,
     )
-    for split in ("train", "validation", "test"):
-        context.figures[split] = dataset.size(split)
+    report.write(context.outputs["data_report"])
+    context.figures.update({split: dataset.size(split) for split in SPLITS})
     context.figures["classes"] = len(dataset.classes)
-    rejected = read_json(context.outputs["data_report"] / "report.json")["rejected"]
-    if rejected:
-        context.figures["rejected"] = rejected
+    if report.document["rejected"]:
+        context.figures["rejected"] = report.document["rejected"]
 
 
-def _same_data(resolved: dict[str, Any], found: list[Resource]) -> None:
-    expected = [item.get("digest") for item in resolved["resources"]]
-    if expected != [dict(item.digest) for item in found]:
+def _check_unchanged(resolved: Any, found: list[Resource]) -> None:
+    """Raises `RegrowError` where ``data.json`` names other data than is there now."""
+    expected = [(item.get("name"), item.get("digest")) for item in resolved.get("resources", [])]
+    if expected != [(item.name, dict(item.digest)) for item in found]:
         raise RegrowError(
-            f"the raw data changed since resolve looked: it had {expected}; start the run again"
+            f"{found[0].uri}: data changed since resolve: its digest is {_shown(found[0].digest)}, but resolve saw"
+            f" {', '.join(_shown(digest) for _, digest in expected) or 'none'}; start the run again"
         )
 
 
-def _fetched(source: Dvc, context: StepContext[PrepareParams]) -> Any:
-    context.progress(1).update(0, "fetching with DVC")
-    path = fetch(source, context.scratch / "raw")
-    if source.format == "csv":
-        if source.label is None:
-            raise RegrowError("prepare.source.label: is required for format csv")
-        return Csv(kind="csv", path=path, label=source.label)
-    kinds = {"folder": Folder, "archive": Archive, "npz": Npz, "idx": Idx}
-    return kinds[source.format](kind=source.format, path=path)
+def _shown(digest: Any) -> str:
+    return " ".join(f"{name} {value[:16]}…" for name, value in dict(digest or {}).items())
 
 
 SPEC = StepSpec(
     name="prepare",
-    summary="Turn raw data into a dataset: read, check, split, write.",
-    inputs=[
+    summary="Turn raw data into a dataset: read, check, split, write",
+    inputs=(
         Input(
             name="data",
             producer="resolve",
             output="data",
             help="the data version that was resolved; checked",
             optional=True,
-        )
-    ],
-    outputs=[
+        ),
+    ),
+    outputs=(
         Output(name="dataset", kind="dataset", help="the dataset directory"),
         Output(name="data_report", kind="artifact", help="class balance, sizes, duplicates, rejects"),
-    ],
+    ),
     params=PrepareParams,
     run=run,
-    packages=["numpy", "pillow", "pandas", "scikit-learn"],
+    imports=("PIL.Image", "pyarrow.parquet"),
+    packages=("numpy", "pillow", "pandas", "pyarrow"),
     outside=lambda params: identify(params.source),
 )

@@ -61,9 +61,8 @@ def learning_rates(settings: FitSettings, *, steps_per_epoch: int) -> npt.NDArra
     epoch = index // steps_per_epoch + 1.0
     u = np.maximum(t - warmup, 0.0) / (1 - warmup)
     factor = SCHEDULES[settings.schedule](u, epoch)
-    if warmup:
-        rise = WARMUP_START + (1 - WARMUP_START) * t / warmup
-        factor = np.where(t < warmup, rise, factor)
+    rising = t < warmup
+    factor[rising] = WARMUP_START + (1 - WARMUP_START) * t[rising] / warmup
     return (settings.optimizer.learning_rate * factor).astype(np.float32)
 
 

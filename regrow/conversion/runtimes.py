@@ -1,0 +1,127 @@
+"""Each export in its own runtime: as a function of a batch, and as one call to time."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regrow.conversion.formats import FILES
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Predict = Callable[[Array], Array]
+
+
+def load_runtime(directory: Path, name: str) -> Predict:
+    """Load the export ``name`` in ``directory``: raw features ``(n, …)`` to probabilities ``(n, classes)``, float32."""
+    return LOADERS["tflite" if name.startswith("tflite") else name](directory / FILES[name])
+
+
+def single_runner(directory: Path, name: str, example: Array, *, threads: int = 1) -> Callable[[], None]:
+    """One inference of one ``example`` (without batch axis) in a TFLite or ONNX export, to be timed.
+
+    The input is set beforehand, so that a call is the inference alone.
+    """
+    path = directory / FILES[name]
+    batch = np.asarray(example, np.float32)[None]
+    if name == "onnx":
+        session = _session(path, threads)
+        feed = {session.get_inputs()[0].name: batch}
+        return lambda: session.run(None, feed)
+    interpreter = _interpreter(path, threads)
+    entry = interpreter.get_input_details()[0]
+    interpreter.set_tensor(entry["index"], _quantised(batch, entry))
+    invoke: Callable[[], None] = interpreter.invoke
+    return invoke
+
+
+def _interpreter(path: Path, threads: int) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _quantised(values: Array, entry: Any) -> Array:
+    if entry["dtype"] == np.float32:
+        return values
+    scale, zero = entry["quantization"]
+    bounds = np.iinfo(entry["dtype"])
+    rounded: Array = np.clip(np.round(values / scale + zero), bounds.min, bounds.max).astype(entry["dtype"])
+    return rounded
+
+
+def _dequantised(values: Array, entry: Any) -> Array:
+    if entry["dtype"] == np.float32:
+        return values
+    scale, zero = entry["quantization"]
+    plain: Array = ((values.astype(np.float32) - zero) * scale).astype(np.float32)
+    return plain
+
+
+def _load_tflite(path: Path) -> Predict:
+    interpreter = _interpreter(path, 2)
+    entry, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+    def predict(features: Array) -> Array:
+        rows = []
+        for example in np.asarray(features, np.float32):
+            interpreter.set_tensor(entry["index"], _quantised(example[None], entry))
+            interpreter.invoke()
+            rows.append(_dequantised(interpreter.get_tensor(out["index"])[0], out))
+        return np.stack(rows)
+
+    return predict
+
+
+def _session(path: Path, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _load_onnx(path: Path) -> Predict:
+    session = _session(path, 2)
+    name = session.get_inputs()[0].name
+    return lambda features: np.asarray(session.run(None, {name: np.asarray(features, np.float32)})[0])
+
+
+def _load_saved_model(path: Path) -> Predict:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    serve = loaded.signatures["serving_default"]
+
+    def predict(features: Array) -> Array:
+        answer = serve(features=tf.constant(np.asarray(features, np.float32)))
+        return np.asarray(answer["probabilities"])
+
+    # The function does not keep the variables alive; this does.
+    predict.loaded = loaded  # type: ignore[attr-defined]
+    return predict
+
+
+def _load_keras(path: Path) -> Predict:
+    from regrow.graph.files import import_model
+
+    model = import_model(path)
+    return lambda features: np.asarray(model.predict(np.asarray(features, np.float32), verbose=0))
+
+
+def _load_mlflow(path: Path) -> Predict:
+    import mlflow
+
+    model = mlflow.pyfunc.load_model(str(path))
+    return lambda features: np.asarray(model.predict(np.asarray(features, np.float32)))
+
+
+LOADERS: dict[str, Callable[[Path], Predict]] = {
+    "keras": _load_keras,
+    "saved_model": _load_saved_model,
+    "tflite": _load_tflite,
+    "onnx": _load_onnx,
+    "mlflow": _load_mlflow,
+}

@@ -1,0 +1,101 @@
+"""All numbers of an evaluation: of each model, and of pairs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regrow.evaluation.latency import interleaved, ratio
+from regrow.evaluation.sizes import gzip_bytes, size_bytes
+from regrow.evaluation.statistics import (
+    calibration_error,
+    cross_entropy,
+    mcnemar_exact,
+    paired_difference,
+    wilson_interval,
+)
+
+Array = np.ndarray[Any, np.dtype[Any]]
+TIMED = ("tflite_fp32", "tflite_fp16", "tflite_int8", "onnx")
+
+
+def model_metrics(model: Any, probabilities: Array, labels: Array, *, bins: int) -> dict[str, float]:
+    """Accuracy with its interval, loss, calibration error, and what the model costs."""
+    from regrow.graph.costs import count_macs
+    from regrow.graph.kernels import sparsity
+
+    right = int((probabilities.argmax(1) == labels).sum())
+    low, high = wilson_interval(right, len(labels))
+    parameters = int(model.count_params())
+    zeros = sum(int(np.count_nonzero(array == 0)) for array in model.get_weights() if array.ndim > 1)
+    return {
+        "accuracy": right / len(labels),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "loss": cross_entropy(probabilities, labels),
+        "ece": calibration_error(probabilities, labels, bins=bins),
+        "macs": count_macs(model),
+        "parameters": parameters,
+        "parameters_nonzero": parameters - zeros,
+        "sparsity": sparsity(model),
+    }
+
+
+def pair_metrics(first: Array, second: Array, labels: Array) -> dict[str, float]:
+    """The paired difference of accuracies, first minus second, and McNemar's p, from probabilities."""
+    one, two = first.argmax(1) == labels, second.argmax(1) == labels
+    difference, low, high = paired_difference(one, two)
+    return {
+        "accuracy_difference": difference,
+        "accuracy_difference_low": low,
+        "accuracy_difference_high": high,
+        "mcnemar_p": mcnemar_exact(one, two),
+    }
+
+
+def export_sizes(directory: Path, files: Mapping[str, str]) -> dict[str, float]:
+    """``size_bytes.F`` and ``size_bytes_gzip.F`` of each export that is there; MLflow's only wraps the Keras file."""
+    found: dict[str, float] = {}
+    for name, file in files.items():
+        if name != "mlflow" and (directory / file).exists():
+            found[f"size_bytes.{name}"] = size_bytes(directory / file)
+            found[f"size_bytes_gzip.{name}"] = gzip_bytes(directory / file)
+    return found
+
+
+def export_accuracy(
+    directory: Path, names: Sequence[str], features: Array, labels: Array
+) -> dict[str, float]:
+    """``accuracy.F`` of each export on the test split, in its own runtime."""
+    from regrow.conversion.runtimes import load_runtime
+
+    return {
+        f"accuracy.{name}": float((load_runtime(directory, name)(features).argmax(1) == labels).mean())
+        for name in names
+    }
+
+
+def export_latency(
+    parent: Path, recovered: Path, names: Sequence[str], example: Array, *, rounds: int, warmup: int
+) -> dict[str, float]:
+    """Latency of parent's and recovered's exports, all taking turns, and their ratio per format."""
+    from regrow.conversion.runtimes import single_runner
+
+    folders = {"parent": parent, "recovered": recovered}
+    runners = {
+        f"{role}.{name}": single_runner(folder, name, example)
+        for role, folder in folders.items()
+        for name in names
+    }
+    times = interleaved(runners, rounds=rounds, warmup=warmup)
+    found: dict[str, float] = {}
+    for name in names:
+        for role in folders:
+            series = times[f"{role}.{name}"]
+            found[f"{role}.latency_ms_p50.{name}"] = float(np.percentile(series, 50))
+            found[f"{role}.latency_ms_p95.{name}"] = float(np.percentile(series, 95))
+        found[f"recovered_vs_parent.latency_ratio.{name}"] = ratio(
+            times[f"recovered.{name}"], times[f"parent.{name}"]
+        )
+    return found
