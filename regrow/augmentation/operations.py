@@ -127,7 +127,8 @@ def crop(op: Crop, images: Any, seed: Any, value_range: Range) -> Any:
     rows = offsets[:, :1] + tf.range(height)[None]
     columns = offsets[:, 1:] + tf.range(width)[None]
     cut = tf.gather(padded, rows, axis=1, batch_dims=1)
-    return tf.gather(tf.transpose(cut, [0, 2, 1, 3]), columns, axis=1, batch_dims=1, name="crop")
+    turned = tf.gather(tf.transpose(cut, [0, 2, 1, 3]), columns, axis=1, batch_dims=1)
+    return tf.transpose(turned, [0, 2, 1, 3])
 
 
 def flip(op: Flip, images: Any, seed: Any, value_range: Range) -> Any:

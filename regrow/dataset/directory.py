@@ -1,7 +1,7 @@
 """The dataset directory: ``dataset.json``, shards as ``.npy``, ``examples.parquet``. No TensorFlow here."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -123,15 +123,13 @@ def open_dataset(path: Path) -> Dataset:
         field = ".".join(str(part) for part in fault["loc"])
         raise RegrowError(f"{path / FILE_NAME}: {field}: {fault['msg'].lower()}") from None
     task = get_task(info.task)
-    for field, wanted, held in (
+    parts: list[tuple[str, str, Collection[str]]] = [
         ("features", task.feature, info.features),
         ("targets", task.target, info.targets),
-        *(
-            (f"shards.{split}", name, shards)
-            for split, shards in info.shards.items()
-            for name in (task.feature, task.target)
-        ),
-    ):
+    ]
+    for split, shards in info.shards.items():
+        parts += [(f"shards.{split}", name, shards) for name in (task.feature, task.target)]
+    for field, wanted, held in parts:
         if wanted not in held:
             raise RegrowError(
                 f"{path / FILE_NAME}: {field}: lacks '{wanted}', which task '{info.task}' needs"

@@ -129,7 +129,9 @@ def _pairs(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _pair_note(metrics: Mapping[str, Any]) -> str:
     low = -100 * metrics["recovered_vs_parent.accuracy_difference_low"]
-    return f"With 95% confidence, the recovered model is below the parent by at most {max(0.0, low):.2f} points."
+    return (
+        f"With 95% confidence, the recovered model is below the parent by at most {max(0.0, low):.2f} points."
+    )
 
 
 def _exports(parity: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,0 +1,76 @@
+"""Real data and small models that tests share."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from regrow.dataset.directory import Dataset, write_dataset
+from regrow.dataset.info import Normalisation
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    order = np.random.default_rng(0).permutation(len(found.target))
+    images = found.images[order, :, :, None].astype(np.uint8)
+    labels = found.target[order].astype(np.int32)
+    path: Path = tmp_path_factory.mktemp("digits")
+    parts = {"train": slice(0, 1200), "validation": slice(1200, 1500), "test": slice(1500, None)}
+    return write_dataset(
+        path,
+        task="image_classification",
+        splits={name: (images[part], labels[part]) for name, part in parts.items()},
+        classes=[str(digit) for digit in range(10)],
+        value_range=(0, 16),
+        normalisation=Normalisation(scale=(1 / 16,), offset=(0.0,)),
+    )
+
+
+@pytest.fixture(scope="session")
+def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An overlay that leaves training examples as they are."""
+    from regrow.artifacts import write_json
+    from regrow.augmentation.policy import Policy
+
+    path = tmp_path_factory.mktemp("overlay")
+    write_json(path / "policy.json", Policy(classes=10, value_range=(0, 16)).model_dump(mode="json"))
+    return path
+
+
+@pytest.fixture
+def small_model() -> Any:
+    """Rescaling → conv → batch normalisation → residual add → dense, for the digits; seeded random weights."""
+    import tf_keras as keras
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Rescaling(1 / 16)(inputs)
+    x = keras.layers.Conv2D(8, 3, padding="same", name="conv1")(x)
+    x = first = keras.layers.BatchNormalization(name="norm1")(x)
+    x = keras.layers.ReLU()(x)
+    x = keras.layers.Conv2D(8, 3, padding="same", name="conv2")(x)
+    x = keras.layers.Add()([x, first])
+    x = keras.layers.Flatten()(x)
+    x = keras.layers.Dense(16, activation="relu", name="hidden")(x)
+    return keras.Model(inputs, keras.layers.Dense(10, activation="softmax", name="head")(x))
+
+
+@pytest.fixture(scope="session")
+def trained(digits: Dataset, overlay: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `train` leaves (``parent``, ``training``) after a few epochs of lenet5 on the digits."""
+    from regrow.steps.execution import execute
+    from regrow.steps.train import SPEC, TrainParams
+
+    root = tmp_path_factory.mktemp("trained")
+    execute(
+        SPEC,
+        TrainParams.model_validate({"architecture": "lenet5", "fit": {"epochs": 4}}),
+        inputs={"dataset": digits.path, "overlay": overlay},
+        outputs={"parent": root / "parent", "training": root / "training"},
+        statement=root / "statement",
+    )
+    return root

@@ -1,0 +1,114 @@
+"""The recover step: accuracy comes back, zeros stay zero."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from regrow.artifacts import read_json
+from regrow.dataset.directory import Dataset
+from regrow.graph.files import load_model
+from regrow.graph.kernels import prunable_kernels
+from regrow.provenance.digest import tree_digest
+from regrow.pruning.pruning import Pruning
+from regrow.recovery.recalibration import normalisation_layers, recalibrate
+from regrow.steps import prune as prune_step
+from regrow.steps.execution import execute
+from regrow.steps.recover import SPEC, RecoverParams
+
+ROLES = ("pruned", "pruning", "pruning_report")
+
+
+@pytest.fixture(scope="module")
+def pruned(trained: Path, digits: Dataset, overlay: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pruned")
+    inputs = {
+        "parent": trained / "parent",
+        "training": trained / "training",
+        "dataset": digits.path,
+        "overlay": overlay,
+    }
+    execute(
+        prune_step.SPEC,
+        prune_step.PruneParams(sparsity=0.95, allocation="uniform"),
+        inputs=inputs,
+        outputs={name: root / name for name in ROLES},
+        statement=root / "statement",
+    )
+    return root
+
+
+def recover(trained: Path, pruned: Path, digits: Dataset, overlay: Path, target: Path, **params: Any) -> Path:
+    execute(
+        SPEC,
+        RecoverParams.model_validate(params),
+        inputs={
+            "pruned": pruned / "pruned",
+            "pruning": pruned / "pruning",
+            "parent": trained / "parent",
+            "training": trained / "training",
+            "dataset": digits.path,
+            "overlay": overlay,
+        },
+        outputs={name: target / name for name in ("recovered", "recovery")},
+        statement=target / "statement",
+    )
+    return target
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REGROW_TRACKING", "off")
+
+
+def test_accuracy_returns_and_zeros_stay(
+    trained: Path, pruned: Path, digits: Dataset, overlay: Path, tmp_path: Path
+) -> None:
+    made = recover(trained, pruned, digits, overlay, tmp_path / "a", fit={"epochs": 3})
+    curve = read_json(made / "recovery/curve.json")
+    assert [point["stage"] for point in curve["points"]] == ["pruned", *["fine_tuning"] * 3]
+    assert curve["best"]["val_accuracy"] > curve["points"][0]["val_accuracy"] + 0.1
+    model = load_model(made / "recovered")
+    pruning = Pruning.read(pruned / "pruning")
+    pruning.verify(model)
+    before = prunable_kernels(load_model(pruned / "pruned"))
+    assert any(not np.array_equal(k.numpy(), before[n].numpy()) for n, k in prunable_kernels(model).items())
+    again = recover(trained, pruned, digits, overlay, tmp_path / "b", fit={"epochs": 3})
+    assert tree_digest(made / "recovered") == tree_digest(again / "recovered")
+
+
+def test_fine_tuning_can_be_left_out(
+    trained: Path, pruned: Path, digits: Dataset, overlay: Path, tmp_path: Path
+) -> None:
+    made = recover(trained, pruned, digits, overlay, tmp_path / "a", fine_tune=False)
+    assert len(read_json(made / "recovery/curve.json")["points"]) == 1
+    assert (
+        (made / "recovery/curve.csv")
+        .read_text()
+        .startswith("point,stage,epoch,val_accuracy,val_loss\n0,pruned")
+    )
+
+
+def test_recalibration_sets_statistics_to_those_of_the_data(small_model: Any) -> None:
+    import tensorflow as tf
+    import tf_keras as keras
+
+    features = np.random.default_rng(0).integers(0, 17, (256, 8, 8, 1)).astype(np.uint8)
+    weights = [array.numpy() for array in small_model.trainable_weights]
+    (layer,) = normalisation_layers(small_model)
+    layer.moving_mean.assign(tf.fill([8], 5.0))
+    assert recalibrate(small_model, features, batch_size=64) == 1
+    before = keras.Model(small_model.input, small_model.get_layer("conv1").output)
+    values = before.predict(features.astype(np.float32), verbose=0)
+    assert np.allclose(layer.moving_mean, values.mean((0, 1, 2)), atol=1e-4)
+    assert np.allclose(layer.moving_variance, values.var((0, 1, 2)), rtol=0.02)
+    assert layer.momentum == 0.99
+    assert all(
+        np.array_equal(a, b.numpy()) for a, b in zip(weights, small_model.trainable_weights, strict=True)
+    )
+
+
+def test_recalibration_without_batch_normalisation_does_nothing(trained: Path, digits: Dataset) -> None:
+    assert recalibrate(load_model(trained / "parent"), digits.calibration(32), batch_size=16) == 0
