@@ -6,33 +6,63 @@ from typing import Any
 import numpy as np
 
 from regrow.augmentation.policy import Policy
+from regrow.dataset.directory import Array
+
+CELL = 64  # pixels; small images are enlarged by a whole factor, large ones reduced
+GAP = 2
+MARGIN = 10  # between the originals and the variants
 
 
-def write_contact_sheet(
-    path: Path, images: Any, policy: Policy, *, variants: int = 7, cell: int = 64
-) -> None:
-    """Write a PNG: a row per image of ``images`` (n, height, width, channels), the original first.
+def write_contact_sheet(path: Path, images: Any, policy: Policy, *, variants: int = 7) -> None:
+    """Write a PNG, the same bytes for the same images and policy: a row per image, the original first.
 
-    Each cell is ``cell`` pixels wide; values are scaled from the policy's range to 0–255.
+    Args:
+        path: the file.
+        images: ``(n, height, width, channels)``; channels other than 1 or 3 show as grey, their mean.
+        policy: its mode does not matter; without operations only originals are shown.
+        variants: number of variants per image.
     """
-    import tensorflow as tf
     from PIL import Image
 
-    labels = tf.zeros([len(images)], tf.int32)
-    columns = [np.asarray(images, np.float32)]
-    for number in range(variants):
-        changed, _ = policy(tf.constant(columns[0]), labels, tf.constant([policy.seed, number], tf.int32))
-        columns.append(changed.numpy())
-    low, high = policy.value_range
-    grid = np.stack(columns, 1)
-    pixels = np.clip((grid - low) / max(high - low, 1e-12) * 255, 0, 255).astype(np.uint8)
-    if pixels.shape[-1] not in (1, 3):
-        pixels = pixels[..., :1]
-    sheet = Image.new("RGB", ((variants + 1) * (cell + 2), len(images) * (cell + 2)), "white")
-    for row in range(len(images)):
-        for column in range(variants + 1):
-            tile = pixels[row, column]
-            picture = Image.fromarray(tile[..., 0] if tile.shape[-1] == 1 else tile).convert("RGB")
-            picture = picture.resize((cell, cell), Image.Resampling.NEAREST)
-            sheet.paste(picture, (column * (cell + 2), row * (cell + 2)))
+    originals = np.asarray(images, np.float32)
+    columns = [originals, *_variants(originals, policy, variants if policy.operations else 0)]
+    cell_width, cell_height = _cell(originals.shape[2], originals.shape[1])
+    width = len(columns) * (cell_width + GAP) + GAP + (MARGIN if len(columns) > 1 else 0)
+    sheet = Image.new("RGB", (width, len(originals) * (cell_height + GAP) + GAP), "white")
+    for column, batch in enumerate(columns):
+        left = GAP + column * (cell_width + GAP) + (MARGIN if column else 0)
+        for row, pixels in enumerate(_visible(batch, policy.value_range)):
+            smaller = pixels.shape[1] > cell_width
+            method = Image.Resampling.BOX if smaller else Image.Resampling.NEAREST
+            tile = Image.fromarray(pixels).resize((cell_width, cell_height), method)
+            sheet.paste(tile, (left, GAP + row * (cell_height + GAP)))
     sheet.save(path, optimize=True)
+
+
+def _variants(originals: Array, policy: Policy, count: int) -> list[Array]:
+    """``count`` variants of the batch ``originals``, float32."""
+    import tensorflow as tf
+
+    labels = tf.zeros([len(originals)], tf.int32)
+    found = []
+    for number in range(count):
+        seed = tf.constant([policy.seed, number], tf.int32)
+        changed, _ = policy(tf.constant(originals), labels, seed)
+        found.append(changed.numpy())
+    return found
+
+
+def _visible(batch: Array, value_range: tuple[float, float]) -> Array:
+    """RGB, uint8, ``(n, height, width, 3)``: the range becomes 0–255."""
+    low, high = value_range
+    pixels = np.clip((batch - low) / max(high - low, 1e-12) * 255, 0, 255)
+    if pixels.shape[-1] != 3:
+        pixels = np.repeat(pixels.mean(-1, keepdims=True), 3, axis=-1)
+    return np.rint(pixels).astype(np.uint8)
+
+
+def _cell(width: int, height: int) -> tuple[int, int]:
+    """Width and height of a cell: about `CELL` pixels, in the images' proportion."""
+    longer = max(width, height)
+    factor = max(1, CELL // longer) if longer <= CELL else CELL / longer
+    return max(1, round(width * factor)), max(1, round(height * factor))

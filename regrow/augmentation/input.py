@@ -1,99 +1,143 @@
-"""Batches for training and evaluation, the same for the same seed."""
+"""Batches for training and evaluation, the same for the same seed.
 
+Two cores must feed a model that is small, so nothing is done example by example: an epoch's order is drawn at once,
+a batch is gathered at once from one uint8 array in memory, and augmented at once.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import count as counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from regrow.augmentation.policy import load_policy
-from regrow.dataset.directory import Dataset
+from regrow.augmentation.policy import Policy, load_policy
+from regrow.dataset.directory import Array, Dataset
+from regrow.errors import RegrowError
 
-MEMORY = 1 << 30  # above this many bytes, features are read batch by batch from the mapped file
-
-
-def overlay_arrays(dataset: Dataset, overlay: Path | None) -> tuple[Any, Any]:
-    """Training features and labels, with the overlay's materialised variants behind the originals."""
-    features, labels = dataset.features("train"), np.asarray(dataset.labels("train"))
-    extra = overlay / "extra" if overlay is not None else None
-    if extra is None or not extra.is_dir():
-        return features, labels
-    more = [np.load(path, mmap_mode="r") for path in sorted(extra.glob(f"{dataset.feature}-*.npy"))]
-    kinds = [np.load(path) for path in sorted(extra.glob(f"{dataset.target}-*.npy"))]
-    return np.concatenate([features, *more]), np.concatenate([labels, *kinds])
+MEMORY = 1 << 30  # above this many bytes, features are read batch by batch from the mapped files
+EXTRA = "extra"
 
 
 def training_input(
     dataset: Dataset, overlay: Path | None, *, batch_size: int, seed: int, soft: bool = False
 ) -> Any:
-    """A `tf.data.Dataset` of ``(float32 features, labels)``, shuffled anew in each iteration.
+    """A `tf.data.Dataset` of ``(float32 features, labels)``, shuffled and augmented anew in each iteration.
 
-    Order and augmentation follow from ``seed`` and the number of the iteration alone. The last, smaller batch is
-    kept. Labels are int32, or distributions where the policy blends examples or ``soft`` is set.
+    Order and augmentation follow from ``seed``, the policy's seed and the number of the iteration alone. Variants
+    that the overlay holds are shuffled in among the originals. The last, smaller batch is kept; ``len`` is the
+    number of batches. Labels are int32 (batch,), or float32 (batch, classes) where the policy blends examples or
+    ``soft`` is set.
+
+    Raises:
+        RegrowError: the overlay was not made for this dataset.
     """
     import tensorflow as tf
 
-    policy = load_policy(overlay) if overlay is not None else None
-    online = policy if policy is not None and policy.mode == "online" and policy.operations else None
-    features, labels = overlay_arrays(dataset, overlay)
-    count, classes = len(labels), len(dataset.classes)
-    epochs = iter(range(1 << 30))
+    policy = load_policy(overlay) if overlay is not None else Policy()
+    parts, labels = training_arrays(dataset, overlay, policy)
+    classes, steps = len(dataset.classes), -(-len(labels) // batch_size)
+    gather = _gatherer(parts, labels)
+    epochs = counter()
 
-    def orders() -> Any:
-        epoch = next(epochs)
-        yield np.random.default_rng([seed, epoch]).permutation(count), np.asarray([seed, epoch], np.int32)
+    def epoch() -> Any:
+        """Order and seed of the next epoch."""
+        words = np.random.SeedSequence([seed, policy.seed, next(epochs)])
+        order = np.random.default_rng(words).permutation(len(labels))
+        yield order, words.generate_state(2).view(np.int32)
 
-    gather = _gatherer(features, labels)
+    def batches(order: Any, key: Any) -> Any:
+        numbers = tf.data.Dataset.range(steps)
+        return numbers.map(lambda n: (order[n * batch_size : (n + 1) * batch_size], n, key))
 
-    def batches(order: Any, pair: Any) -> Any:
-        parts = tf.data.Dataset.from_tensor_slices(order).batch(batch_size).enumerate()
-        return parts.map(lambda number, index: (number, index, pair))
+    def load(index: Any, number: Any, key: Any) -> Any:
+        return *gather(index), number, key
 
-    def load(number: Any, index: Any, pair: Any) -> Any:
-        images, kinds = gather(index)
-        if online is not None:
-            key = tf.random.experimental.stateless_fold_in(pair, tf.cast(number, tf.int32))
-            images, kinds = online(images, kinds, key)
-        if soft and len(kinds.shape) == 1:
+    def change(images: Any, kinds: Any, number: Any, key: Any) -> Any:
+        if policy.online:
+            from regrow.augmentation.randomness import fold
+
+            images, kinds = policy(images, kinds, fold(key, tf.cast(number, tf.int32)))
+        if soft and not policy.soft_labels:
             kinds = tf.one_hot(kinds, classes)
         return images, kinds
 
     signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([2], tf.int32))
-    data = tf.data.Dataset.from_generator(orders, output_signature=signature).flat_map(batches)
-    data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
-    return data.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))
+    data = tf.data.Dataset.from_generator(epoch, output_signature=signature).flat_map(batches)
+    data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    data = data.map(change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return data.prefetch(tf.data.AUTOTUNE).apply(tf.data.experimental.assert_cardinality(steps))
 
 
 def evaluation_input(dataset: Dataset, split: str, *, batch_size: int) -> Any:
     """A `tf.data.Dataset` of ``(float32 features, int32 labels)`` of ``split``, in order, not augmented."""
     import tensorflow as tf
 
-    labels = np.asarray(dataset.labels(split))
-    gather = _gatherer(dataset.features(split), labels)
-    index = tf.data.Dataset.range(len(labels)).batch(batch_size)
-    data = index.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
-    return data.apply(tf.data.experimental.assert_cardinality(-(-len(labels) // batch_size)))
+    labels = dataset.labels(split)
+    gather = _gatherer([dataset.features(split)], labels)
+    data = tf.data.Dataset.range(len(labels)).batch(batch_size)
+    data = data.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    steps = -(-len(labels) // batch_size)
+    return data.prefetch(tf.data.AUTOTUNE).apply(tf.data.experimental.assert_cardinality(steps))
 
 
-def _gatherer(features: Any, labels: Any) -> Any:
-    """A function from example numbers to ``(float32 features, int32 labels)`` in the graph."""
+def training_arrays(dataset: Dataset, overlay: Path | None, policy: Policy) -> tuple[list[Array], Array]:
+    """Training features, as arrays to be read one after the other, and all labels; originals come first.
+
+    Raises:
+        RegrowError: variants are missing, or have another shape or type than the dataset.
+    """
+    features, labels = dataset.features("train"), np.asarray(dataset.labels("train"))
+    if overlay is None or policy.mode != "materialise":
+        return [features], labels
+    more, kinds = (_shards(overlay / EXTRA, name) for name in (dataset.feature, dataset.target))
+    for array in more:
+        if array.shape[1:] != features.shape[1:] or array.dtype != features.dtype:
+            raise RegrowError(
+                f"{overlay / EXTRA}: holds {array.dtype} of shape {array.shape[1:]}, but the dataset holds "
+                f"{features.dtype} of shape {features.shape[1:]}; run augment again"
+            )
+    if sum(map(len, more)) != sum(map(len, kinds)):
+        raise RegrowError(f"{overlay / EXTRA}: has not as many labels as features; run augment again")
+    return [features, *more], np.concatenate([labels, *kinds])
+
+
+def _shards(folder: Path, name: str) -> list[Array]:
+    paths = sorted(folder.glob(f"{name}-*.npy"))
+    if not paths:
+        raise RegrowError(f"{folder}: has no {name}-*.npy, though the policy materialises; run augment again")
+    try:
+        return [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+    except (OSError, ValueError) as error:
+        raise RegrowError(f"{folder}: {name} cannot be read as a NumPy array ({error})") from None
+
+
+def _gatherer(parts: Sequence[Array], labels: Array) -> Callable[[Any], Any]:
+    """A function in the graph from example numbers (batch,) to ``(float32 features, int32 labels)``."""
     import tensorflow as tf
 
-    kinds = tf.constant(labels, tf.int32)
-    shape = features.shape[1:]
-    if features.nbytes <= MEMORY:
-        # Held outside the graph: a constant inside it would be copied for every function that uses it.
-        held = tf.Variable(np.asarray(features), trainable=False)
+    shape = parts[0].shape[1:]
+    # Eager tensors on the CPU are captured by reference: neither copied into the graph nor moved to a GPU.
+    with tf.device("/CPU:0"):
+        kinds = tf.constant(labels, tf.int32)
+        if sum(part.nbytes for part in parts) <= MEMORY:
+            held = tf.constant(np.concatenate(parts) if len(parts) > 1 else parts[0])
+            return lambda index: (tf.cast(tf.gather(held, index), tf.float32), tf.gather(kinds, index))
 
-        def gather(index: Any) -> Any:
-            return tf.cast(tf.gather(held, index), tf.float32), tf.gather(kinds, index)
-
-        return gather
-
-    def read(index: Any) -> Any:
-        return np.asarray(features[np.sort(index)], np.float32)[np.argsort(np.argsort(index))]
-
-    def gather_mapped(index: Any) -> Any:
-        images = tf.numpy_function(read, [index], tf.float32)
+    def gather(index: Any) -> Any:
+        images = tf.numpy_function(lambda rows: read_rows(parts, rows), [index], tf.float32, stateful=False)
         return tf.ensure_shape(images, [None, *shape]), tf.gather(kinds, index)
 
-    return gather_mapped
+    return gather
+
+
+def read_rows(parts: Sequence[Array], rows: Array) -> Array:
+    """Rows of ``parts`` laid end to end, float32, in the order asked for; read in the order of the file."""
+    ends = np.cumsum([len(part) for part in parts])
+    found = np.empty((len(rows), *parts[0].shape[1:]), np.float32)
+    for number, part in enumerate(parts):
+        start = ends[number] - len(part)
+        (mine,) = np.nonzero((rows >= start) & (rows < ends[number]))
+        mine = mine[np.argsort(rows[mine], kind="stable")]
+        found[mine] = part[rows[mine] - start]
+    return found

@@ -1,6 +1,12 @@
-"""From a `tf_keras` model to each format; all exports take raw features, as the model does."""
+"""From a `tf_keras` model to each format; all exports take raw features, as the model does.
 
+Equal models and calibration examples give equal bytes where they are exported by equal processes: TensorFlow and
+tf2onnx number functions and values over the life of a process, and these names are in SavedModel and ONNX files.
+"""
+
+import importlib.metadata
 import logging
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +14,12 @@ from typing import Any
 import numpy as np
 
 from regrow.conversion.formats import FILES
-from regrow.graph.files import save_model
+from regrow.graph.files import MODEL, save_model
+from regrow.provenance.digest import file_digest
 
 Array = np.ndarray[Any, np.dtype[Any]]
+# What it takes to serve the MLflow model.
+SERVING = ("mlflow", "numpy", "tensorflow", "tf_keras")
 
 
 def to_keras(model: Any, directory: Path, calibration: Array) -> None:
@@ -23,29 +32,34 @@ def to_saved_model(model: Any, directory: Path, calibration: Array) -> None:
     import tensorflow as tf
 
     specification = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="features")
+    servable = tf.Module()
+    # The variables alone: tracking the model would save every layer's Python-facing functions as well.
+    servable.weights = list(model.weights)
 
-    class Servable(tf.Module):  # type: ignore[misc]
-        """Holds the model's variables beside its serving function."""
+    @tf.function(input_signature=[specification])  # type: ignore[untyped-decorator]
+    def serve(features: Any) -> dict[str, Any]:
+        return {"probabilities": tf.identity(model(features, training=False), name="probabilities")}
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        @tf.function(input_signature=[specification])  # type: ignore[untyped-decorator]
-        def serve(self, features: Any) -> dict[str, Any]:
-            """Probabilities ``(batch, classes)`` of raw ``features``."""
-            return {"probabilities": self.model(features, training=False)}
-
-    servable = Servable()
-    signatures = {"serving_default": servable.serve}
-    tf.saved_model.save(servable, str(directory / FILES["saved_model"]), signatures=signatures)
+    target = directory / FILES["saved_model"]
+    tf.saved_model.save(servable, str(target), signatures={"serving_default": serve})
+    _fix_fingerprint(target / "fingerprint.pb")
 
 
-def _tflite(model: Any, prepare: Callable[[Any], None]) -> bytes:
+def _fix_fingerprint(path: Path) -> None:
+    """Take the random identifier out of a SavedModel's fingerprint; its checksums stay."""
+    from tensorflow.core.protobuf import fingerprint_pb2
+
+    if path.is_file():
+        fingerprint = fingerprint_pb2.FingerprintDef.FromString(path.read_bytes())
+        fingerprint.uuid = str(uuid.UUID(int=fingerprint.saved_model_checksum))
+        path.write_bytes(fingerprint.SerializeToString(deterministic=True))
+
+
+def _tflite(model: Any, calibration: Array, prepare: Callable[[Any], None]) -> bytes:
     """Convert with a batch of one: a phone answers one example at a time, and the runtime can plan memory."""
     import tensorflow as tf
 
-    specification = tf.TensorSpec([1, *model.input_shape[1:]], tf.float32, name="features")
+    specification = tf.TensorSpec([1, *calibration.shape[1:]], tf.float32, name="features")
     function = tf.function(lambda features: model(features, training=False)).get_concrete_function(
         specification
     )
@@ -58,7 +72,7 @@ def _tflite(model: Any, prepare: Callable[[Any], None]) -> bytes:
 
 def to_tflite_fp32(model: Any, directory: Path, calibration: Array) -> None:
     """``model_fp32.tflite``: float32 throughout."""
-    (directory / FILES["tflite_fp32"]).write_bytes(_tflite(model, lambda converter: None))
+    (directory / FILES["tflite_fp32"]).write_bytes(_tflite(model, calibration, lambda converter: None))
 
 
 def to_tflite_fp16(model: Any, directory: Path, calibration: Array) -> None:
@@ -69,7 +83,7 @@ def to_tflite_fp16(model: Any, directory: Path, calibration: Array) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
 
-    (directory / FILES["tflite_fp16"]).write_bytes(_tflite(model, prepare))
+    (directory / FILES["tflite_fp16"]).write_bytes(_tflite(model, calibration, prepare))
 
 
 def to_tflite_int8(model: Any, directory: Path, calibration: Array) -> None:
@@ -86,18 +100,22 @@ def to_tflite_int8(model: Any, directory: Path, calibration: Array) -> None:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
 
-    (directory / FILES["tflite_int8"]).write_bytes(_tflite(model, prepare))
+    (directory / FILES["tflite_int8"]).write_bytes(_tflite(model, calibration, prepare))
 
 
 def to_onnx(model: Any, directory: Path, calibration: Array) -> None:
-    """``model.onnx`` (opset 17) with a free batch axis."""
+    """``model.onnx`` (opset 17): ``features`` in, ``probabilities`` out, the batch axis free and called ``batch``."""
     import tensorflow as tf
     import tf2onnx
 
     specification = [tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="features")]
-    function = tf.function(lambda features: model(features, training=False), input_signature=specification)
+    function = tf.function(
+        lambda features: {"probabilities": model(features, training=False)}, input_signature=specification
+    )
     converted, _ = tf2onnx.convert.from_function(function, input_signature=specification, opset=17)
     converted.graph.name = "regrow"
+    for value in (*converted.graph.input, *converted.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
     (directory / FILES["onnx"]).write_bytes(converted.SerializeToString(deterministic=True))
 
 
@@ -106,15 +124,33 @@ def to_mlflow(model: Any, directory: Path, calibration: Array) -> None:
     import mlflow
     from mlflow.models import infer_signature
 
+    target = directory / FILES["mlflow"]
     example = np.asarray(calibration[:2], np.float32)
-    signature = infer_signature(example, model.predict(example, verbose=0))
     mlflow.tensorflow.save_model(
         model,
-        str(directory / FILES["mlflow"]),
-        signature=signature,
+        str(target),
+        signature=infer_signature(example, model.predict(example, verbose=0)),
         input_example=example,
         keras_model_kwargs={"save_format": "keras"},
+        # Stated: MLflow would load the model in a process of its own to find out.
+        pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in SERVING],
     )
+    # Pickled code that a plain model does not need and a reader should not have to trust.
+    (target / "data" / "global_custom_objects.cloudpickle").unlink(missing_ok=True)
+    save_model(model, target / "data")
+    _fix_description(target)
+
+
+def _fix_description(folder: Path) -> None:
+    """Take the time and the random identifier out of ``MLmodel``, so that equal models have equal bytes."""
+    from mlflow.models import Model
+
+    described = Model.load(str(folder / "MLmodel"))
+    files = sorted(path for path in (folder / "data").rglob("*") if path.is_file())
+    described.utc_time_created = "1980-01-01 00:00:00.000000"
+    described.model_uuid = file_digest(folder / "data" / MODEL)[:32]
+    described.model_size_bytes = sum(path.stat().st_size for path in files)
+    described.save(str(folder / "MLmodel"))
 
 
 CONVERTERS: dict[str, Callable[[Any, Path, Array], None]] = {

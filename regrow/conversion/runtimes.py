@@ -7,22 +7,33 @@ from typing import Any
 import numpy as np
 
 from regrow.conversion.formats import FILES
+from regrow.errors import RegrowError, nearest
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Predict = Callable[[Array], Array]
 
 
 def load_runtime(directory: Path, name: str) -> Predict:
-    """Load the export ``name`` in ``directory``: raw features ``(n, …)`` to probabilities ``(n, classes)``, float32."""
-    return LOADERS["tflite" if name.startswith("tflite") else name](directory / FILES[name])
+    """Load the export ``name`` in ``directory``: raw features ``(n, …)`` to probabilities ``(n, classes)``, float32.
+
+    Raises:
+        RegrowError: the format is not known, or was not exported.
+    """
+    path = _found(directory, name)
+    return LOADERS["tflite" if name.startswith("tflite") else name](path)
 
 
 def single_runner(directory: Path, name: str, example: Array, *, threads: int = 1) -> Callable[[], None]:
     """One inference of one ``example`` (without batch axis) in a TFLite or ONNX export, to be timed.
 
     The input is set beforehand, so that a call is the inference alone.
+
+    Raises:
+        RegrowError: the format is not known, has no single runner, or was not exported.
     """
-    path = directory / FILES[name]
+    path = _found(directory, name)
+    if name != "onnx" and not name.startswith("tflite"):
+        raise RegrowError(f"{path}: latency is measured of TFLite and ONNX exports, not of '{name}'")
     batch = np.asarray(example, np.float32)[None]
     if name == "onnx":
         session = _session(path, threads)
@@ -33,6 +44,15 @@ def single_runner(directory: Path, name: str, example: Array, *, threads: int = 
     interpreter.set_tensor(entry["index"], _quantised(batch, entry))
     invoke: Callable[[], None] = interpreter.invoke
     return invoke
+
+
+def _found(directory: Path, name: str) -> Path:
+    if name not in FILES:
+        raise RegrowError(f"export format '{name}' is not known{nearest(name, FILES)}")
+    path = directory / FILES[name]
+    if not path.exists():
+        raise RegrowError(f"{path}: no such export; '{name}' must be in export.formats")
+    return path
 
 
 def _interpreter(path: Path, threads: int) -> Any:

@@ -122,19 +122,21 @@ def open_dataset(path: Path) -> Dataset:
         fault = error.errors()[0]
         field = ".".join(str(part) for part in fault["loc"])
         raise RegrowError(f"{path / FILE_NAME}: {field}: {fault['msg'].lower()}") from None
+    _check_arrays(path / FILE_NAME, info)
+    return Dataset(path, info)
+
+
+def _check_arrays(file: Path, info: DatasetInfo) -> None:
     task = get_task(info.task)
-    parts: list[tuple[str, str, Collection[str]]] = [
-        ("features", task.feature, info.features),
-        ("targets", task.target, info.targets),
+    held: list[tuple[str, str, Collection[str]]] = [
+        ("features", task.feature, info.features.keys()),
+        ("targets", task.target, info.targets.keys()),
     ]
     for split, shards in info.shards.items():
-        parts += [(f"shards.{split}", name, shards) for name in (task.feature, task.target)]
-    for field, wanted, held in parts:
-        if wanted not in held:
-            raise RegrowError(
-                f"{path / FILE_NAME}: {field}: lacks '{wanted}', which task '{info.task}' needs"
-            )
-    return Dataset(path, info)
+        held += [(f"shards.{split}", name, shards.keys()) for name in (task.feature, task.target)]
+    for field, wanted, names in held:
+        if wanted not in names:
+            raise RegrowError(f"{file}: {field}: lacks '{wanted}', which task '{info.task}' needs")
 
 
 def write_dataset(

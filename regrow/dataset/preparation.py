@@ -1,5 +1,6 @@
 """From a listing of raw examples to a dataset directory and a data report."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,22 +42,36 @@ def prepare_dataset(
 
     Training examples are written in a random order (seeded by ``splits.seed``), so that a consumer that
     shuffles within a window does not see one class after the other; the others keep the source's.
+    ``scratch`` is removed.
 
     Raises:
         RegrowError: an example or the whole cannot be used (see `read_examples`, `assign_splits`).
     """
-    count = len(listing.names)
-    contents = read_examples(
-        listing,
-        scratch,
-        options=options.image,
-        skip=options.skip,
-        done=lambda finished: done(finished, "reading"),
-    )
+    try:
+        contents = read_examples(
+            listing,
+            scratch,
+            options=options.image,
+            skip=options.skip,
+            done=lambda finished: done(finished, "reading"),
+        )
+        done(len(listing.names), "writing")
+        return _write(listing, contents, dataset=dataset, options=options, resources=resources)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write(
+    listing: Listing,
+    contents: Contents,
+    *,
+    dataset: Path,
+    options: PreparationOptions,
+    resources: Sequence[Resource],
+) -> tuple[Dataset, DataReport]:
     assignment = assign_splits(listing, contents.contents, options=options.splits, skip=options.skip)
     members = {split: assignment.members(split) for split in SPLITS}
     np.random.default_rng(options.splits.seed).shuffle(members["train"])
-    done(count, "writing")
     number = {name: index for index, name in enumerate(assignment.classes)}
     for split, chosen in members.items():
         write_shards(
@@ -88,7 +103,6 @@ def prepare_dataset(
         ),
     )
     report = describe(made, listing, contents, assignment, resources=resources, pictures=_pictures(made))
-    contents.path.unlink()
     return made, report
 
 

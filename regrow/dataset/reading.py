@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from regrow.errors import RegrowError
 
 SAMPLE = 64  # so many examples are looked at to find the shape that most have
 BATCH = 256
+SMALL = 2**14
 BATCH_BYTES = 2**24
 HINT = "prepare.on_error: skip leaves such examples out"
 Item = tuple[int, bytes | Array]
@@ -73,9 +75,8 @@ def read_examples(
     finished = 0
     with contents.path.open("wb+") as file:
         file.truncate(count * _row_bytes(form))
-        for batch in _in_threads(
-            chain(head, stream), lambda part: _read_batch(part, form, options, file.fileno())
-        ):
+        work = partial(_read_batch, form=form, options=options, file=file.fileno())
+        for batch in _work_on(chain(head, stream), work, workers=_workers(head)):
             for outcome in batch:
                 _record(contents, listing, outcome, skip=skip)
             finished += len(batch)
@@ -133,7 +134,7 @@ def _row_bytes(form: Form) -> int:
     return int(np.prod(form.shape)) * form.dtype.itemsize
 
 
-def _read_batch(batch: Sequence[Item], form: Form, options: ImageOptions, file: int) -> list[_Outcome]:
+def _read_batch(batch: Sequence[Item], *, form: Form, options: ImageOptions, file: int) -> list[_Outcome]:
     return [_read(index, item, form, options, file) for index, item in batch]
 
 
@@ -175,11 +176,13 @@ def _batches(stream: Iterable[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _in_threads(
-    stream: Iterable[Item], work: Callable[[list[Item]], list[_Outcome]]
+def _work_on(
+    stream: Iterable[Item], work: Callable[[list[Item]], list[_Outcome]], *, workers: int
 ) -> Iterator[list[_Outcome]]:
     """``work`` on batches of ``stream``, in order, with no more in flight than keeps every core busy."""
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers == 1:
+        yield from map(work, _batches(stream))
+        return
     with ThreadPoolExecutor(workers) as pool:
         pending: list[Future[list[_Outcome]]] = []
         try:
@@ -192,3 +195,11 @@ def _in_threads(
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _workers(head: Sequence[Item]) -> int:
+    """As many threads as cores; one for arrays and small files, where passing the interpreter's lock costs more."""
+    size = sum(len(item) for _, item in head if isinstance(item, bytes))
+    if size < SMALL * len(head):
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,5 +1,10 @@
 """Where raw data comes from: the kinds of source, and what identifies the data in one."""
 
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -7,10 +12,11 @@ from pydantic import Field, model_validator
 
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
-from regrow.provenance.digest import tree_digest
+from regrow.provenance.digest import tree_digest, tree_files
 from regrow.provenance.statement import Resource
 
 RAW_DATA = "raw_data"
+LEGACY_MD5 = "md5-dos2unix"  # DVC 2 turned line ends of text before it hashed
 
 
 class Digits(Parameters):
@@ -160,31 +166,54 @@ def _dvc(source: Dvc) -> Resource:
         raise RegrowError(
             f"prepare.source: {where}: cannot be reached ({' '.join(str(error).split())})"
         ) from None
-    digest = (info.get("dvc_info") or {}).get("md5")
+    tracked = info.get("dvc_info") or {}
+    digest = {name: str(tracked[name]) for name in ("md5", LEGACY_MD5) if tracked.get(name)}
     if not digest:
         raise RegrowError(f"prepare.source: {where}: is not tracked by DVC at that revision")
     commit = str(getattr(files.repo, "get_rev", lambda: "")() or source.rev or "")
     return Resource(
         name=RAW_DATA,
         uri=f"dvc+{source.path}",
-        digest={"md5": str(digest)},
+        digest=digest,
         annotations={"dvc_rev": commit, "path": source.path},
     )
 
 
-def fetch(source: Dvc, target: Path) -> Path:
-    """Download what ``source`` names into the folder ``target``; the path of the file or folder there."""
+def fetch(source: Dvc, target: Path, *, digest: Mapping[str, str]) -> Path:
+    """Download what ``source`` names into the folder ``target``, emptied first; the path of it there.
+
+    Raises:
+        RegrowError: it cannot be fetched, or what came is not what ``digest`` says (DVC 3's; DVC 2's is not checked).
+    """
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from dvc.scm import RevError
 
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
     place = target / Path(source.path).name
     try:
-        target.mkdir(parents=True, exist_ok=True)
         DVCFileSystem(source.repo, rev=source.rev).get(source.path, str(place), recursive=True)
     except (DvcException, RevError, FileNotFoundError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise RegrowError(
             f"prepare.source: {source.repo}: {source.path}: cannot be fetched ({reason})"
         ) from None
+    expected = digest.get("md5")
+    if expected and dvc_hash(place) != expected:
+        raise RegrowError(
+            f"prepare.source: {source.repo}: {source.path}: what was fetched has DVC hash {dvc_hash(place)},"
+            f" not {expected}"
+        )
     return place
+
+
+def dvc_hash(path: Path) -> str:
+    """DVC's hash of a file (MD5 of its bytes) or folder (MD5 of the JSON list of its files', plus ``.dir``)."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+    files = [(item.relative_to(path).as_posix(), dvc_hash(item)) for item in tree_files(path)]
+    entries = [{"md5": md5, "relpath": name} for name, md5 in sorted(files, key=lambda f: f[0].split("/"))]
+    text = json.dumps(entries, sort_keys=True)
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"

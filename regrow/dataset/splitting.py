@@ -129,8 +129,10 @@ def _draw(
     for stratum in sorted(strata):
         groups = strata[stratum]
         order = [groups[position] for position in random.permutation(len(groups))]
-        for split, fraction in fractions.items():
-            count = max(1, round(fraction * len(groups))) if len(groups) > len(fractions) else 0
+        for later, (split, fraction) in zip(range(len(fractions), 0, -1), fractions.items(), strict=True):
+            # One at least, but as many left as there are splits still to come, training among them.
+            wanted = min(max(1, round(fraction * len(groups))), len(order) - later)
+            count = wanted if len(groups) > len(fractions) else 0
             taken, order = order[:count], order[count:]
             drawn |= {index: split for group in taken for index in group}
         drawn |= {index: "train" for group in order for index in group}

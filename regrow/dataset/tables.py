@@ -37,7 +37,7 @@ def list_npz(source: Npz) -> Listing:
         RegrowError: not an ``.npz``, pickled objects in it, other names, lengths that differ.
     """
     try:
-        with np.load(source.path, allow_pickle=False) as archive:
+        with source.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (
         OSError,
@@ -158,6 +158,8 @@ def list_csv(source: Csv) -> Listing:
         table = pd.read_csv(path)
     except (OSError, ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise RegrowError(f"{path}: cannot be read as CSV ({' '.join(str(error).split())})") from None
+    if table.empty:
+        raise RegrowError(f"{path}: holds no example below its header")
     found = [str(name) for name in table.columns]
     columns = list(source.features or [name for name in found if name != source.label])
     for name in [source.label, *columns]:
@@ -165,7 +167,7 @@ def list_csv(source: Csv) -> Listing:
             raise RegrowError(f"{path}: has no column '{name}'; it has {', '.join(found)}")
     numbers = table[columns].apply(pd.to_numeric, errors="coerce")
     for name in columns:
-        if len(table) and numbers[name].isna().all():
+        if numbers[name].isna().all():
             raise RegrowError(
                 f"{path}: column '{name}' holds no number; prepare.source.features names columns"
             )

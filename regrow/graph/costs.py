@@ -1,10 +1,13 @@
 """What a layer costs for one example: multiply-accumulate operations (MACs) and parameters."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from regrow.graph.kernels import KERNELS, layers
+
+Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +16,7 @@ class LayerCost:
 
     name: str
     class_name: str
-    output_shape: tuple[int | None, ...]
+    output_shape: Shape
     parameters: int
     macs: int
     kernels: int
@@ -21,8 +24,15 @@ class LayerCost:
 
 
 def layer_costs(model: Any) -> list[LayerCost]:
-    """Costs of all leaf layers; a layer that is called several times counts its MACs at each call."""
-    return [_cost(path, layer) for path, layer in layers(model)]
+    """Costs of all leaf layers; a layer that is called several times counts its MACs at each call.
+
+    Dense and convolutional layers have MACs; additions, activations and normalisation count none. An axis of
+    unknown length counts as 1.
+    """
+    calls: dict[int, list[tuple[Shape, Shape]]] = {}
+    for layer, taken, given in _calls(model, None):
+        calls.setdefault(id(layer), []).append((taken, given))
+    return [_cost(path, layer, calls.get(id(layer), [])) for path, layer in layers(model)]
 
 
 def count_macs(model: Any) -> int:
@@ -30,49 +40,69 @@ def count_macs(model: Any) -> int:
     return sum(cost.macs for cost in layer_costs(model))
 
 
-def _cost(path: str, layer: Any) -> LayerCost:
+def _cost(path: str, layer: Any, calls: list[tuple[Shape, Shape]]) -> LayerCost:
     names = KERNELS.get(type(layer).__name__, ())
     arrays = [getattr(layer, name).numpy() for name in names]
     return LayerCost(
         name=path,
         class_name=type(layer).__name__,
-        output_shape=_shapes(layer)[0],
-        parameters=int(layer.count_params()),
-        macs=sum(_macs(layer, shape) for shape in _shapes(layer)) if arrays else 0,
+        output_shape=calls[0][1][1:] if calls else (),
+        parameters=int(layer.count_params()) if layer.built else 0,
+        macs=sum(_macs(layer, taken, given) for taken, given in calls) if arrays else 0,
         kernels=int(sum(array.size for array in arrays)),
         zeros=int(sum((array == 0).sum() for array in arrays)),
     )
 
 
-def _shapes(layer: Any) -> list[tuple[int | None, ...]]:
-    """Output shapes, without the batch axis, of each call of the layer."""
-    shapes = []
-    for index in range(max(1, len(getattr(layer, "_inbound_nodes", ())))):
-        try:
-            shape = layer.get_output_shape_at(index)
-        except (AttributeError, ValueError, RuntimeError):
-            continue
-        first = shape[0] if isinstance(shape, list) else shape
-        shapes.append(tuple(first[1:]))
-    return shapes or [()]
+def _calls(model: Any, shapes: list[Shape] | None) -> Iterator[tuple[Any, Shape, Shape]]:
+    """Each call of a leaf layer in ``model``: the layer, its first input's shape and its first output's.
+
+    ``shapes`` are those of the model's inputs where it is called: a backbone made for any image size costs what
+    the size that it is given makes it cost.
+    """
+    import tensorflow as tf
+
+    known = {id(tensor): tuple(tensor.shape) for tensor in model.inputs}
+    if shapes is not None:
+        known.update(zip(known, shapes, strict=False))
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            outputs = tf.nest.flatten(node.outputs)
+            if node.is_input:
+                given = [known.get(id(tensor), tuple(tensor.shape)) for tensor in outputs]
+                yield node.layer, given[0], given[0]
+                continue
+            taken = [known.get(id(tensor), tuple(tensor.shape)) for tensor in node.keras_inputs]
+            given = _output_shapes(node, outputs, taken)
+            known.update(zip(map(id, outputs), given, strict=False))
+            if hasattr(node.layer, "layers"):
+                yield from _calls(node.layer, taken)
+            else:
+                yield node.layer, taken[0], given[0]
 
 
-def _positions(shape: tuple[int | None, ...], layer: Any) -> int:
-    """Number of output positions of a convolution."""
-    spatial = shape[1:] if getattr(layer, "data_format", "") == "channels_first" else shape[:-1]
+def _output_shapes(node: Any, outputs: list[Any], taken: list[Shape]) -> list[Shape]:
+    stated = [tuple(tensor.shape) for tensor in outputs]
+    if all(None not in shape[1:] for shape in stated):
+        return stated
+    try:
+        found = node.layer.compute_output_shape(taken[0] if len(taken) == 1 else taken)
+    except (NotImplementedError, TypeError, ValueError):
+        return stated
+    several = isinstance(found, list) or (isinstance(found, tuple) and isinstance(found[0], tuple | list))
+    return [tuple(shape) for shape in (found if several else [found])]
+
+
+def _positions(shape: Shape, layer: Any) -> int:
+    """Number of spatial positions in ``shape``, which has a batch axis."""
+    spatial = shape[2:] if getattr(layer, "data_format", "") == "channels_first" else shape[1:-1]
     return math.prod(size or 1 for size in spatial)
 
 
-def _macs(layer: Any, shape: tuple[int | None, ...]) -> int:
+def _macs(layer: Any, taken: Shape, given: Shape) -> int:
     kind = type(layer).__name__
+    weights = sum(int(getattr(layer, name).shape.num_elements()) for name in KERNELS[kind])
     if kind == "Dense":
-        return int(layer.kernel.shape.num_elements()) * math.prod(size or 1 for size in shape[:-1])
-    if kind.endswith("Transpose"):
-        # Each input position meets the whole kernel once.
-        first = layer.input_shape[0] if isinstance(layer.input_shape, list) else layer.input_shape
-        return int(layer.kernel.shape.num_elements()) * _positions(tuple(first[1:]), layer)
-    if kind.startswith("Separable"):
-        depthwise = int(layer.depthwise_kernel.shape.num_elements())
-        return (depthwise + int(layer.pointwise_kernel.shape.num_elements())) * _positions(shape, layer)
-    kernel = layer.depthwise_kernel if kind.startswith("Depthwise") else layer.kernel
-    return int(kernel.shape.num_elements()) * _positions(shape, layer)
+        return weights * math.prod(size or 1 for size in given[1:-1])
+    # A transposed convolution's kernel meets each input position once, any other's each output position.
+    return weights * _positions(taken if kind.endswith("Transpose") else given, layer)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from regrow.errors import RegrowError
+from regrow.graph.trust import architecture, refuse_code
 
 MODEL = "model.keras"
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -51,87 +52,32 @@ def normalise_archive(path: Path) -> None:
 def import_model(file: Path, trust: bool = False) -> Any:
     """Load a trained model: a ``.keras`` file, a legacy ``.h5`` file, or a SavedModel written by Keras.
 
-    The architecture is read as data first: a layer that carries code is refused before anything is built.
+    The architecture is read as data first: what carries code is refused before anything is built.
 
     Raises:
         RegrowError: no such file, another kind of file, a broken one, or code inside while ``trust`` is false.
     """
     if not file.exists():
         raise RegrowError(f"{file}: no such model file")
-    config = _config(file)
-    if not trust:
-        _refuse_code(file, config)
+    if trust:
+        architecture(file)
+    else:
+        refuse_code(file)
     import tf_keras
 
+    options = {"safe_mode": not trust} if file.suffix == ".keras" and file.is_file() else {}
     try:
-        if not trust and file.suffix == ".keras":
-            return tf_keras.models.load_model(file, compile=False, safe_mode=True)
-        return tf_keras.models.load_model(file, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, ImportError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:300]
+        model = tf_keras.models.load_model(file, compile=False, **options)
+        # A SavedModel's layers call functions of its own graph; rebuilt, they are Keras' own.
+        return _rebuilt(model) if file.is_dir() else model
+    except Exception as error:  # a damaged file can fail anywhere in h5py, zipfile, Keras or TensorFlow
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise RegrowError(f"{file}: cannot be loaded as a tf_keras model ({reason})") from None
 
 
-def _config(file: Path) -> Any:
-    """The architecture in ``file`` as JSON, without loading it."""
-    try:
-        if file.is_dir():
-            return _saved_model_config(file)
-        if file.suffix == ".keras":
-            with zipfile.ZipFile(file) as archive:
-                return json.loads(archive.read("config.json"))
-        if file.suffix in (".h5", ".hdf5"):
-            import h5py
+def _rebuilt(model: Any) -> Any:
+    import tf_keras
 
-            with h5py.File(file) as h5:
-                text = h5.attrs.get("model_config")
-            if text is None:
-                raise RegrowError(f"{file}: holds weights but no architecture; save the whole model")
-            return json.loads(text)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise RegrowError(
-            f"{file}: is not a readable Keras model ({' '.join(str(error).split())[:200]})"
-        ) from None
-    raise RegrowError(f"{file}: is not a model file; accepted: .keras, .h5, a SavedModel directory")
-
-
-def _saved_model_config(folder: Path) -> Any:
-    """Configs of all layers in ``keras_metadata.pb`` of a SavedModel."""
-    metadata = folder / "keras_metadata.pb"
-    if not (folder / "saved_model.pb").is_file():
-        raise RegrowError(f"{folder}: is a directory without saved_model.pb; a Keras SavedModel has one")
-    if not metadata.is_file():
-        raise RegrowError(f"{folder}: is a SavedModel that Keras did not write (no keras_metadata.pb)")
-    from tf_keras.protobuf import saved_metadata_pb2
-
-    parsed = saved_metadata_pb2.SavedMetadata.FromString(metadata.read_bytes())
-    return [json.loads(node.metadata) for node in parsed.nodes if node.metadata]
-
-
-def _refuse_code(file: Path, config: Any) -> None:
-    name = code_in(config)
-    if name is not None:
-        raise RegrowError(
-            f"{file}: layer '{name}' carries Python code, which is not run from a model file;"
-            " set trust to load a file whose origin you know"
-        )
-
-
-def code_in(config: Any) -> str | None:
-    """The name of a ``Lambda`` layer or marshalled function in an architecture, or None."""
-    if isinstance(config, dict):
-        kind = config.get("class_name")
-        inner = config.get("config")
-        if kind in ("Lambda", "__lambda__", "function") or config.get("function_type") == "lambda":
-            named = inner.get("name") if isinstance(inner, dict) else None
-            return str(named or config.get("name") or kind)
-        values = list(config.values())
-    elif isinstance(config, list):
-        values = config
-    else:
-        return None
-    for value in values:
-        found = code_in(value)
-        if found is not None:
-            return found
-    return None
+    rebuilt = tf_keras.models.clone_model(model)
+    rebuilt.set_weights(model.get_weights())
+    return rebuilt

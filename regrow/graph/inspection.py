@@ -1,12 +1,44 @@
 """A model file as a table: layers, shapes, parameters, MACs, sparsity."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from regrow.graph.costs import layer_costs
+from regrow.graph.costs import LayerCost, layer_costs
 from regrow.graph.files import MODEL, import_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """All layers of a model, and their sums: ``sparsity`` is the share of zeros among prunable weights."""
+
+    layers: list[LayerCost]
+    parameters: int
+    macs: int
+    sparsity: float
+
+
+def inspect_model(path: Path, *, trust: bool = False) -> Inspection:
+    """Look into a model file, or a model artifact (a directory with ``model.keras``).
+
+    Raises:
+        RegrowError: the file is missing, broken, or carries code.
+    """
+    return inspection(_load(path, trust=trust))
+
+
+def inspection(model: Any) -> Inspection:
+    """Costs of ``model``'s layers and their sums."""
+    costs = layer_costs(model)
+    kernels = sum(cost.kernels for cost in costs)
+    return Inspection(
+        layers=costs,
+        parameters=sum(cost.parameters for cost in costs),
+        macs=sum(cost.macs for cost in costs),
+        sparsity=sum(cost.zeros for cost in costs) / kernels if kernels else 0.0,
+    )
 
 
 def render_file(path: Path, *, trust: bool = False) -> Table:
@@ -15,32 +47,36 @@ def render_file(path: Path, *, trust: bool = False) -> Table:
     Raises:
         RegrowError: the file is missing, broken, or carries code.
     """
-    file = path / MODEL if (path / MODEL).is_file() else path
-    return render(import_model(file, trust=trust), title=path.name)
+    return render(_load(path, trust=trust), title=path.name)
 
 
-def render(model: Any, *, title: str) -> Table:
+def render(model: Any, *, title: str = "") -> Table:
     """The table of ``model``; the last row sums up."""
-    costs = layer_costs(model)
-    table = Table(title=title, title_justify="left", show_footer=True)
-    total_kernels, total_zeros = (sum(getattr(cost, name) for cost in costs) for name in ("kernels", "zeros"))
+    found = inspection(model)
+    total_zeros = sum(cost.zeros for cost in found.layers)
+    table = Table(title=title or str(model.name), title_justify="left", show_footer=True)
     table.add_column("layer", "total", overflow="fold")
     table.add_column("kind")
     table.add_column("output")
-    table.add_column("parameters", f"{sum(cost.parameters for cost in costs):,}", justify="right")
-    table.add_column("MACs", f"{sum(cost.macs for cost in costs):,}", justify="right")
-    table.add_column("sparsity", _share(total_zeros, total_kernels), justify="right")
-    for cost in costs:
-        shape = "×".join("?" if size is None else str(size) for size in cost.output_shape)
+    table.add_column("parameters", f"{found.parameters:,}", justify="right")
+    table.add_column("MACs", f"{found.macs:,}", justify="right")
+    table.add_column(
+        "sparsity", _share(total_zeros, sum(cost.kernels for cost in found.layers)), justify="right"
+    )
+    for cost in found.layers:
         table.add_row(
             cost.name,
             cost.class_name,
-            shape,
+            "×".join("?" if size is None else str(size) for size in cost.output_shape),
             f"{cost.parameters:,}" if cost.parameters else "",
             f"{cost.macs:,}" if cost.macs else "",
             _share(cost.zeros, cost.kernels),
         )
     return table
+
+
+def _load(path: Path, *, trust: bool) -> Any:
+    return import_model(path / MODEL if (path / MODEL).is_file() else path, trust=trust)
 
 
 def _share(zeros: int, kernels: int) -> str:

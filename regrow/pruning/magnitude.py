@@ -1,41 +1,19 @@
-"""Unstructured magnitude and N:M pruning through TensorFlow Model Optimization (tfmot).
+"""Unstructured magnitude pruning through TensorFlow Model Optimization (tfmot): at once, or while training."""
 
-tfmot's pruning of a weight (`pruning_impl.Pruning`: schedule, thresholds, masks) is used on the model's own
-variables rather than through its layer wrappers: wrappers change layer names, do not reach into nested models and
-must be stripped before a file of the model is of any use; the arithmetic is the same.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from regrow.errors import RegrowError, nearest
-from regrow.graph.kernels import prunable_kernels
+from regrow.dataset.directory import Dataset
+from regrow.progress import Progress
 from regrow.pruning.allocation import ALLOCATIONS
 from regrow.pruning.pruning import Pruning
+from regrow.pruning.selection import layer_of
+from regrow.pruning.wrapping import Wrapped
+from regrow.training.settings import FitSettings
 
-
-def chosen_kernels(model: Any, skip: Sequence[str]) -> dict[str, Any]:
-    """The prunable kernels whose layer matches none of the patterns in ``skip`` (shell style).
-
-    Raises:
-        RegrowError: a pattern matches no layer, or nothing is left to prune.
-    """
-    kernels = prunable_kernels(model)
-    layers = {name.rpartition("/")[0] for name in kernels}
-    for pattern in skip:
-        if not any(fnmatchcase(layer, pattern) for layer in layers):
-            raise RegrowError(f"prune.skip: '{pattern}' matches no prunable layer{nearest(pattern, layers)}")
-    chosen = {
-        name: kernel
-        for name, kernel in kernels.items()
-        if not any(fnmatchcase(name.rpartition("/")[0], pattern) for pattern in skip)
-    }
-    if not chosen:
-        raise RegrowError("prune: the model has no layer that could be pruned (dense or convolutional)")
-    return chosen
+BELOW_ONE = 1 - 1e-6
 
 
 def allocate(kernels: Mapping[str, Any], *, sparsity: float, allocation: str) -> dict[str, float]:
@@ -43,120 +21,121 @@ def allocate(kernels: Mapping[str, Any], *, sparsity: float, allocation: str) ->
     return ALLOCATIONS[allocation]({name: kernel.numpy() for name, kernel in kernels.items()}, sparsity)
 
 
-class Pruner:
-    """tfmot's pruning of several kernels, each with a schedule of its own.
+def by_layer(kernels: Mapping[str, Any], sparsities: Mapping[str, float]) -> dict[str, float]:
+    """The sparsity of each layer, below 1: tfmot has one per layer.
 
-    Args:
-        kernels: variables by name; pruned in place.
-        schedules: a tfmot ``PruningSchedule`` per kernel.
-        m_by_n: zeros and block size for N:M, tfmot's order; None for unstructured.
+    The two kernels of a separable convolution bear their mean, weighted by size, so the total stays the same.
     """
-
-    def __init__(
-        self,
-        kernels: Mapping[str, Any],
-        schedules: Mapping[str, Any],
-        *,
-        m_by_n: tuple[int, int] | None = None,
-    ) -> None:
-        import tensorflow as tf
-        from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl
-
-        self._step = tf.Variable(1 if m_by_n else 0, trainable=False, dtype=tf.int64)
-        self._masks = {
-            name: tf.Variable(tf.ones_like(kernel), trainable=False) for name, kernel in kernels.items()
-        }
-        self._pruners = [
-            pruning_impl.Pruning(
-                training_step_fn=lambda: self._step,
-                pruning_vars=[(kernel, self._masks[name], tf.Variable(0.0, trainable=False))],
-                pruning_schedule=schedules[name],
-                block_size=(1, 1),
-                block_pooling_type="AVG",
-                sparsity_m_by_n=m_by_n,
-            )
-            for name, kernel in kernels.items()
-        ]
-        self._graph = tf.function(self._advance)
-
-    def _advance(self) -> None:
-        for pruner in self._pruners:
-            pruner.conditional_mask_update()
-            pruner.weight_mask_op()
-        self._step.assign_add(1)
-
-    def advance(self) -> None:
-        """One step of the schedules: update the masks where they are due, then zero what is masked."""
-        self._graph()
-
-    def pruning(self) -> Pruning:
-        """The masks as they are now."""
-        return Pruning(masks={name: mask.numpy().astype(np.uint8) for name, mask in self._masks.items()})
+    zeros: dict[str, float] = {}
+    sizes: dict[str, int] = {}
+    for name, kernel in kernels.items():
+        size, layer = int(kernel.shape.num_elements()), layer_of(name)
+        zeros[layer] = zeros.get(layer, 0.0) + sparsities[name] * size
+        sizes[layer] = sizes.get(layer, 0) + size
+    return {layer: min(max(zeros[layer] / sizes[layer], 0.0), BELOW_ONE) for layer in zeros}
 
 
-def one_shot(kernels: Mapping[str, Any], sparsities: Mapping[str, float]) -> Pruning:
-    """Zero the smallest magnitudes of each kernel at once.
+def one_shot(model: Any, kernels: Mapping[str, Any], sparsities: Mapping[str, float]) -> Pruning:
+    """Zero the smallest magnitudes of each of the model's ``kernels`` at once, in place.
 
     tfmot keeps at least one weight of a kernel.
     """
     from tensorflow_model_optimization.sparsity.keras import ConstantSparsity
 
-    schedules = {name: ConstantSparsity(_below_one(sparsities[name]), 0, frequency=1) for name in kernels}
-    pruner = Pruner(kernels, schedules)
-    pruner.advance()
-    return pruner.pruning()
+    shares = by_layer(kernels, sparsities)
+    schedules = {layer: ConstantSparsity(share, begin_step=0, frequency=1) for layer, share in shares.items()}
+    wrapped = Wrapped(model, kernels, schedules)
+    wrapped.prune_now()
+    pruning = wrapped.pruning()
+    pruning.apply(model)
+    return pruning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ramp:
+    """The cubic schedule's bounds in optimiser steps, counted from 1: masks change every ``frequency`` steps."""
+
+    begin: int
+    end: int
+    frequency: int
+
+
+def ramp(steps: int, *, begin: float, end: float, frequency: int) -> Ramp:
+    """The bounds for a training of ``steps`` steps, ``begin`` and ``end`` being shares of them.
+
+    ``end`` is moved to the last update at or before it: tfmot would else stop short of the final sparsity.
+    """
+    first = min(int(begin * steps), steps - 1)
+    span = max(int(end * steps) - first, 1)
+    every = min(frequency, span)
+    return Ramp(begin=first, end=first + span // every * every, frequency=every)
 
 
 def gradual(
+    model: Any,
     kernels: Mapping[str, Any],
     sparsities: Mapping[str, float],
     *,
-    initial: float,
-    begin: int,
-    end: int,
+    dataset: Dataset,
+    overlay: Path | None,
+    settings: FitSettings,
+    initial_share: float,
+    begin: float,
+    end: float,
     frequency: int,
-) -> Pruner:
-    """A pruner whose sparsity rises by the cubic schedule (Zhu & Gupta 2017) from step ``begin`` to ``end``.
+    step: str,
+    progress: Progress,
+) -> Pruning:
+    """Train ``model`` on, in place, while its sparsity rises by the cubic schedule (Zhu & Gupta 2017).
 
-    ``initial`` is the share of the final sparsity to begin with. Call `Pruner.advance` after each batch.
+    Of the epochs that end at the final sparsity, the one with the best validation accuracy is kept.
+
+    Args:
+        model: the parent; it gets the pruned weights.
+        kernels: those to prune, by name.
+        sparsities: final sparsity of each.
+        dataset: trained on.
+        overlay: what ``augment`` made.
+        settings: how to train; without early stopping, which would stop the schedule.
+        initial_share: share of the final sparsity to begin with, 0 to 1.
+        begin: share of the optimiser steps before the first weights go.
+        end: share of the steps at which the final sparsity is reached.
+        frequency: steps between two updates of the masks.
+        step: the step's name, for messages.
+        progress: is told of every epoch.
     """
     from tensorflow_model_optimization.sparsity.keras import PolynomialDecay
 
+    from regrow.training.fitting import fit
+
+    per_epoch = _steps_per_epoch(dataset, overlay, settings)
+    bounds = ramp(per_epoch * settings.epochs, begin=begin, end=end, frequency=frequency)
     schedules = {
-        name: PolynomialDecay(
-            initial * _below_one(sparsities[name]),
-            _below_one(sparsities[name]),
-            begin,
-            max(end, begin + 1),
-            power=3,
-            frequency=frequency,
+        layer: PolynomialDecay(
+            initial_share * share, share, bounds.begin, bounds.end, power=3, frequency=bounds.frequency
         )
-        for name in kernels
+        for layer, share in by_layer(kernels, sparsities).items()
     }
-    return Pruner(kernels, schedules)
+    wrapped = Wrapped(model, kernels, schedules)
+    wrapped.start()
+    kept: list[tuple[tuple[float, float], list[Any], Pruning]] = []
+
+    def keep(epoch: int, entry: dict[str, float]) -> None:
+        # Earlier epochs are less sparse and so more accurate: the best of all would undo the pruning.
+        score = (entry["val_accuracy"], -entry["val_loss"])
+        if epoch * per_epoch >= bounds.end and (not kept or score > kept[0][0]):
+            wrapped.mask()
+            kept[:] = [(score, wrapped.plain.get_weights(), wrapped.pruning())]
+
+    fit(wrapped.model, dataset, overlay, settings, step=step, progress=progress, on_epoch=keep)
+    _, weights, pruning = kept[0]
+    model.set_weights(weights)
+    pruning.apply(model)
+    return pruning
 
 
-def _below_one(sparsity: float) -> float:
-    return float(min(max(sparsity, 0.0), 1 - 1e-6))
+def _steps_per_epoch(dataset: Dataset, overlay: Path | None, settings: FitSettings) -> int:
+    """Optimiser steps per epoch, the overlay's extra examples included."""
+    from regrow.augmentation.input import training_input
 
-
-def n_of_m(kernels: Mapping[str, Any], *, n: int, m: int) -> tuple[Pruning, list[str]]:
-    """Keep the ``n`` largest of each ``m`` consecutive weights along the input-channel axis.
-
-    Returns:
-        the masks, and the names of kernels left dense because that axis is no multiple of ``m``.
-    """
-    from tensorflow_model_optimization.sparsity.keras import ConstantSparsity
-
-    fitting = {name: kernel for name, kernel in kernels.items() if _fits(name, kernel.shape, m)}
-    if not fitting:
-        raise RegrowError(f"prune: no kernel has an input-channel axis that is a multiple of {m}")
-    schedule = ConstantSparsity(0.5, 0, frequency=1)
-    pruner = Pruner(fitting, dict.fromkeys(fitting, schedule), m_by_n=(m - n, m))
-    pruner.advance()
-    return pruner.pruning(), sorted(set(kernels) - set(fitting))
-
-
-def _fits(name: str, shape: Iterable[int], m: int) -> bool:
-    sizes = tuple(shape)
-    return len(sizes) in (2, 4) and not name.endswith("depthwise_kernel") and sizes[-2] % m == 0
+    return len(training_input(dataset, overlay, batch_size=settings.batch_size, seed=settings.seed))

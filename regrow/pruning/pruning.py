@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,10 +30,15 @@ class Pruning:
     surgery: Mapping[str, Any] = field(default_factory=dict)
 
     def apply(self, model: Any) -> None:
-        """Set the masked weights of ``model`` to zero, in place."""
+        """Set the masked weights of ``model`` to +0, in place; a product would leave −0 and NaN.
+
+        Raises:
+            RegrowError: the model has no such kernel, or it has another shape.
+        """
         kernels = _matching(self.masks, model)
         for name, mask in self.masks.items():
-            kernels[name].assign(kernels[name].numpy() * mask)
+            weights = kernels[name].numpy()
+            kernels[name].assign(np.where(mask == 0, np.zeros_like(weights), weights))
 
     def verify(self, model: Any) -> None:
         """Check that every masked weight of ``model`` is zero.
@@ -66,12 +72,20 @@ class Pruning:
             RegrowError: a file is missing or broken.
         """
         surgery = read_json(directory / SURGERY)
+        axes = surgery.get("axes") if isinstance(surgery, dict) else None
+        if not isinstance(axes, dict):
+            raise RegrowError(
+                f"{directory / SURGERY}: 'axes' must be an object of kept indices by array axis"
+            )
         try:
             with np.load(directory / MASKS, allow_pickle=False) as archive:
                 masks = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise RegrowError(f"{directory / MASKS}: cannot be read ({error})") from None
-        return cls(masks=masks, surgery=surgery["axes"])
+        except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            raise RegrowError(f"{directory / MASKS}: cannot be read as masks ({error})") from None
+        for name, mask in masks.items():
+            if mask.dtype != np.uint8 or mask.max(initial=0) > 1:
+                raise RegrowError(f"{directory / MASKS}: '{name}' is not a uint8 array of 0 and 1")
+        return cls(masks=masks, surgery=axes)
 
 
 def _matching(masks: Mapping[str, Array], model: Any) -> dict[str, Any]:

@@ -12,12 +12,13 @@ def mask_keeper(model: Any, pruning: Pruning) -> Callable[[], None]:
     import tensorflow as tf
 
     kernels = prunable_kernels(model)
-    pairs = [(kernels[name], tf.constant(mask, kernels[name].dtype)) for name, mask in pruning.masks.items()]
+    pairs = [(kernels[name], tf.constant(mask == 1)) for name, mask in pruning.masks.items()]
 
     @tf.function  # type: ignore[untyped-decorator]
     def keep() -> None:
         for kernel, mask in pairs:
-            kernel.assign(kernel * mask)
+            # Not a product, which would leave −0 and NaN.
+            kernel.assign(tf.where(mask, kernel, tf.zeros_like(kernel)))
 
     def call() -> None:
         keep()

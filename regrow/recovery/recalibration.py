@@ -1,27 +1,32 @@
 """Batch-normalisation recalibration: statistics re-estimated after pruning, without gradients (EagleEye, Li 2020)."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from regrow.graph.kernels import layers
 
+KINDS = ("BatchNormalization", "SyncBatchNormalization")
+
 
 def normalisation_layers(model: Any) -> list[Any]:
     """The batch-normalisation layers of ``model``, nested ones included."""
-    return [layer for _, layer in layers(model) if type(layer).__name__ == "BatchNormalization"]
+    return [layer for _, layer in layers(model) if type(layer).__name__ in KINDS]
 
 
 def recalibrate(model: Any, features: Any, *, batch_size: int) -> int:
     """Set every batch normalisation's mean and variance to those of its inputs over ``features``, in place.
 
-    Batch normalisation runs in training mode, everything else (dropout) in inference mode. With momentum
-    k/(k + 1) at batch k, the moving statistics become the plain mean over all batches.
+    Batch normalisation runs in training mode, frozen ones too, everything else (dropout) in inference mode. With
+    momentum k/(k + 1) at batch k, the moving statistics become the plain mean over all batches, so nothing is
+    left of the old ones.
 
     Args:
         model: changed in place; its trainable weights stay as they are.
         features: raw training examples, unaugmented, ``(examples, …)``.
-        batch_size: examples per batch; a last, smaller batch is left out.
+        batch_size: examples per batch; a last, smaller batch is left out unless it is the only one.
 
     Returns:
         how many batch normalisations there are; without any, nothing is done.
@@ -31,24 +36,32 @@ def recalibrate(model: Any, features: Any, *, batch_size: int) -> int:
     found = normalisation_layers(model)
     if not found:
         return 0
-    saved = [(layer, layer.momentum, layer.call) for layer in found]
-    try:
-        for layer, _, call in saved:
-            layer.call = _in_training_mode(call)
-        count = max(1, len(features) // batch_size)
-        for number in range(count):
+    with _training_mode(found):
+        for number in range(max(1, len(features) // batch_size)):
             for layer in found:
                 layer.momentum = number / (number + 1)
             batch = np.asarray(features[number * batch_size : (number + 1) * batch_size], np.float32)
             model(tf.constant(batch), training=False)
-    finally:
-        for layer, momentum, _ in saved:
-            layer.momentum = momentum
-            del layer.call
     return len(found)
 
 
-def _in_training_mode(call: Any) -> Any:
+@contextlib.contextmanager
+def _training_mode(normalisations: list[Any]) -> Iterator[None]:
+    """Run ``normalisations`` in training mode whatever mode their model is called in."""
+    saved = [(layer, layer.momentum, layer.trainable, layer.call) for layer in normalisations]
+    try:
+        for layer, _, _, call in saved:
+            # A frozen batch normalisation of Keras 2 would stay in inference mode.
+            layer.trainable = True
+            layer.call = _always_training(call)
+        yield
+    finally:
+        for layer, momentum, trainable, _ in saved:
+            layer.momentum, layer.trainable = momentum, trainable
+            del layer.call
+
+
+def _always_training(call: Any) -> Any:
     def training_call(inputs: Any, training: Any = None, **more: Any) -> Any:
         return call(inputs, training=True, **more)
 

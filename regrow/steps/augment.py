@@ -1,15 +1,17 @@
-"""``augment``: make the overlay: a policy, a picture of it, and variants where they are materialised."""
+"""`augment`: make the overlay: a policy, a picture of it, and variants where they are materialised."""
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from regrow.artifacts import write_json
 from regrow.augmentation.operations import Operation
-from regrow.augmentation.policy import FILE_NAME, Policy, check_rank
-from regrow.dataset.directory import Dataset, open_dataset
+from regrow.augmentation.policy import FILE_NAME, Mode, Policy, check_operations
+from regrow.dataset.directory import Array, Dataset, open_dataset
 from regrow.parameters import Parameters
+from regrow.progress import Progress
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 
 BATCH = 512
@@ -17,91 +19,117 @@ SHEET_ROWS = 8
 
 
 class AugmentParams(Parameters):
-    """Which operations, in which order, and when they run."""
+    """Section `augment` of `params.yaml`: which operations, in which order, and when they run."""
 
-    mode: Literal["none", "online", "materialise"] = Field(
-        "online", description="apply while training, beforehand, or not at all"
-    )
+    mode: Mode = Field("online", description="apply while training, beforehand (materialise), or not at all")
     operations: tuple[Operation, ...] = Field(
-        (), description="operations by name with their ranges, in order"
+        (), description="operations in order: a name, or a name with its ranges; none: nothing is changed"
     )
     factor: int = Field(2, ge=1, le=100, description="materialise: variants per training example")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the variants")
 
     @model_validator(mode="after")
-    def _no_mixup_on_disk(self) -> "AugmentParams":
-        if self.mode == "materialise" and any(item.name == "mixup" for item in self.operations):
-            raise ValueError("mixup blends labels, which shards cannot hold; use mode: online")
+    def _combination(self) -> Self:
+        if self.mode != "materialise":
+            return self
+        if not self.operations:
+            raise ValueError("mode 'materialise' needs operations; accepted without: none, online")
+        if any(operation.name == "mixup" for operation in self.operations):
+            raise ValueError("mixup blends labels, which variants on disk cannot hold; accepted: mode online")
         return self
 
 
 def run(context: StepContext[AugmentParams]) -> None:
-    """Write ``policy.json``, ``contact_sheet.png`` and, for ``materialise``, ``extra/``."""
-    params = context.params
+    """Write ``policy.json``, ``contact_sheet.png`` for images and, for ``materialise``, ``extra/``.
+
+    Raises:
+        RegrowError: an operation cannot be applied to this dataset's features.
+    """
     dataset = open_dataset(context.inputs["dataset"])
-    policy = Policy(
-        mode=params.mode,
-        seed=params.seed,
-        factor=params.factor,
-        operations=params.operations,
-        value_range=dataset.value_range,
-        classes=len(dataset.classes),
-    )
-    check_rank(policy, dataset.feature_shape)
+    policy = _policy(context.params, dataset)
     overlay = context.outputs["overlay"]
     write_json(overlay / FILE_NAME, policy.model_dump(mode="json"))
     if len(dataset.feature_shape) == 3:
         from regrow.augmentation.contact_sheet import write_contact_sheet
 
-        images = dataset.calibration(SHEET_ROWS, params.seed)
-        write_contact_sheet(overlay / "contact_sheet.png", images, policy)
-    context.figures["operations"] = len(params.operations)
-    context.figures["mode"] = params.mode
-    if params.mode == "materialise":
+        shown = policy if policy.mode != "none" else policy.model_copy(update={"operations": ()})
+        images = dataset.calibration(SHEET_ROWS, policy.seed)
+        write_contact_sheet(overlay / "contact_sheet.png", images, shown)
+    context.figures.update(mode=policy.mode, operations=len(policy.operations))
+    if policy.mode == "materialise":
         context.figures["variants"] = _materialise(context, dataset, policy)
 
 
-def _materialise(context: StepContext[AugmentParams], dataset: Dataset, policy: Policy) -> int:
-    """Write ``factor`` variants of each training example, in the dataset's own type."""
-    import tensorflow as tf
+def _policy(params: AugmentParams, dataset: Dataset) -> Policy:
+    check_operations(params.operations, dataset.feature_shape)
+    images = len(dataset.feature_shape) == 3
+    return Policy(
+        mode=params.mode,
+        seed=params.seed,
+        factor=params.factor,
+        operations=params.operations,
+        value_range=dataset.value_range,
+        spread=() if images else _deviations(dataset.features("train")),
+        classes=len(dataset.classes),
+    )
 
+
+def _deviations(rows: Array) -> tuple[float, ...]:
+    """Standard deviation of each column: columns of a table have units of their own."""
+    return tuple(float(value) for value in np.std(rows, axis=0, dtype=np.float64).ravel())
+
+
+def _materialise(context: StepContext[AugmentParams], dataset: Dataset, policy: Policy) -> int:
+    """Write ``factor`` variants of each training example in the dataset's own type; how many there are."""
     folder = context.outputs["overlay"] / "extra"
     folder.mkdir()
-    features, labels = dataset.features("train"), np.asarray(dataset.labels("train"))
+    features, labels = dataset.features("train"), np.asarray(dataset.labels("train"), np.int32)
     total = len(labels) * policy.factor
-    target = np.lib.format.open_memmap(
+    np.save(folder / f"{dataset.target}-00000.npy", np.tile(labels, policy.factor))
+    _write_variants(
         folder / f"{dataset.feature}-00000.npy",
-        mode="w+",
-        dtype=features.dtype,
-        shape=(total, *features.shape[1:]),
+        features,
+        policy,
+        progress=context.progress(total),
     )
-    augmented: Any = tf.function(policy)
-    progress = context.progress(total)
-    place = 0
-    for number in range(policy.factor):
-        for start in range(0, len(labels), BATCH):
-            batch = np.asarray(features[start : start + BATCH], np.float32)
-            seed = tf.constant([policy.seed + 1, number * total + start], tf.int32)
-            images, _ = augmented(tf.constant(batch), tf.constant(labels[start : start + BATCH]), seed)
-            values = images.numpy()
-            whole = np.issubdtype(features.dtype, np.integer)
-            target[place : place + len(batch)] = np.rint(values) if whole else values
-            place += len(batch)
-            progress.update(place, "variants")
-    target.flush()
-    np.save(folder / f"{dataset.target}-00000.npy", np.tile(labels, policy.factor).astype(np.int32))
     return total
+
+
+def _write_variants(path: Path, features: Array, policy: Policy, *, progress: Progress) -> None:
+    """Rounds of variants of all ``features``, one behind the other, batch by batch."""
+    import tensorflow as tf
+
+    count = len(features)
+    shape = (count * policy.factor, *features.shape[1:])
+    target = np.lib.format.open_memmap(path, mode="w+", dtype=features.dtype, shape=shape)
+    whole = np.issubdtype(features.dtype, np.integer)
+    signature = [
+        tf.TensorSpec([None, *features.shape[1:]], tf.float32),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([2], tf.int32),
+    ]
+    augmented: Any = tf.function(policy.__call__, input_signature=signature)
+    for number in range(policy.factor):
+        for start in range(0, count, BATCH):
+            batch = np.asarray(features[start : start + BATCH], np.float32)
+            words = np.random.SeedSequence([policy.seed, number, start])
+            seed = words.generate_state(2).view(np.int32)
+            values = augmented(batch, np.zeros(len(batch), np.int32), seed)[0].numpy()
+            place = number * count + start
+            target[place : place + len(batch)] = np.rint(values) if whole else values
+            progress.update(place + len(batch), "variants")
+    target.flush()
 
 
 SPEC = StepSpec(
     name="augment",
-    summary="Make the augmentation overlay and a contact sheet of it.",
-    inputs=[Input(name="dataset", producer="prepare", output="dataset", help="the dataset")],
-    outputs=[
-        Output(name="overlay", kind="dataset", help="policy, contact sheet, variants where materialised")
-    ],
+    summary="Make the augmentation overlay and a contact sheet of it",
+    inputs=(Input(name="dataset", producer="prepare", output="dataset", help="the prepared dataset"),),
+    outputs=(
+        Output(name="overlay", kind="dataset", help="policy, contact sheet, variants where materialised"),
+    ),
     params=AugmentParams,
     run=run,
-    imports=["tensorflow"],
-    packages=["numpy", "tensorflow", "pillow"],
+    imports=("tensorflow", "PIL.Image"),
+    packages=("numpy", "tensorflow", "pillow"),
 )

@@ -54,20 +54,35 @@ def run(context: StepContext[ExportParams]) -> None:
             ),
         )
     examples = min(params.parity_examples, dataset.size("validation"))
-    write_json(context.outputs["parity"] / "parity.json", {"examples": examples, "exports": results})
+    accepted: dict[str, Any] = {name: _tolerance(params, name).model_dump() for name in wanted}
+    write_json(
+        context.outputs["parity"] / "parity.json",
+        {"schema_version": 1, "examples": examples, "tolerance": accepted, "exports": results},
+    )
     for role, formats in results.items():
         for name, parity in formats.items():
             if not parity["passed"]:
                 raise RegrowError(
                     f"export: {role} as {name} disagrees with Keras on {examples} validation examples: largest"
                     f" difference {parity['max_abs_difference']:.3g}, equal predictions {parity['agreement']:.1%};"
-                    f" accepted: {parity['tolerance']['max_abs_difference']:g} and"
-                    f" {parity['tolerance']['agreement']:.0%} (export.tolerances.{name})"
+                    f" accepted: {accepted[name]['max_abs_difference']:g} and"
+                    f" {accepted[name]['agreement']:.0%} (export.tolerances.{name})"
                 )
+    progress.update(2 * len(wanted))
     context.figures["formats"] = len(wanted)
     for name in ("tflite_fp32", "tflite_int8"):
         if name in wanted:
             context.figures[name] = (context.outputs["recovered_exports"] / FILES[name]).stat().st_size
+
+
+def _tolerance(params: ExportParams, name: Format) -> Tolerance:
+    return params.tolerances.get(name, TOLERANCES[name])
+
+
+def _held_out(dataset: Dataset, params: ExportParams) -> Any:
+    """Validation examples as float32, drawn over the whole split, which may be sorted by class."""
+    order = np.random.default_rng(params.seed).permutation(dataset.size("validation"))
+    return np.asarray(dataset.features("validation")[np.sort(order[: params.parity_examples])], np.float32)
 
 
 def _export(
@@ -84,16 +99,25 @@ def _export(
 
     params = context.params
     calibration = dataset.calibration(params.calibration_examples, params.seed)
-    held_out = np.asarray(dataset.features("validation")[: params.parity_examples], np.float32)
+    held_out = _held_out(dataset, params)
     model = load_model(source)
     expected = np.asarray(model.predict(held_out, verbose=0))
+    if not np.isfinite(expected).all():
+        raise RegrowError(f"{source}: the model answers NaN or infinity on validation examples")
     found: dict[str, Any] = {}
     for done, name in enumerate(wanted):
         report(done, name)
-        CONVERTERS[name](model, target, calibration)
-        tolerance = params.tolerances.get(name, TOLERANCES[name])
-        parity = compare(expected, load_runtime(target, name)(held_out), tolerance)
-        found[name] = {**dataclasses.asdict(parity), "tolerance": tolerance.model_dump()}
+        try:
+            CONVERTERS[name](model, target, calibration)
+            answers = load_runtime(target, name)(held_out)
+        except (OSError, MemoryError, RegrowError):
+            raise
+        except Exception as error:  # converters and runtimes meet what they do not know in many ways
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise RegrowError(
+                f"{source}: cannot be exported as {name} ({reason}); export.formats may leave it out"
+            ) from error
+        found[name] = dataclasses.asdict(compare(expected, answers, _tolerance(params, name)))
         gc.collect()
     return found
 
@@ -114,5 +138,14 @@ SPEC = StepSpec(
     params=ExportParams,
     run=run,
     imports=["tensorflow", "tf_keras", "mlflow", "tf2onnx"],
-    packages=["numpy", "tensorflow", "tf_keras", "tf2onnx", "mlflow"],
+    packages=[
+        "ai-edge-litert",
+        "mlflow",
+        "numpy",
+        "onnx",
+        "onnxruntime",
+        "tensorflow",
+        "tf2onnx",
+        "tf_keras",
+    ],
 )

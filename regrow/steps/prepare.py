@@ -1,14 +1,18 @@
 """``prepare``: turn raw data into a checked, split, reproducible dataset. No TensorFlow."""
 
+import shutil
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from regrow.artifacts import read_json
 from regrow.dataset.decoding import ImageOptions
+from regrow.dataset.directory import Dataset
 from regrow.dataset.info import SPLITS
 from regrow.dataset.listing import list_examples
 from regrow.dataset.preparation import PreparationOptions, prepare_dataset
+from regrow.dataset.report import DataReport
 from regrow.dataset.scaling import Scaling
 from regrow.dataset.sources import Digits, Dvc, Source, fetch, identify
 from regrow.dataset.splitting import SplitOptions
@@ -43,17 +47,33 @@ def run(context: StepContext[PrepareParams]) -> None:
     found = identify(params.source)
     if "data" in context.inputs:
         _check_unchanged(read_json(context.inputs["data"] / "data.json"), found)
+    raw = context.scratch / "raw"
+    try:
+        dataset, report = _prepare(context, found, raw=raw)
+    finally:
+        shutil.rmtree(raw, ignore_errors=True)
+    report.write(context.outputs["data_report"])
+    context.figures.update({split: dataset.size(split) for split in SPLITS})
+    context.figures["classes"] = len(dataset.classes)
+    if report.document["rejected"]:
+        context.figures["rejected"] = report.document["rejected"]
+
+
+def _prepare(
+    context: StepContext[PrepareParams], found: list[Resource], *, raw: Path
+) -> tuple[Dataset, DataReport]:
+    params = context.params
     source: Any = params.source
     progress = context.progress()
     if isinstance(source, Dvc):
         progress.update(0, "fetching with DVC", total=1)
-        source = source.at(fetch(source, context.scratch / "raw"))
+        source = source.at(fetch(source, raw, digest=found[0].digest))
     listing = list_examples(source)
     progress.total = len(listing.names)
-    dataset, report = prepare_dataset(
+    return prepare_dataset(
         listing,
         dataset=context.outputs["dataset"],
-        scratch=context.scratch,
+        scratch=context.scratch / "decoded",
         options=PreparationOptions(
             splits=params.splits,
             image=params.image,
@@ -63,11 +83,6 @@ def run(context: StepContext[PrepareParams]) -> None:
         resources=found,
         done=progress.update,
     )
-    report.write(context.outputs["data_report"])
-    context.figures.update({split: dataset.size(split) for split in SPLITS})
-    context.figures["classes"] = len(dataset.classes)
-    if report.document["rejected"]:
-        context.figures["rejected"] = report.document["rejected"]
 
 
 def _check_unchanged(resolved: Any, found: list[Resource]) -> None:

@@ -1,133 +1,156 @@
 """``prune``: zero weights of the parent, at once or while it trains on."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from regrow.artifacts import write_json
-from regrow.dataset.directory import open_dataset
+from regrow.dataset.directory import Dataset, open_dataset
 from regrow.parameters import Parameters
 from regrow.pruning.pruning import Pruning
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 from regrow.training.settings import FitSettings
 
+GRADUAL_FIT: dict[str, Any] = {"epochs": 6, "early_stopping": None}
+
 
 class Gradual(Parameters):
-    """Cubic schedule: sparsity rises from ``initial`` times the target, between two shares of the steps."""
+    """Cubic schedule (Zhu & Gupta 2017): sparsity rises while the model trains on, between two shares of the steps."""
 
-    initial: float = Field(0.5, ge=0, lt=1, description="share of the final sparsity at the beginning")
+    initial_sparsity: float = Field(0.0, ge=0, lt=1, description="sparsity of the first masks")
     begin: float = Field(0.0, ge=0, lt=1, description="share of the steps before pruning begins")
     end: float = Field(0.67, gt=0, le=1, description="share of the steps at which the target is reached")
     frequency: int = Field(20, ge=1, description="steps between two updates of the masks")
-    fit: FitSettings = Field(default_factory=lambda: FitSettings(epochs=6, early_stopping=None))
+    fit: FitSettings = Field(
+        default_factory=lambda: FitSettings(**GRADUAL_FIT),
+        description="how to train meanwhile; 6 epochs unless given, never with early stopping",
+    )
+
+    @field_validator("fit", mode="before")
+    @classmethod
+    def _defaults(cls, given: Any) -> Any:
+        return {**GRADUAL_FIT, **given} if isinstance(given, Mapping) else given
 
     @model_validator(mode="after")
-    def _order(self) -> "Gradual":
+    def _order(self) -> Self:
         if self.begin >= self.end:
-            raise ValueError(f"begin {self.begin} must be below end {self.end}")
+            raise ValueError(f"begin is {self.begin:g}; it must be below end, which is {self.end:g}")
         if self.fit.early_stopping is not None:
             raise ValueError("fit.early_stopping must be null: the schedule needs all its epochs")
         return self
 
 
 class PruneParams(Parameters):
-    """What is pruned, how much, and how it is shared out."""
+    """Section `prune` of `params.yaml`: what is pruned, how much, and how it is shared out."""
 
-    method: Literal["magnitude", "n_m"] = "magnitude"
+    method: Literal["magnitude", "n_m"] = Field(
+        "magnitude", description="smallest magnitudes, or n of each m consecutive weights kept"
+    )
     sparsity: float = Field(0.8, gt=0, lt=1, description="magnitude: share of prunable weights set to zero")
     allocation: Literal["uniform", "global", "lamp", "erk"] = Field(
         "lamp", description="magnitude: how the sparsity is shared out over the layers"
     )
     schedule: Literal["one_shot", "gradual"] = Field(
-        "one_shot", description="magnitude: at once or while training"
+        "one_shot", description="magnitude: at once, or while training on"
     )
-    gradual: Gradual = Field(default_factory=Gradual)
+    gradual: Gradual = Field(default_factory=Gradual, description="settings of schedule gradual")
     n: int = Field(2, ge=1, description="n_m: weights kept of each m")
     m: int = Field(4, ge=2, description="n_m: block of consecutive weights along the input channels")
     skip: tuple[str, ...] = Field((), description="patterns of layer names that stay dense, such as 'conv1*'")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**31, description="gradual.fit.seed unless given there")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_seed(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "seed" not in values:
+            return values
+        gradual = values.get("gradual", {})
+        fit = gradual.get("fit", {}) if isinstance(gradual, Mapping) else None
+        if not isinstance(fit, Mapping):
+            return values
+        return {**values, "gradual": {**gradual, "fit": {"seed": values["seed"], **fit}}}
 
     @model_validator(mode="after")
-    def _possible(self) -> "PruneParams":
+    def _possible(self) -> Self:
         if self.n >= self.m:
-            raise ValueError(f"n {self.n} of m {self.m} prunes nothing; n must be below m")
+            raise ValueError(f"n is {self.n} and m is {self.m}, which prunes nothing; n must be below m")
         if self.method == "n_m" and self.schedule == "gradual":
-            raise ValueError("schedule 'gradual' belongs to method 'magnitude'; n_m is one_shot")
+            raise ValueError("schedule 'gradual' belongs to method 'magnitude'; method 'n_m' is one_shot")
+        if self.schedule == "gradual" and self.gradual.initial_sparsity >= self.sparsity:
+            raise ValueError(
+                f"gradual.initial_sparsity is {self.gradual.initial_sparsity:g}; it must be below sparsity, "
+                f"which is {self.sparsity:g}"
+            )
         return self
 
 
 def run(context: StepContext[PruneParams]) -> None:
-    """Write the pruned model, the masks, and a report per layer."""
+    """Write the pruned model, its masks, and a report per layer.
+
+    Raises:
+        RegrowError: nothing can be pruned, or a pattern in ``skip`` matches no layer.
+    """
     from regrow.graph.files import load_model, save_model
-    from regrow.graph.kernels import sparsity
-    from regrow.pruning.magnitude import allocate, chosen_kernels, n_of_m, one_shot
+    from regrow.graph.kernels import prunable_kernels, sparsity
     from regrow.pruning.report import pruning_report
+    from regrow.pruning.selection import chosen_kernels
+    from regrow.training.fitting import validation_metrics
 
     params = context.params
+    dataset = open_dataset(context.inputs["dataset"])
     model = load_model(context.inputs["parent"])
     kernels = chosen_kernels(model, params.skip)
-    left_dense: dict[str, str] = {}
-    if params.method == "n_m":
-        pruning, spared = n_of_m(kernels, n=params.n, m=params.m)
-        left_dense = dict.fromkeys(spared, f"its input channels are no multiple of {params.m}")
-    else:
-        shares = allocate(kernels, sparsity=params.sparsity, allocation=params.allocation)
-        if params.schedule == "gradual":
-            pruning = _gradually(context, model, kernels, shares)
-        else:
-            pruning = one_shot(kernels, shares)
-    pruning.apply(model)
+    left_dense = {name: "skipped" for name in prunable_kernels(model) if name not in kernels}
+    pruning, misfits = _prune(context, model, kernels, dataset)
+    left_dense |= misfits
     pruning.verify(model)
     save_model(model, context.outputs["pruned"])
     pruning.write(context.outputs["pruning"])
+    magnitude = params.method == "magnitude"
     report = pruning_report(
         model,
         method=params.method,
-        allocation=params.allocation if params.method == "magnitude" else None,
-        target=params.sparsity if params.method == "magnitude" else 1 - params.n / params.m,
+        allocation=params.allocation if magnitude else None,
+        target=params.sparsity if magnitude else 1 - params.n / params.m,
         left_dense=left_dense,
     )
     write_json(context.outputs["pruning_report"] / "report.json", report)
-    context.figures["sparsity"] = round(sparsity(model), 4)
-    context.figures["layers"] = len(pruning.masks)
+    context.figures.update(
+        sparsity=round(sparsity(model), 4),
+        layers=len(pruning.masks),
+        val_accuracy=round(validation_metrics(model, dataset)["val_accuracy"], 4),
+    )
 
 
-def _gradually(
-    context: StepContext[PruneParams], model: Any, kernels: dict[str, Any], shares: dict[str, float]
-) -> Pruning:
-    """Train the model on while the masks grow; its weights are those of the last epoch, not of the best."""
-    from regrow.pruning.magnitude import gradual
-    from regrow.training.fitting import fit
+def _prune(
+    context: StepContext[PruneParams], model: Any, kernels: Mapping[str, Any], dataset: Dataset
+) -> tuple[Pruning, dict[str, str]]:
+    """Prune ``model`` in place; the masks, and why kernels that were chosen stayed dense."""
+    from regrow.pruning.magnitude import allocate, gradual, one_shot
+    from regrow.pruning.n_m import n_of_m
 
-    settings, options = context.params.gradual.fit, context.params.gradual
-    dataset = open_dataset(context.inputs["dataset"])
-    steps = settings.epochs * -(-dataset.size("train") // settings.batch_size)
-    pruner = gradual(
+    params, options = context.params, context.params.gradual
+    if params.method == "n_m":
+        return n_of_m(model, kernels, n=params.n, m=params.m)
+    shares = allocate(kernels, sparsity=params.sparsity, allocation=params.allocation)
+    if params.schedule == "one_shot":
+        return one_shot(model, kernels, shares), {}
+    pruning = gradual(
+        model,
         kernels,
         shares,
-        initial=options.initial,
-        begin=int(options.begin * steps),
-        end=int(options.end * steps),
+        dataset=dataset,
+        overlay=context.inputs["overlay"],
+        settings=options.fit,
+        initial_share=options.initial_sparsity / params.sparsity,
+        begin=options.begin,
+        end=options.end,
         frequency=options.frequency,
-    )
-    last: list[Any] = []
-
-    def keep(epoch: int, entry: dict[str, float]) -> None:
-        # Early epochs are less sparse and so more accurate: "best" would undo the pruning.
-        last[:] = model.get_weights()
-
-    fit(
-        model,
-        dataset,
-        context.inputs["overlay"],
-        settings,
         step=context.step,
-        progress=context.progress(settings.epochs),
-        after_batch=pruner.advance,
-        on_epoch=keep,
+        progress=context.progress(options.fit.epochs),
     )
-    model.set_weights(last)
-    return pruner.pruning()
+    return pruning, {}
 
 
 SPEC = StepSpec(

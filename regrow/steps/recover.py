@@ -2,40 +2,68 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.parameters import Parameters
+from regrow.progress import emit
 from regrow.pruning.pruning import Pruning
 from regrow.recovery.curve import RecoveryCurve
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 from regrow.training.settings import FitSettings
 
+TENSORBOARD = "REGROW_TENSORBOARD"
+RECOVERY_FIT: dict[str, Any] = {"epochs": 15, "schedule": "linear_decay"}
+
 
 class Recalibrate(Parameters):
-    """Batch-normalisation recalibration on unaugmented training examples."""
+    """Batch-normalisation recalibration on unaugmented training examples; it changes a model that has some."""
 
-    enabled: bool = True
-    examples: int = Field(4096, ge=1)
-    batch_size: int = Field(128, ge=2)
+    enabled: bool = Field(True, description="re-estimate batch-normalisation statistics before fine-tuning")
+    batches: int = Field(100, ge=1, description="calibration batches, as far as the training split reaches")
+    batch_size: int = Field(128, ge=2, description="examples per calibration batch")
 
 
 class RecoverParams(Parameters):
-    """The techniques, in the order in which they are applied."""
+    """Section `recover` of `params.yaml`: the techniques, in the order in which they are applied."""
 
-    recalibrate: Recalibrate = Field(default_factory=Recalibrate)
+    recalibrate: Recalibrate = Field(
+        default_factory=Recalibrate, description="batch-normalisation recalibration"
+    )
     fine_tune: bool = Field(True, description="masked fine-tuning with the settings in `fit`")
-    fit: FitSettings = Field(default_factory=lambda: FitSettings(epochs=15))
-    seed: int = Field(0, ge=0)
+    fit: FitSettings = Field(
+        default_factory=lambda: FitSettings(**RECOVERY_FIT),
+        description="how to fine-tune; 15 epochs and linear_decay unless given",
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="seed of the calibration examples; fit.seed unless given there"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        given = values.get("fit", {})
+        if not isinstance(given, Mapping):
+            return values
+        seed = {"seed": values["seed"]} if "seed" in values else {}
+        return {**values, "fit": {**RECOVERY_FIT, **seed, **given}}
 
 
 def run(context: StepContext[RecoverParams]) -> None:
-    """Write the recovered model and the recovery curve."""
+    """Write the recovered model and the recovery curve.
+
+    The model with the best validation accuracy of all stages is kept; a technique that did harm is undone.
+
+    Raises:
+        RegrowError: the pruned model does not fit its masks, or training diverged.
+    """
     from regrow.graph.files import load_model, save_model
-    from regrow.recovery.recalibration import recalibrate
     from regrow.registry.tracking import stream
     from regrow.training.fitting import validation_metrics
 
@@ -46,16 +74,9 @@ def run(context: StepContext[RecoverParams]) -> None:
     pruning.verify(model)
     curve = RecoveryCurve(validation_metrics(load_model(context.inputs["parent"]), dataset))
     curve.add("pruned", validation_metrics(model, dataset))
-    best = model.get_weights()
     if params.recalibrate.enabled:
-        examples = dataset.calibration(params.recalibrate.examples, params.seed)
-        if recalibrate(model, examples, batch_size=params.recalibrate.batch_size):
-            curve.add("batch_norm_recalibration", validation_metrics(model, dataset))
-            if curve.best is curve.points[-1]:
-                best = model.get_weights()
-            else:
-                model.set_weights(best)
-    before = curve.best
+        _recalibrate(params, model, dataset, curve)
+    before, best = curve.best, model.get_weights()
     with stream(step=context.step, parameters=params.model_dump(mode="json")) as tracked:
         if tracked.run_id:
             context.mlflow_runs.append(tracked.run_id)
@@ -67,9 +88,23 @@ def run(context: StepContext[RecoverParams]) -> None:
     pruning.verify(model)
     save_model(model, context.outputs["recovered"])
     curve.write(context.outputs["recovery"])
-    context.figures["val_accuracy"] = round(curve.best["val_accuracy"], 4)
-    context.figures["pruned"] = round(curve.points[0]["val_accuracy"], 4)
-    context.figures["parent"] = round(curve.parent["val_accuracy"], 4)
+    context.figures.update(
+        val_accuracy_before=round(curve.points[0]["val_accuracy"], 4),
+        val_accuracy=round(curve.best["val_accuracy"], 4),
+        epochs=sum(point["stage"] == "fine_tuning" for point in curve.points),
+    )
+
+
+def _recalibrate(params: RecoverParams, model: Any, dataset: Dataset, curve: RecoveryCurve) -> None:
+    from regrow.recovery.recalibration import recalibrate
+    from regrow.training.fitting import validation_metrics
+
+    options, before = params.recalibrate, model.get_weights()
+    examples = dataset.calibration(options.batches * options.batch_size, params.seed)
+    if recalibrate(model, examples, batch_size=options.batch_size):
+        curve.add("batch_norm_recalibration", validation_metrics(model, dataset))
+        if curve.best is not curve.points[-1]:
+            model.set_weights(before)
 
 
 def _fine_tune(
@@ -104,11 +139,15 @@ def _fine_tune(
     )
 
 
-def _tensorboard(context: StepContext[RecoverParams]) -> Path:
-    """Where TensorBoard's logs go: outside the outputs, for they hold times."""
-    root = Path(os.environ.get("REGROW_TENSORBOARD") or ".regrow/tensorboard")
-    place = root / context.step / context.scratch.name
-    shutil.rmtree(place, ignore_errors=True)
+def _tensorboard(context: StepContext[RecoverParams]) -> Path | None:
+    """Where TensorBoard's logs go: outside the outputs, for they hold times; None where nothing can be written."""
+    place = Path(os.environ.get(TENSORBOARD) or ".regrow/tensorboard") / context.step / context.scratch.name
+    try:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        emit("notice", message=f"recover: {place}: no TensorBoard logs ({error.strerror})")
+        return None
     return place
 
 
@@ -129,6 +168,6 @@ SPEC = StepSpec(
     ],
     params=RecoverParams,
     run=run,
-    imports=["tensorflow", "tf_keras", "mlflow"],
+    imports=["tensorflow", "tf_keras", "mlflow.tracking"],
     packages=["numpy", "tensorflow", "tf_keras"],
 )

@@ -1,0 +1,38 @@
+"""Which kernels are pruned, and why the others are not."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from regrow.errors import RegrowError, nearest
+from regrow.graph.kernels import prunable_kernels
+
+
+def layer_of(kernel: str) -> str:
+    """The path of the layer that holds ``kernel``: ``backbone/conv1`` of ``backbone/conv1/kernel``."""
+    return kernel.rpartition("/")[0]
+
+
+def chosen_kernels(model: Any, skip: Sequence[str] = ()) -> dict[str, Any]:
+    """The prunable kernels whose layer matches none of the patterns in ``skip`` (shell style, case matters).
+
+    Raises:
+        RegrowError: a pattern matches no layer, or nothing is left to prune.
+    """
+    kernels = prunable_kernels(model)
+    if not kernels:
+        raise RegrowError("parent: has no layer that could be pruned; dense and convolutional layers can")
+    layers = {layer_of(name) for name in kernels}
+    for pattern in skip:
+        if not any(fnmatchcase(layer, pattern) for layer in layers):
+            raise RegrowError(f"prune.skip: '{pattern}' matches no prunable layer{nearest(pattern, layers)}")
+    chosen = {
+        name: kernel
+        for name, kernel in kernels.items()
+        if not any(fnmatchcase(layer_of(name), pattern) for pattern in skip)
+    }
+    if not chosen:
+        raise RegrowError(
+            f"prune.skip: {', '.join(skip)} leaves no layer to prune of {', '.join(sorted(layers))}"
+        )
+    return chosen

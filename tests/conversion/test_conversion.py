@@ -1,0 +1,184 @@
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from regrow.conversion.formats import FILES, FORMATS
+from regrow.conversion.parity import TOLERANCES, UNLIKE, Tolerance, compare
+from regrow.conversion.runtimes import load_runtime, single_runner
+from regrow.errors import RegrowError
+from regrow.provenance.digest import file_digest, file_digests
+
+
+@dataclass
+class Exported:
+    directory: Path
+    model: Any
+    images: Any
+
+    @property
+    def expected(self) -> Any:
+        return self.model.predict(self.images, verbose=0)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A small network that knows its digits, in every format."""
+    import tf_keras
+    from sklearn.datasets import load_digits
+
+    from regrow.conversion.converters import CONVERTERS
+
+    found = load_digits()
+    images = found.images[..., None].astype(np.uint8)
+    tf_keras.utils.set_random_seed(0)
+    layers = tf_keras.layers
+    model = tf_keras.Sequential(
+        [
+            layers.Input((8, 8, 1)),
+            layers.Rescaling(1 / 16),
+            layers.Conv2D(8, 3, padding="same"),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Flatten(),
+            layers.Dropout(0.2),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile(tf_keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    model.fit(images[:1500].astype(np.float32), found.target[:1500], epochs=4, verbose=0)
+    directory: Path = tmp_path_factory.mktemp("exports")
+    for convert in CONVERTERS.values():
+        convert(model, directory, images[:100])
+    return Exported(directory, model, images[1500:].astype(np.float32))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_export_says_in_its_own_runtime_what_keras_says(exported: Exported, name: str) -> None:
+    answers = load_runtime(exported.directory, name)(exported.images)
+    assert answers.shape == (297, 10)
+    assert answers.dtype == np.float32
+    parity = compare(exported.expected, answers, TOLERANCES[name])
+    assert parity.passed, parity
+    if name == "tflite_int8":
+        assert parity.max_abs_difference > 1e-4  # it is another model, not a renamed float one
+
+
+@pytest.mark.parametrize("name", ["saved_model", "onnx", "keras", "mlflow"])
+def test_the_batch_stays_free(exported: Exported, name: str) -> None:
+    predict = load_runtime(exported.directory, name)
+    for size in (1, 3, 64):
+        np.testing.assert_allclose(predict(exported.images[:size]), exported.expected[:size], atol=1e-5)
+
+
+def test_int8_is_int8_throughout(exported: Exported) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(exported.directory / FILES["tflite_int8"]))
+    interpreter.allocate_tensors()
+    for entry in (interpreter.get_input_details()[0], interpreter.get_output_details()[0]):
+        assert entry["dtype"] is np.int8
+        assert entry["shape"][0] == 1
+    used = {str(np.dtype(entry["dtype"])) for entry in interpreter.get_tensor_details()}
+    assert used <= {"int8", "int32"}
+
+
+def test_fp16_holds_half_the_bytes(exported: Exported) -> None:
+    size = {name: (exported.directory / FILES[name]).stat().st_size for name in FORMATS[2:5]}
+    assert size["tflite_int8"] < size["tflite_fp16"] < 0.7 * size["tflite_fp32"]
+
+
+def test_the_saved_model_has_a_serving_signature(exported: Exported) -> None:
+    import tensorflow as tf
+
+    signature = tf.saved_model.load(str(exported.directory / "saved_model")).signatures["serving_default"]
+    (features,) = signature.structured_input_signature[1].values()
+    assert (features.name, features.dtype.name, features.shape.as_list()) == (
+        "features",
+        "float32",
+        [None, 8, 8, 1],
+    )
+    assert signature.structured_outputs["probabilities"].shape.as_list() == [None, 10]
+
+
+def test_the_mlflow_model_has_signature_and_example_and_no_pickle(exported: Exported) -> None:
+    import mlflow
+
+    folder = exported.directory / "mlflow"
+    described = mlflow.models.Model.load(str(folder))
+    assert described.signature.inputs.inputs[0].shape == (-1, 8, 8, 1)
+    assert described.load_input_example(str(folder)).shape == (2, 8, 8, 1)
+    assert file_digest(folder / "data" / "model.keras") == file_digest(exported.directory / "model.keras")
+    assert not [path for path in folder.rglob("*") if "pickle" in path.name]
+    assert "1980-01-01" in (folder / "MLmodel").read_text()
+
+
+ONE = """
+import sys
+from pathlib import Path
+import numpy as np
+from regrow.conversion.converters import CONVERTERS
+from regrow.graph.files import import_model
+model = import_model(Path(sys.argv[1]))
+for name, convert in CONVERTERS.items():
+    convert(model, Path(sys.argv[2]), np.arange(512, dtype=np.uint8).reshape(8, 8, 8, 1) % 17)
+"""
+
+
+def test_two_processes_write_the_same_bytes(exported: Exported, tmp_path: Path) -> None:
+    digests = []
+    for place in (tmp_path / "a", tmp_path / "b"):
+        place.mkdir()
+        arguments = [str(exported.directory / "model.keras"), str(place)]
+        subprocess.run([sys.executable, "-c", ONE, *arguments], check=True, capture_output=True)
+        digests.append(file_digests(place))
+    assert len(digests[0]) > len(FORMATS)
+    assert digests[0] == digests[1]
+
+
+def test_onnx_names_its_batch_axis_input_and_output(exported: Exported) -> None:
+    import onnx
+
+    graph = onnx.load(exported.directory / FILES["onnx"]).graph
+    (entry,), (answer,) = graph.input, graph.output
+    assert (entry.name, answer.name) == ("features", "probabilities")
+    for value, rest in ((entry, [8, 8, 1]), (answer, [10])):
+        first, *others = value.type.tensor_type.shape.dim
+        assert first.dim_param == "batch"
+        assert [size.dim_value for size in others] == rest
+
+
+@pytest.mark.parametrize("name", ["tflite_fp32", "tflite_int8", "onnx"])
+def test_one_call_can_be_timed(exported: Exported, name: str) -> None:
+    run = single_runner(exported.directory, name, exported.images[0])
+    run()
+    run()
+
+
+def test_runtimes_name_what_is_not_there(exported: Exported, tmp_path: Path) -> None:
+    with pytest.raises(RegrowError, match="did you mean 'tflite_int8'"):
+        load_runtime(exported.directory, "tflite_int4")
+    with pytest.raises(RegrowError, match=r"model\.onnx: no such export; 'onnx' must be in export\.formats"):
+        load_runtime(tmp_path, "onnx")
+    with pytest.raises(RegrowError, match="latency is measured of TFLite and ONNX exports"):
+        single_runner(exported.directory, "saved_model", exported.images[0])
+
+
+def test_parity() -> None:
+    tolerance = Tolerance(max_abs_difference=0.1, agreement=0.75)
+    expected = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.52, 0.48]], np.float32)
+    near = expected + np.array([[-0.05, 0.05]] * 4, np.float32)
+    found = compare(expected, near, tolerance)
+    assert (found.passed, found.agreement) == (True, 0.75)
+    assert found.max_abs_difference == pytest.approx(0.05, abs=1e-6)
+    assert not compare(expected, near, Tolerance(max_abs_difference=0.1, agreement=0.8)).passed
+    assert not compare(expected, near, Tolerance(max_abs_difference=0.04, agreement=0.5)).passed
+    broken = near.copy()
+    broken[0, 0] = np.nan
+    for answer in (broken, near[:, :1], near[:3]):
+        parity = compare(expected, answer, tolerance)
+        assert (parity.passed, parity.max_abs_difference) == (False, UNLIKE)

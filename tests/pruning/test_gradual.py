@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from regrow.dataset.directory import Dataset
+from regrow.graph.files import load_model
+from regrow.graph.kernels import sparsity
+from regrow.progress import Progress
+from regrow.pruning.magnitude import allocate, gradual
+from regrow.pruning.selection import chosen_kernels
+from regrow.training.settings import FitSettings
+
+
+@pytest.mark.parametrize(("end", "frequency"), [(0.5, 7), (1.0, 1000)])
+def test_the_target_is_met_whatever_the_frequency(
+    trained: Path, digits: Dataset, end: float, frequency: int
+) -> None:
+    model = load_model(trained / "parent")
+    kernels = chosen_kernels(model)
+    pruning = gradual(
+        model,
+        kernels,
+        allocate(kernels, sparsity=0.9, allocation="erk"),
+        dataset=digits,
+        overlay=None,
+        settings=FitSettings(epochs=2, batch_size=128, early_stopping=None),
+        initial_share=0.5,
+        begin=0.1,
+        end=end,
+        frequency=frequency,
+        step="prune",
+        progress=Progress("prune", total=2),
+    )
+    pruning.verify(model)
+    assert sparsity(model) == pytest.approx(0.9, abs=0.001)
+    assert set(pruning.masks) == set(kernels)
+    assert not [weight.name for weight in model.weights if "mask" in weight.name or "pruning" in weight.name]
+    total = sum(int(np.sum(mask == 0)) for mask in pruning.masks.values())
+    assert total / sum(mask.size for mask in pruning.masks.values()) == pytest.approx(0.9, abs=0.001)

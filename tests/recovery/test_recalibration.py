@@ -1,0 +1,56 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from regrow.recovery.recalibration import normalisation_layers, recalibrate
+
+
+def build(*, frozen: bool) -> Any:
+    """Dropout before a nested normalisation: with dropout on, its statistics would differ."""
+    import tf_keras
+    from tf_keras import layers
+
+    tf_keras.utils.set_random_seed(0)
+    inner_input = tf_keras.Input((4, 4, 3))
+    inner = tf_keras.Model(inner_input, layers.BatchNormalization(momentum=0.9, name="norm")(inner_input))
+    if frozen:
+        inner.get_layer("norm").trainable = False
+    inputs = tf_keras.Input((4, 4, 3))
+    return tf_keras.Model(inputs, layers.Dense(2)(inner(layers.Dropout(0.5)(inputs))))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_statistics_are_those_of_the_data_with_dropout_off(frozen: bool) -> None:
+    model = build(frozen=frozen)
+    features = np.random.default_rng(0).normal(3, 2, (96, 4, 4, 3)).astype(np.float32)
+    (layer,) = normalisation_layers(model)
+    layer.moving_mean.assign([99.0, 99, 99])
+    trainable = [np.array(weight) for weight in model.trainable_weights]
+    assert recalibrate(model, features, batch_size=32) == 1
+    parts = features.reshape(3, -1, 3)
+    np.testing.assert_allclose(layer.moving_mean, parts.mean(1).mean(0), rtol=1e-4)
+    np.testing.assert_allclose(layer.moving_variance, parts.var(1).mean(0), rtol=0.01)
+    assert (layer.momentum, layer.trainable, "call" in vars(layer)) == (0.9, not frozen, False)
+    for before, after in zip(trainable, model.trainable_weights, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_afterwards_the_model_infers_as_usual() -> None:
+    model = build(frozen=False)
+    features = np.random.default_rng(0).normal(3, 2, (40, 4, 4, 3)).astype(np.float32)
+    recalibrate(model, features, batch_size=64)  # fewer examples than a batch
+    (layer,) = normalisation_layers(model)
+    before = layer.moving_mean.numpy()
+    np.testing.assert_allclose(before, features.mean((0, 1, 2)), rtol=1e-4)
+    together = model.predict(features, verbose=0)
+    np.testing.assert_allclose(model.predict(features[:1], verbose=0), together[:1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(layer.moving_mean, before)
+
+
+def test_statistics_are_put_back_in_order_when_a_batch_fails() -> None:
+    model = build(frozen=True)
+    with pytest.raises(ValueError):
+        recalibrate(model, np.zeros((8, 5, 5, 2), np.float32), batch_size=4)
+    (layer,) = normalisation_layers(model)
+    assert (layer.momentum, layer.trainable, "call" in vars(layer)) == (0.9, False, False)

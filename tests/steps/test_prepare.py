@@ -1,0 +1,206 @@
+"""The step ``prepare`` on real sources: digits, archives, DVC."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from regrow.dataset.directory import Dataset, open_dataset
+from regrow.dataset.sources import Dvc, identify
+from regrow.errors import RegrowError
+from regrow.provenance.digest import file_digest, file_digests
+from regrow.steps.execution import StepResult, execute
+from regrow.steps.prepare import SPEC, PrepareParams
+
+CIFAR10 = Path(__file__).resolve().parents[3] / "shared" / "data" / "cifar10.zip"
+
+
+def prepare(root: Path, *, data: Path | None = None, **params: Any) -> tuple[Dataset, StepResult]:
+    result = execute(
+        SPEC,
+        PrepareParams.model_validate(params),
+        inputs={"data": data} if data else {},
+        outputs={"dataset": root / "dataset", "data_report": root / "data_report"},
+        statement=root / "statement",
+    )
+    return open_dataset(root / "dataset"), result
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_digits(tmp_path: Path) -> None:
+    dataset, result = prepare(tmp_path)
+    assert dataset.classes == tuple("0123456789")
+    assert dataset.feature_shape == (8, 8, 1)
+    assert dataset.features("train").dtype == np.uint8
+    assert dataset.value_range == (0, 16)
+    assert dataset.normalisation.scale == (1 / 16,)
+    assert sum(dataset.size(split) for split in ("train", "validation", "test")) == 1797
+    assert result.statement.figures["test"] == dataset.size("test")
+    raw = next(item for item in result.statement.dependencies if item["name"] == "raw_data")
+    assert raw["uri"].startswith("pkg:pypi/scikit-learn@")
+    assert len(raw["digest"]["sha256"]) == 64
+    report = json.loads((tmp_path / "data_report/report.json").read_text())
+    assert report["read"] == 1797
+    assert report["source"] == [raw]
+    assert "Class balance" in (tmp_path / "data_report/report.html").read_text()
+
+
+def test_equal_work_gives_equal_bytes_and_another_seed_does_not(tmp_path: Path) -> None:
+    prepare(tmp_path / "a")
+    prepare(tmp_path / "b")
+    prepare(tmp_path / "c", splits={"seed": 1})
+    digests = {name: file_digests(tmp_path / name / "dataset") for name in "abc"}
+    assert digests["a"] == digests["b"]
+    assert digests["a"] != digests["c"]
+    assert file_digests(tmp_path / "a/data_report") == file_digests(tmp_path / "b/data_report")
+
+
+def test_no_tensorflow_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from regrow.steps.execution import execute;"
+        "from regrow.steps.prepare import SPEC; here = Path(sys.argv[1]);"
+        "execute(SPEC, SPEC.params(), inputs={}, outputs={'dataset': here / 'd', 'data_report': here / 'r'},"
+        " statement=here / 's');"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & {'tensorflow', 'tf_keras', 'keras', 'kfp'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def write_zip(path: Path, *, value: int = 0) -> Path:
+    random = np.random.default_rng(value)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in (f"{c}/{n}.png" for c in ("cat", "dog") for n in range(10)):
+            with archive.open(name, "w") as file:
+                Image.fromarray(random.integers(0, 256, (5, 5)).astype(np.uint8)).save(file, "PNG")
+    return path
+
+
+def test_data_that_changed_since_resolve_is_refused(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.zip")
+    source = PrepareParams.model_validate({"source": {"kind": "archive", "path": path}}).source
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "data.json").write_text(json.dumps({"resources": [item.to_json() for item in identify(source)]}))
+    dataset, _ = prepare(tmp_path, data=data, source={"kind": "archive", "path": path})
+    assert dataset.classes == ("cat", "dog")
+    write_zip(path, value=1)
+    with pytest.raises(RegrowError, match=r"a\.zip: data changed since resolve"):
+        prepare(tmp_path, data=data, source={"kind": "archive", "path": path})
+
+
+def test_a_fault_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("dog/broken.png", b"text")
+    source = {"kind": "archive", "path": path}
+    with pytest.raises(RegrowError, match=r"dog/broken\.png: cannot be read as an image"):
+        prepare(tmp_path, source=source)
+    assert not (tmp_path / "dataset").exists()
+    dataset, result = prepare(tmp_path, source=source, on_error="skip")
+    assert result.statement.figures["rejected"] == 1
+    assert sum(dataset.size(split) for split in ("train", "validation", "test")) == 20
+    assert not [path for path in (tmp_path / ".regrow").rglob("*") if path.is_file()]
+
+
+def git(*arguments: str, cwd: Path) -> str:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=cwd, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def dvc(*arguments: str, cwd: Path) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=cwd, check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A git repository with a zip and a folder that DVC tracks, kept in a remote only."""
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+    root = tmp_path / "repository"
+    root.mkdir()
+    git("init", "-q", cwd=root)
+    dvc("init", "-q", cwd=root)
+    dvc("remote", "add", "-d", "store", str(tmp_path / "store"), cwd=root)
+    write_zip(root / "pets.zip")
+    with zipfile.ZipFile(root / "pets.zip") as archive:
+        archive.extractall(root / "pets")
+    dvc("add", "-q", "pets.zip", "pets", cwd=root)
+    git("add", ".", cwd=root)
+    git("commit", "-qm", "first", cwd=root)
+    git("tag", "v1", cwd=root)
+    dvc("push", "-q", cwd=root)
+    write_zip(root / "pets.zip", value=1)
+    dvc("add", "-q", "pets.zip", cwd=root)
+    git("commit", "-qam", "second", cwd=root)
+    return root
+
+
+def test_dvc_source_at_a_revision(tmp_path: Path, repository: Path) -> None:
+    source = {"kind": "dvc", "repo": str(repository), "rev": "v1", "path": "pets.zip", "format": "archive"}
+    dataset, result = prepare(tmp_path, source=source)
+    raw = next(item for item in result.statement.dependencies if item["name"] == "raw_data")
+    assert raw["annotations"]["dvc_rev"] == git("rev-parse", "v1", cwd=repository)
+    assert len(raw["digest"]["md5"]) == 32
+    plain, _ = prepare(
+        tmp_path / "plain", source={"kind": "archive", "path": write_zip(tmp_path / "pets.zip")}
+    )
+    assert plain.digest == dataset.digest
+    folder, result = prepare(tmp_path / "folder", source={**source, "path": "pets", "format": "folder"})
+    raw = next(item for item in result.statement.dependencies if item["name"] == "raw_data")
+    assert raw["digest"]["md5"].endswith(".dir")
+    assert folder.size("train") == plain.size("train")
+
+
+def test_dvc_faults_are_one_sentence(tmp_path: Path, repository: Path) -> None:
+    source = {"kind": "dvc", "repo": str(repository), "rev": "v1", "path": "pets.zip", "format": "archive"}
+    for change, words in (
+        ({"rev": "v9"}, "v9"),
+        ({"path": "dogs.zip"}, "dogs.zip"),
+        ({"repo": str(tmp_path / "nowhere")}, "nowhere"),
+        ({"path": "pets.zip.dvc"}, "is not tracked by DVC"),
+    ):
+        with pytest.raises(RegrowError, match=words):
+            identify(Dvc.model_validate({**source, **change}))
+    shutil.rmtree(tmp_path / "store")
+    shutil.rmtree(repository / ".dvc" / "cache")
+    with pytest.raises(RegrowError, match="cannot be fetched"):
+        prepare(tmp_path, source=source)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ({"kind": "dvc", "repo": ".", "path": "a", "format": "csv"}, "needs 'label'"),
+        ({"kind": "dvc", "repo": ".", "path": "a", "format": "npz", "label": "x"}, "belong to format csv"),
+        ({"kind": "zip", "path": "a"}, "kind"),
+    ],
+)
+def test_impossible_sources_are_refused(source: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        PrepareParams.model_validate({"source": source})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CIFAR10.is_file(), reason="needs shared/data/cifar10.zip")
+def test_cifar10(tmp_path: Path) -> None:
+    dataset, result = prepare(tmp_path, source={"kind": "archive", "path": CIFAR10})
+    assert (dataset.size("train"), dataset.size("validation"), dataset.size("test")) == (42500, 7500, 10000)
+    assert dataset.feature_shape == (32, 32, 3)
+    assert result.work_s < 60
+    raw = next(item for item in result.statement.dependencies if item["name"] == "raw_data")
+    assert raw["digest"]["sha256"] == file_digest(CIFAR10)
