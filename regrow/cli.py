@@ -111,10 +111,16 @@ def schema() -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("dvc.yaml"), show_default=True)
 def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], output: Path) -> None:
     """Write dvc.yaml: the steps from prepare to evaluate as DVC stages."""
-    from regrow.stages import render_stages
+    from regrow.stages import missing_sections, render_stages
 
     config = _config(params_file, overrides)
-    text = render_stages(config, params_file=params_file or Path("params.yaml"), workspace=WORKSPACE)
+    file = params_file or Path("params.yaml")
+    absent = missing_sections(file)
+    if absent:
+        raise RegrowError(
+            f"{file}: DVC needs a section for each stage; add '{absent[0]}', with at least one key"
+        )
+    text = render_stages(config, params_file=file, workspace=WORKSPACE)
     if not check:
         output.write_text(text, "utf-8")
         click.echo(f"{output}: written")

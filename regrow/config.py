@@ -46,7 +46,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Any:
     Raises:
         RegrowError: unreadable file, unknown key, wrong type or impossible combination, each named.
     """
-    document = _read(path) if path is not None else {}
+    document = read_document(path) if path is not None else {}
     for override in overrides:
         _override(document, override)
     model = config_model()
@@ -76,7 +76,12 @@ def step_params(config: Any, name: str) -> Parameters:
     return section
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """The sections in ``path`` as they stand there.
+
+    Raises:
+        RegrowError: no such file, or no YAML mapping in it.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 

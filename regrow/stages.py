@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from regrow.cli import artifact_path
+from regrow.config import read_document
 from regrow.provenance.code import PACKAGE, import_closure
 from regrow.steps import NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
@@ -84,6 +85,12 @@ def _sources(spec: StepSpec[Any]) -> list[str]:
     if root != Path.cwd():
         return []
     return [name for name in import_closure(spec.module) if (root / name).is_file()]
+
+
+def missing_sections(params_file: Path) -> list[str]:
+    """Stages without a section in ``params_file``: DVC refuses a stage whose parameters are not there."""
+    document = read_document(params_file)
+    return [name for name in STAGES if not document.get(name)]
 
 
 def render_stages(config: Any, *, params_file: Path, workspace: Path) -> str:

@@ -1,131 +1,300 @@
-"""The report's plots, as SVG text to be put into a page."""
+"""The report's plots, as SVG text to be put into a page; their colours are the page's CSS variables."""
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-COLOURS = {"parent": "#64748b", "pruned": "#d97706", "recovered": "#059669", "champion": "#7c3aed"}
+ROLES = ("parent", "pruned", "recovered", "champion")
+# Matplotlib wants colours, the page wants names: these stand for ``var(--NAME)`` and never reach the reader.
+MARKS = {
+    "ink": "#010101",
+    "soft": "#020202",
+    "line": "#030303",
+    "parent": "#040404",
+    "pruned": "#050505",
+    "recovered": "#060606",
+    "champion": "#070707",
+}
+CELL = (5, 150, 105)  # a confusion matrix's cells, from transparent to this
+NAMED_CELLS = 20  # more classes than this have no room for names and counts
+NAMED_CLASSES = 40
 STYLE: dict[str, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": "#888888",
-    "axes.labelcolor": "#666666",
-    "xtick.color": "#777777",
-    "ytick.color": "#777777",
-    "text.color": "#666666",
+    "axes.edgecolor": MARKS["line"],
+    "axes.labelcolor": MARKS["soft"],
+    "axes.titlecolor": MARKS["ink"],
+    "axes.titlesize": 9,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": MARKS["line"],
+    "grid.linewidth": 0.6,
+    "xtick.color": MARKS["line"],
+    "ytick.color": MARKS["line"],
+    "xtick.labelcolor": MARKS["soft"],
+    "ytick.labelcolor": MARKS["soft"],
+    "text.color": MARKS["ink"],
+    "text.parse_math": False,  # a class may be called `$x$`
     "font.size": 9,
+    "font.family": "sans-serif",
+    "legend.frameon": False,
     "svg.hashsalt": "regrow",
     "svg.fonttype": "none",
-    "font.family": "sans-serif",
 }
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def _draw(width: float, height: float, paint: Any, *, columns: int = 1) -> str:
+    """``paint(axes)`` on a new figure of ``width`` by ``height`` inches; the SVG element as text."""
     import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
 
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    settings: Any = mpl.rcParams
-    settings.update(STYLE)
-    return plt.subplots(figsize=(width, height), layout="constrained")
-
-
-def _svg(figure: Any) -> str:
-    import matplotlib.pyplot as plt
-
-    stream = io.StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None})
-    plt.close(figure)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        paint(figure.subplots(1, columns))
+        stream = io.StringIO()
+        empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        FigureCanvasSVG(figure).print_svg(stream, metadata=empty)
     text = stream.getvalue()
-    return text[text.index("<svg") :]
+    text = text[text.index("<svg") :]
+    for name, mark in MARKS.items():
+        text = text.replace(mark, f"var(--{name})")
+    return text
+
+
+def _label(name: str, width: int = 24) -> str:
+    return textwrap.shorten(name, width, placeholder="…") if " " in name else _cut(name, width)
+
+
+def _cut(name: str, width: int) -> str:
+    return name if len(name) <= width else f"{name[: width - 1]}…"
+
+
+def accuracy_intervals(metrics: Mapping[str, Any]) -> str:
+    """Test accuracy of each model with its 95% interval."""
+    roles = [role for role in ROLES if f"{role}.accuracy" in metrics]
+
+    def paint(axes: Any) -> None:
+        for place, role in enumerate(roles):
+            value, low, high = (100 * metrics[f"{role}.accuracy{end}"] for end in ("", "_low", "_high"))
+            colour = MARKS[role]
+            axes.plot([low, high], [place, place], color=colour, linewidth=3, solid_capstyle="round")
+            axes.plot([value], [place], "o", color=colour, markersize=8)
+            axes.annotate(
+                f"{value:.2f}", (value, place), (0, 8), textcoords="offset points", ha="center", fontsize=8
+            )
+        axes.set_yticks(range(len(roles)), roles)
+        axes.set_ylim(len(roles) - 0.5, -0.7)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("test accuracy, %, with 95% interval")
+
+    return _draw(6.4, 0.5 + 0.45 * len(roles), paint)
 
 
 def recovery_curve(curve: Mapping[str, Any]) -> str:
     """Validation accuracy after each technique and epoch, the parent's as a line."""
-    figure, axes = _figure(6.4, 2.8)
     points = curve["points"]
     values = [100 * point["val_accuracy"] for point in points]
-    axes.axhline(
-        100 * curve["parent"]["val_accuracy"], color=COLOURS["parent"], linestyle="--", label="parent"
-    )
-    axes.plot(range(len(values)), values, "o-", color=COLOURS["recovered"], label="model", markersize=4)
-    names = [
-        f"{point['epoch']}"
-        if "epoch" in point
-        else point["stage"].replace("_", "\n").replace("batch\nnorm", "BN")
-        for point in points
-    ]
-    axes.set_xticks(range(len(names)), names)
-    axes.set_xlabel("technique, then fine-tuning epochs")
-    axes.set_ylabel("validation accuracy, %")
-    axes.legend(frameon=False, loc="lower right")
-    return _svg(figure)
+    names = [str(point["epoch"]) if "epoch" in point else _stage(point["stage"]) for point in points]
+    # Every technique keeps its name; of the epochs, as many as there is room for.
+    step = max(1, -(-len(points) // 16))
+    shown = [i for i, point in enumerate(points) if "epoch" not in point or point["epoch"] % step == 0]
+
+    def paint(axes: Any) -> None:
+        parent = 100 * curve["parent"]["val_accuracy"]
+        axes.axhline(parent, color=MARKS["parent"], linestyle="--", label="parent")
+        free = [i for i, point in enumerate(points) if "epoch" not in point]
+        axes.plot(range(len(values)), values, "-", color=MARKS["recovered"], linewidth=1.6)
+        axes.plot(range(len(values)), values, "o", color=MARKS["recovered"], markersize=3.5, label="epoch")
+        axes.plot(
+            free, [values[i] for i in free], "s", color=MARKS["pruned"], markersize=6, label="technique"
+        )
+        if curve.get("best") in points:
+            best = points.index(curve["best"])
+            axes.plot(
+                [best], [values[best]], "o", color=MARKS["recovered"], markersize=9, fillstyle="none",
+                label=f"kept: {values[best]:.2f}%",
+            )  # fmt: skip
+        axes.set_xticks(shown, [names[i] for i in shown])
+        axes.set_xlabel("technique, then epoch of fine-tuning")
+        axes.set_ylabel("validation accuracy, %")
+        axes.legend(loc="lower right", ncols=2)
+
+    return _draw(7.6, 2.9, paint)
+
+
+def _stage(name: str) -> str:
+    return name.replace("batch_norm_recalibration", "BN stats").replace("_", "\n")
 
 
 def layer_sparsity(report: Mapping[str, Any]) -> str:
-    """Share of zeros in each kernel."""
+    """Share of zeros in each kernel; the target as a line."""
     layers = report["layers"]
-    figure, axes = _figure(6.4, max(1.6, 0.22 * len(layers) + 0.6))
-    names = [layer["name"].removesuffix("/kernel") for layer in layers]
-    axes.barh(range(len(layers)), [100] * len(layers), color="#88888822")
-    axes.barh(range(len(layers)), [100 * layer["sparsity"] for layer in layers], color=COLOURS["pruned"])
-    axes.set_yticks(range(len(layers)), names)
-    axes.invert_yaxis()
-    axes.set_xlabel("zeros, % of the layer's weights")
-    return _svg(figure)
+
+    def paint(axes: Any) -> None:
+        places = range(len(layers))
+        axes.barh(places, [100] * len(layers), color=MARKS["line"], alpha=0.5, height=0.72)
+        shares = [100 * layer["sparsity"] for layer in layers]
+        axes.barh(places, shares, color=MARKS["pruned"], height=0.72)
+        for place, layer, share in zip(places, layers, shares, strict=True):
+            text = f"{share:.1f}% of {layer['weights']:,}"
+            axes.text(101, place, text, va="center", fontsize=8, color=MARKS["soft"])
+        if len(layers) > 1:
+            axes.axvline(100 * report["sparsity"], color=MARKS["ink"], linestyle=":", linewidth=1)
+        axes.set_yticks(places, [_cut(layer["name"].removesuffix("/kernel"), 32) for layer in layers])
+        axes.set_ylim(len(layers) - 0.4, -0.6)
+        axes.set_xlim(0, 100)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("zeros, % of the layer's weights (dotted: all layers together)")
+
+    return _draw(7.6, 0.7 + 0.24 * max(2, len(layers)), paint)
 
 
-def reliability_diagram(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Accuracy against confidence; the diagonal is perfect calibration."""
-    figure, axes = _figure(3.4, 3.0)
-    axes.plot([0, 1], [0, 1], color="#888888", linestyle=":", linewidth=1)
-    for role, bins in rows.items():
-        full = [item for item in bins if item["count"]]
-        x, y = [item["confidence"] for item in full], [item["accuracy"] for item in full]
-        axes.plot(x, y, "o-", color=COLOURS[role], label=role, markersize=3)
-    axes.set_xlabel("confidence")
-    axes.set_ylabel("accuracy")
-    axes.legend(frameon=False)
-    return _svg(figure)
+def accuracy_against_size(metrics: Mapping[str, Any], formats: Sequence[str]) -> str:
+    """Each export's test accuracy over its gzipped bytes; an arrow leads from the parent's to the recovered."""
+    markers = dict(zip(formats, "osD^v<>P", strict=False))
 
-
-def confusion(matrix: Any, classes: Sequence[str]) -> str:
-    """Shares of each true class; counts are written where there is room."""
-    counts = np.asarray(matrix)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure, axes = _figure(4.2, 3.8)
-    axes.imshow(shares, cmap="Greens", vmin=0, vmax=1)
-    if len(classes) <= 20:
-        for row, column in np.ndindex(*counts.shape):
-            if counts[row, column]:
-                dark = "white" if shares[row, column] > 0.5 else "#555555"
-                axes.text(
-                    column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=dark
+    def paint(axes: Any) -> None:
+        for name in formats:
+            ends = {
+                role: (
+                    metrics[f"{role}.size_bytes_gzip.{name}"] / 1e3,
+                    100 * metrics[f"{role}.accuracy.{name}"],
                 )
-        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-        axes.set_yticks(range(len(classes)), classes)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    return _svg(figure)
+                for role in ("parent", "recovered")
+                if f"{role}.accuracy.{name}" in metrics and f"{role}.size_bytes_gzip.{name}" in metrics
+            }
+            if len(ends) == 2:
+                arrow = {"arrowstyle": "->", "color": MARKS["soft"], "shrinkA": 5, "shrinkB": 5, "alpha": 0.6}
+                axes.annotate("", ends["recovered"], ends["parent"], arrowprops=arrow)
+            for role, place in ends.items():
+                axes.plot(*place, markers[name], color=MARKS[role], markersize=6.5)
+        for name, marker in markers.items():
+            axes.plot([], [], marker, color=MARKS["soft"], markersize=5, label=name)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(f"{value:e}")[0] in "25" else "")
+        axes.margins(0.12, 0.2)
+        axes.set_xlabel("kB, gzipped (logarithmic)")
+        axes.set_ylabel("test accuracy, %")
+        axes.legend(fontsize=8)
+
+    return _draw(5.2, 3.0, paint)
 
 
-def bars(groups: Mapping[str, Mapping[str, float]], *, label: str) -> str:
-    """A group of bars per format, one bar per model."""
+def bars(
+    groups: Mapping[str, Mapping[str, float]],
+    *,
+    label: str,
+    upper: Mapping[str, Mapping[str, float]] | None = None,
+) -> str:
+    """A group of bars per format, one bar per model; ``upper`` (such as the 95th percentile) as whiskers."""
     names = list(groups)
-    roles = [role for role in COLOURS if any(role in groups[name] for name in names)]
-    figure, axes = _figure(5.2, 2.6)
+    roles = [role for role in ROLES if any(role in groups[name] for name in names)]
     width = 0.8 / max(1, len(roles))
-    for number, role in enumerate(roles):
-        places = np.arange(len(names)) + (number - (len(roles) - 1) / 2) * width
-        values = [groups[name].get(role, 0.0) for name in names]
-        drawn = axes.bar(places, values, width * 0.92, color=COLOURS[role], label=role)
-        axes.bar_label(drawn, labels=[f"{value:.3g}" for value in values], fontsize=7, padding=1)
-    axes.set_xticks(range(len(names)), names)
-    axes.set_ylabel(label)
-    axes.legend(frameon=False)
-    return _svg(figure)
+
+    def paint(axes: Any) -> None:
+        for number, role in enumerate(roles):
+            places = np.arange(len(names)) + (number - (len(roles) - 1) / 2) * width
+            values = [groups[name].get(role, 0.0) for name in names]
+            drawn = axes.bar(places, values, width * 0.92, color=MARKS[role], label=role)
+            axes.bar_label(drawn, labels=[f"{value:.3g}" for value in values], fontsize=7.5, padding=2)
+            if upper is not None:
+                tops = [upper[name].get(role, value) for name, value in zip(names, values, strict=True)]
+                axes.vlines(places + width * 0.33, values, tops, color=MARKS["soft"], linewidth=1.2)
+        axes.set_xticks(range(len(names)), names)
+        axes.grid(visible=False, axis="x")
+        axes.margins(y=0.18)
+        axes.set_ylabel(label)
+        axes.legend(ncols=len(roles), loc="lower left", bbox_to_anchor=(0, 1))
+
+    return _draw(5.2, 3.0, paint)
+
+
+def confusion(matrices: Mapping[str, Any], classes: Sequence[str]) -> str:
+    """One matrix per model, shaded by the share of each true class; counts are written where there is room."""
+    from matplotlib.colors import ListedColormap
+
+    shades = ListedColormap([(*(part / 255 for part in CELL), alpha) for alpha in np.linspace(0, 1, 256)])
+    small = len(classes) <= NAMED_CELLS
+
+    def one(axes: Any, role: str, first: bool) -> None:
+        counts = np.asarray(matrices[role])
+        shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        axes.grid(visible=False)
+        axes.imshow(np.sqrt(shares), cmap=shades, vmin=0, vmax=1, interpolation="nearest")
+        if small:
+            for row, column in zip(*np.nonzero(counts), strict=True):
+                colour = "white" if shares[row, column] > 0.4 else MARKS["ink"]
+                axes.text(
+                    column,
+                    row,
+                    str(counts[row, column]),
+                    ha="center",
+                    va="center",
+                    fontsize=6.5,
+                    color=colour,
+                )
+            names = [_label(name, 12) for name in classes]
+            turn = 90 if max(map(len, names)) > 2 else 0
+            axes.set_xticks(range(len(classes)), names, rotation=turn, fontsize=7.5)
+            axes.set_yticks(range(len(classes)), names if first else [], fontsize=7.5)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(True)
+        axes.tick_params(length=0)
+        axes.set_title(f"{role}: {100 * np.trace(counts) / max(counts.sum(), 1):.2f}%")
+        axes.set_xlabel("predicted")
+        if first:
+            axes.set_ylabel("true")
+
+    def paint(axes: Any) -> None:
+        for number, (place, role) in enumerate(zip(np.atleast_1d(axes), matrices, strict=True)):
+            one(place, role, number == 0)
+
+    return _draw(3.3 * len(matrices), 3.5, paint, columns=len(matrices))
+
+
+def reliability_diagram(rows: Mapping[str, Sequence[Mapping[str, float]]], ece: Mapping[str, float]) -> str:
+    """Accuracy against confidence; the diagonal is perfect calibration; larger dots hold more examples."""
+
+    def paint(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], color=MARKS["soft"], linestyle=":", linewidth=1)
+        for role, bins in rows.items():
+            full = [item for item in bins if item["count"]]
+            x, y = [item["confidence"] for item in full], [item["accuracy"] for item in full]
+            total = max(sum(item["count"] for item in full), 1)
+            sizes = [12 + 110 * (item["count"] / total) ** 0.5 for item in full]
+            axes.plot(x, y, "-", color=MARKS[role], linewidth=1, alpha=0.7)
+            axes.scatter(x, y, s=sizes, color=MARKS[role], alpha=0.8, label=f"{role}, ECE {ece[role]:.3f}")
+        axes.set_xlim(0, 1.04)
+        axes.set_ylim(0, 1.04)
+        axes.set_xlabel("confidence")
+        axes.set_ylabel("accuracy")
+        axes.legend(loc="upper left", fontsize=8, markerscale=0.6)
+
+    return _draw(4.4, 3.8, paint)
+
+
+def class_accuracies(shares: Mapping[str, Sequence[float]], classes: Sequence[str]) -> str:
+    """Accuracy within each class: parent's and recovered's dots joined; where there are many, the widest gaps."""
+    gaps = np.asarray(shares["recovered"]) - np.asarray(shares["parent"])
+    order = np.sort(np.argsort(-np.abs(gaps), kind="stable")[:NAMED_CLASSES])
+
+    def paint(axes: Any) -> None:
+        for place, index in enumerate(order):
+            ends = [100 * shares[role][index] for role in ("parent", "recovered")]
+            axes.plot(ends, [place, place], color=MARKS["soft"], linewidth=1.5, alpha=0.7)
+        for role, size in (("parent", 7), ("recovered", 4.5)):
+            values = [100 * shares[role][index] for index in order]
+            axes.plot(values, range(len(order)), "o", color=MARKS[role], markersize=size, label=role)
+        axes.set_yticks(range(len(order)), [_label(classes[index]) for index in order])
+        axes.set_ylim(len(order) - 0.4, -0.6)
+        axes.set_xlabel("accuracy within the class, %")
+        axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+
+    return _draw(4.4, max(2.2, 0.9 + 0.27 * len(order)), paint)

@@ -149,7 +149,7 @@ def _graph_code(folder: Path) -> str | None:
 
 
 def code_in(config: Any) -> str | None:
-    """What in an architecture is code, such as ``layer 'scale' (Lambda)``, or None."""
+    """What in an architecture is code, such as ``layer 'scale'``, or None."""
     if isinstance(config, dict):
         found = _code(config)
         if found is not None:
@@ -163,7 +163,7 @@ def code_in(config: Any) -> str | None:
 def _code(config: dict[str, Any]) -> str | None:
     kind, module, inner = config.get("class_name"), config.get("module"), config.get("config")
     fields = inner if isinstance(inner, dict) else {}
-    named = f"layer '{fields.get('name') or config.get('name') or kind}' ({kind})"
+    named = f"layer '{fields.get('name') or config.get('name') or kind}'"
     if not isinstance(kind, str):
         return "a function" if config.get("function_type") == "lambda" else None
     if kind.rsplit(">", 1)[-1] in CODE or fields.get("function_type") == "lambda":
@@ -177,7 +177,7 @@ def _code(config: dict[str, Any]) -> str | None:
     if module is None or (kind == "__typespec__" and str(module).startswith("tensorflow.")):
         return None
     root = str(module).split(".", 1)[0]
-    return None if root in ("keras", "tf_keras") else f"{named[:-1]} of '{module}')"
+    return None if root in ("keras", "tf_keras") else f"{named} of '{module}'"
 
 
 def _line(error: Exception) -> str:

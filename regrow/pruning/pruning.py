@@ -78,7 +78,8 @@ class Pruning:
                 f"{directory / SURGERY}: 'axes' must be an object of kept indices by array axis"
             )
         try:
-            with np.load(directory / MASKS, allow_pickle=False) as archive:
+            # np.load would leave a broken file open.
+            with (directory / MASKS).open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 masks = {name: archive[name] for name in archive.files}
         except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
             raise RegrowError(f"{directory / MASKS}: cannot be read as masks ({error})") from None

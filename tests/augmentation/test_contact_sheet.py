@@ -40,4 +40,9 @@ def test_equal_policies_give_equal_bytes(tmp_path: Path) -> None:
 
 def test_without_operations_only_originals_are_shown(tmp_path: Path) -> None:
     write_contact_sheet(tmp_path / "sheet.png", pictures(2, 8, 8, 1), Policy(value_range=(0, 16)))
-    assert Image.open(tmp_path / "sheet.png").size == (2 + 66, 2 + 2 * 66)
+    assert size_of(tmp_path / "sheet.png") == (2 + 66, 2 + 2 * 66)
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as sheet:
+        return sheet.size

@@ -126,8 +126,9 @@ def test_maps_turn_and_scale_about_the_centre() -> None:
 
     batch = tf.constant(images(2, 8, 8))
     one, zero = tf.ones([2]), tf.zeros([2])
+    # x' = −y, y' = x: out[i, j] = in[j, n − 1 − i], a quarter turn against the clock.
     turned = warp(batch, about_centre(batch, zero, -one, one, zero)).numpy()
-    np.testing.assert_allclose(turned, np.rot90(batch.numpy(), -1, (1, 2)), atol=1e-3)
+    np.testing.assert_allclose(turned, np.rot90(batch.numpy(), 1, (1, 2)), atol=1e-3)
     same = warp(batch, about_centre(batch, one, zero, zero, one)).numpy()
     np.testing.assert_array_equal(same, batch.numpy())
 

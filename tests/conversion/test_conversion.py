@@ -129,6 +129,7 @@ for name, convert in CONVERTERS.items():
 """
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_bytes(exported: Exported, tmp_path: Path) -> None:
     digests = []
     for place in (tmp_path / "a", tmp_path / "b"):
@@ -150,13 +151,6 @@ def test_onnx_names_its_batch_axis_input_and_output(exported: Exported) -> None:
         first, *others = value.type.tensor_type.shape.dim
         assert first.dim_param == "batch"
         assert [size.dim_value for size in others] == rest
-
-
-@pytest.mark.parametrize("name", ["tflite_fp32", "tflite_int8", "onnx"])
-def test_one_call_can_be_timed(exported: Exported, name: str) -> None:
-    run = single_runner(exported.directory, name, exported.images[0])
-    run()
-    run()
 
 
 def test_runtimes_name_what_is_not_there(exported: Exported, tmp_path: Path) -> None:

@@ -1,12 +1,9 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from regrow.graph.costs import count_macs, layer_costs
 from regrow.graph.kernels import prunable_kernels, sparsity
-
-RESNET8 = Path(__file__).parents[3] / "shared" / "data" / "mlperf-tiny" / "resnet8_cifar10.h5"
 
 
 def test_sequential(small: Any) -> None:
@@ -75,12 +72,3 @@ def test_sparsity_counts_zeros_of_kernels_only(small: Any) -> None:
     kernel.assign(np.zeros(kernel.shape, np.float32))
     assert sparsity(model) == pytest.approx(72 / (72 + 768))
     assert {cost.name: cost.zeros for cost in layer_costs(model)}["conv"] == 72
-
-
-@pytest.mark.skipif(not RESNET8.is_file(), reason="shared data is not here")
-def test_mlperf_resnet8() -> None:
-    from regrow.graph.files import import_model
-
-    model = import_model(RESNET8)
-    assert count_macs(model) == 12_501_632
-    assert model.count_params() == 78_666

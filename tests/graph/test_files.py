@@ -1,212 +1,155 @@
-import json
+"""Model files are reproducible, load without Regrow, and run no code of their own."""
+
+import io
 import subprocess
 import sys
-import zipfile
+import time
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
+import tf_keras as keras
 
 from regrow.errors import RegrowError
-from regrow.graph.files import MODEL, import_model, load_model, save_model
-from regrow.graph.trust import code_in
+from regrow.graph.costs import count_macs, layer_costs
+from regrow.graph.files import import_model, load_model, save_model
+from regrow.graph.inspection import render_file
+from regrow.graph.kernels import prunable_kernels, sparsity
+from regrow.provenance.digest import tree_digest
 
-INPUT = np.arange(2 * 8 * 8 * 2, dtype=np.float32).reshape(2, 8, 8, 2) % 17
-
-PLAIN = """
-import sys
-sys.modules["regrow"] = None
-sys.path[:] = [entry for entry in sys.path if "regrow" not in entry]
-try:
-    import regrow
-except ImportError:
-    pass
-else:
-    raise SystemExit("regrow can be imported")
-import numpy, tf_keras
-model = tf_keras.models.load_model(sys.argv[1])
-assert not [name for name, module in sys.modules.items() if name.split(".")[0] == "regrow" and module]
-x = numpy.arange(2 * 8 * 8 * 2, dtype="float32").reshape(2, 8, 8, 2) % 17
-numpy.save(sys.argv[2], model.predict(x, verbose=0))
-"""
+RESNET8 = Path(__file__).resolve().parents[3] / "shared/data/mlperf-tiny/resnet8_cifar10.h5"
 
 
-def _with_lambda() -> Any:
-    import tf_keras
+def with_lambda(*, nested: bool) -> Any:
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2, name="evil")])
+    if not nested:
+        return inner
+    return keras.Sequential([keras.Input((4,)), inner, keras.layers.Dense(2)])
 
-    return tf_keras.Sequential(
-        [tf_keras.layers.Input((4,)), tf_keras.layers.Lambda(lambda x: x * 2, name="double")]
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_code_in_a_model_file_is_refused_and_trust_loads_it(
+    tmp_path: Path, suffix: str, nested: bool
+) -> None:
+    path = tmp_path / f"model{suffix}"
+    with_lambda(nested=nested).save(path)
+    with pytest.raises(RegrowError, match="layer 'evil' carries Python code"):
+        import_model(path)
+    if suffix == ".h5":
+        assert import_model(path, trust=True).predict(np.ones((1, 4)), verbose=0).shape[0] == 1
+
+
+def test_code_in_a_saved_model_is_refused(tmp_path: Path) -> None:
+    with_lambda(nested=False).save(tmp_path / "saved", save_format="tf")
+    with pytest.raises(RegrowError, match="carries Python code"):
+        import_model(tmp_path / "saved")
+
+
+def test_equal_weights_give_equal_bytes(small_model: Any, tmp_path: Path) -> None:
+    save_model(small_model, tmp_path / "a")
+    time.sleep(1.1)
+    small_model.compile("adam", "mse")
+    save_model(load_model(tmp_path / "a"), tmp_path / "b")
+    assert tree_digest(tmp_path / "a") == tree_digest(tmp_path / "b")
+
+
+def test_a_compiled_model_is_saved_without_its_optimizer(small_model: Any, tmp_path: Path) -> None:
+    small_model.compile("adam", "sparse_categorical_crossentropy")
+    small_model.fit(np.zeros((4, 8, 8, 1)), np.zeros(4), verbose=0)
+    save_model(small_model, tmp_path)
+    assert load_model(tmp_path).optimizer is None
+    x = np.random.default_rng(0).uniform(0, 16, (3, 8, 8, 1)).astype("float32")
+    assert np.array_equal(load_model(tmp_path).predict(x, verbose=0), small_model.predict(x, verbose=0))
+
+
+def test_loads_where_regrow_cannot_be_imported(small_model: Any, tmp_path: Path) -> None:
+    save_model(small_model, tmp_path)
+    code = (
+        "import os, sys; os.environ['TF_USE_LEGACY_KERAS'] = '1'; sys.modules['regrow'] = None\n"
+        f"import tf_keras; print(tf_keras.models.load_model({str(tmp_path / 'model.keras')!r}).count_params())"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout.split()[-1]) == small_model.count_params()
 
 
-def test_equal_weights_give_equal_bytes_and_no_optimizer(small: Any, tmp_path: Path) -> None:
-    import tf_keras
-
-    save_model(small, tmp_path / "a")
-    compiled = tf_keras.models.clone_model(small)
-    compiled.set_weights(small.get_weights())
-    compiled.compile("adam", "mse")
-    compiled.train_on_batch(INPUT, np.zeros((2, 3)))
-    compiled.set_weights(small.get_weights())
-    save_model(compiled, tmp_path / "b")
-    save_model(load_model(tmp_path / "a"), tmp_path / "c")
-    first = (tmp_path / "a" / MODEL).read_bytes()
-    assert first == (tmp_path / "b" / MODEL).read_bytes() == (tmp_path / "c" / MODEL).read_bytes()
-    np.testing.assert_array_equal(
-        load_model(tmp_path / "b").predict(INPUT, verbose=0), small.predict(INPUT, verbose=0)
-    )
+@pytest.mark.parametrize("suffix", [".h5", ".keras", ""])
+def test_imports_what_keras_saves(small_model: Any, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"model{suffix}"
+    small_model.save(path, **({} if suffix else {"save_format": "tf"}))
+    x = np.ones((2, 8, 8, 1), "float32")
+    assert np.allclose(import_model(path).predict(x, verbose=0), small_model.predict(x, verbose=0), atol=1e-6)
 
 
-def test_plain_tf_keras_loads_what_is_saved(small: Any, tmp_path: Path) -> None:
-    save_model(small, tmp_path)
-    arguments = [str(tmp_path / MODEL), str(tmp_path / "answers.npy")]
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", PLAIN, *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    np.testing.assert_allclose(np.load(tmp_path / "answers.npy"), small.predict(INPUT, verbose=0), atol=1e-6)
-
-
-@pytest.mark.parametrize("name", ["model.keras", "model.h5", "saved"])
-def test_models_are_imported_from_each_format(small: Any, tmp_path: Path, name: str) -> None:
-    small.save(tmp_path / name)
-    found = import_model(tmp_path / name)
-    np.testing.assert_allclose(found.predict(INPUT, verbose=0), small.predict(INPUT, verbose=0), atol=1e-6)
-    save_model(found, tmp_path / "again")
-    assert load_model(tmp_path / "again").count_params() == small.count_params()
-
-
-@pytest.mark.parametrize("name", ["model.keras", "model.h5", "saved"])
-def test_lambda_is_refused_in_each_format(tmp_path: Path, name: str) -> None:
-    _with_lambda().save(tmp_path / name)
-    with pytest.raises(RegrowError, match=r"'double' \(Lambda\) carries Python code.*set trust") as raised:
-        import_model(tmp_path / name)
-    assert str(raised.value).startswith(str(tmp_path / name))
-
-
-@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
-def test_lambda_is_loaded_with_trust(tmp_path: Path, name: str) -> None:
-    _with_lambda().save(tmp_path / name)
-    model = import_model(tmp_path / name, trust=True)
-    assert model.predict(np.ones((1, 4)), verbose=0).tolist() == [[2.0] * 4]
-
-
-def test_nested_lambda_is_refused(tmp_path: Path) -> None:
-    import tf_keras
-
-    inner = _with_lambda()
-    tf_keras.Sequential([tf_keras.layers.Input((4,)), inner]).save(tmp_path / "m.h5")
-    with pytest.raises(RegrowError, match="double"):
-        import_model(tmp_path / "m.h5")
-
-
-def _rewritten(source: Path, target: Path, **changed: bytes | None) -> Path:
-    with zipfile.ZipFile(source) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    members.update({name.replace("__", "."): value for name, value in changed.items() if value is not None})
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, value in members.items():
-            archive.writestr(name, value)
-    return target
-
-
-def test_a_class_from_elsewhere_is_refused_before_its_module_is_imported(small: Any, tmp_path: Path) -> None:
-    save_model(small, tmp_path)
-    with zipfile.ZipFile(tmp_path / MODEL) as archive:
-        config = json.loads(archive.read("config.json"))
-    config["config"]["layers"][2].update(module="antigravity_of_regrow", registered_name="Flight>Conv2D")
-    bad = _rewritten(tmp_path / MODEL, tmp_path / "bad.keras", config__json=json.dumps(config).encode())
-    with pytest.raises(RegrowError, match="of 'antigravity_of_regrow'"):
-        import_model(bad)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"class_name": "function", "config": "eval", "module": "builtins"},
-        {"class_name": "function", "config": "system", "module": "os"},
-        {"class_name": "__lambda__", "config": {"value": "4wEAAAA="}},
-        {"class_name": "Anything>Lambda", "config": {"name": "x"}},
-        {"class_name": "TFOpLambda", "config": {"name": "write", "function": "io.write_file"}},
-        {"class_name": "TFOpLambda", "config": {"name": "run", "function": "numpy_function"}},
-        {"class_name": "ClassMethod", "config": {"cls_symbol": "Variable", "fn_name": "from_proto"}},
-        {"class_name": "Dense", "module": "keras_evil.layers", "config": {}},
-        {"class_name": "X", "config": {"function": ["4wE", None, None], "function_type": "lambda"}},
-    ],
-)
-def test_code_is_found(config: dict[str, Any]) -> None:
-    assert code_in({"layers": [{"class_name": "Dense", "config": {"name": "d"}}, {"config": config}]})
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"class_name": "function", "config": "relu6", "module": "builtins"},
-        {"class_name": "TFOpLambda", "config": {"name": "tf.math.add", "function": "math.add"}},
-        {"class_name": "SlicingOpLambda", "config": {"name": "s", "function": "__operators__.getitem"}},
-        {"class_name": "Dense", "module": "keras.layers", "config": {"activation": "relu"}},
-    ],
-)
-def test_what_computes_only_is_accepted(config: dict[str, Any]) -> None:
-    assert code_in([config]) is None
-
-
-def test_operations_on_tensors_survive(tmp_path: Path) -> None:
-    import tensorflow as tf
-    import tf_keras
-
-    given = tf_keras.layers.Input((4, 4, 1))
-    model = tf_keras.Model(given, tf.nn.relu6(given[:, 1:] + 3.0) / 6.0)
-    save_model(model, tmp_path)
-    x = np.linspace(-4, 4, 16, dtype=np.float32).reshape(1, 4, 4, 1)
-    np.testing.assert_array_equal(load_model(tmp_path).predict(x, verbose=0), model.predict(x, verbose=0))
-
-
-def test_archives_stay_in_their_folder_and_do_not_expand_without_bound(small: Any, tmp_path: Path) -> None:
-    save_model(small, tmp_path)
-    outside = tmp_path / "outside.keras"
-    _rewritten(tmp_path / MODEL, outside)
-    with zipfile.ZipFile(outside, "a") as archive:
-        archive.writestr("../evil.txt", b"x")
-    with pytest.raises(RegrowError, match=r"'\.\./evil\.txt' would be written outside"):
-        import_model(outside)
-    bomb = _rewritten(tmp_path / MODEL, tmp_path / "bomb.keras", assets=b"\0" * (300 << 20))
-    with pytest.raises(RegrowError, match="more than 100 times its size"):
-        import_model(bomb)
-
-
-def test_links_out_of_an_h5_file_are_refused(small: Any, tmp_path: Path) -> None:
-    small.save(tmp_path / "m.h5")
-    with h5py.File(tmp_path / "m.h5", "a") as file:
-        file["model_weights/conv/secret"] = h5py.ExternalLink("/etc/passwd", "/")
-    with pytest.raises(RegrowError, match="secret' points to another file"):
-        import_model(tmp_path / "m.h5")
-
-
-def test_unusable_files_are_named(small: Any, tmp_path: Path) -> None:
-    with pytest.raises(RegrowError, match=r"none\.keras: no such model file"):
-        import_model(tmp_path / "none.keras")
-    (tmp_path / "m.txt").write_text("x")
-    with pytest.raises(RegrowError, match=r"accepted: \.keras, \.h5"):
-        import_model(tmp_path / "m.txt")
-    with pytest.raises(RegrowError, match=r"without saved_model\.pb"):
-        import_model(tmp_path)
-    for name in ("broken.keras", "broken.h5"):
-        (tmp_path / name).write_bytes(b"PK not a model")
-        with pytest.raises(RegrowError, match="is not a readable Keras model"):
+def test_what_is_no_model_is_named(tmp_path: Path) -> None:
+    for name, content in (("a.keras", b"no zip"), ("b.h5", b"no hdf5"), ("c.onnx", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(RegrowError, match=name):
             import_model(tmp_path / name)
-    save_model(small, tmp_path)
-    whole = (tmp_path / MODEL).read_bytes()
-    (tmp_path / "cut.keras").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(RegrowError, match=r"cut\.keras"):
-        import_model(tmp_path / "cut.keras")
-    small.save_weights(tmp_path / "weights.h5")
-    with pytest.raises(RegrowError, match="weights but no architecture"):
-        import_model(tmp_path / "weights.h5")
-    later = _rewritten(
-        tmp_path / MODEL, tmp_path / "later.keras", metadata__json=b'{"keras_version": "3.5.0"}'
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RegrowError, match=r"without saved_model\.pb"):
+        import_model(tmp_path / "folder")
+    with pytest.raises(RegrowError, match="no such model file"):
+        import_model(tmp_path / "nowhere.keras")
+
+
+def test_costs_by_hand() -> None:
+    inner = keras.Sequential([keras.Input((4, 4, 6)), keras.layers.Conv2D(3, 1, name="point")], name="inner")
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 2)),
+            keras.layers.Conv2D(4, 3, padding="same", name="conv"),
+            keras.layers.DepthwiseConv2D(3, strides=2, padding="same", name="depth"),
+            keras.layers.SeparableConv2D(6, 3, padding="same", name="separable"),
+            inner,
+            keras.layers.Conv2DTranspose(2, 2, strides=2, name="up"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(5, name="head"),
+        ]
     )
-    with pytest.raises(RegrowError, match=r"saved by Keras 3\.5\.0"):
-        import_model(later)
+    macs = {cost.name: cost.macs for cost in layer_costs(model)}
+    assert macs["conv"] == 8 * 8 * 9 * 2 * 4
+    assert macs["depth"] == 4 * 4 * 9 * 4
+    assert macs["separable"] == 4 * 4 * (9 * 4 + 4 * 6)
+    assert macs["inner/point"] == 4 * 4 * 6 * 3
+    assert macs["up"] == 4 * 4 * 2 * 2 * 3 * 2
+    assert macs["head"] == 8 * 8 * 2 * 5
+    assert count_macs(model) == sum(macs.values())
+    assert {"conv/kernel", "depth/depthwise_kernel", "inner/point/kernel"} <= set(prunable_kernels(model))
+
+
+def test_grouped_convolution_and_shared_layers() -> None:
+    shared = keras.layers.Dense(3, name="shared")
+    a, b = keras.Input((4,)), keras.Input((4,))
+    model = keras.Model([a, b], keras.layers.Add()([shared(a), shared(b)]))
+    assert count_macs(model) == 2 * 12
+    assert list(prunable_kernels(model)) == ["shared/kernel"]
+    grouped = keras.Sequential([keras.Input((6, 6, 8)), keras.layers.Conv2D(8, 3, groups=4, padding="same")])
+    assert count_macs(grouped) == 36 * 9 * 2 * 8
+
+
+def test_sparsity_counts_kernels_only(small_model: Any) -> None:
+    kernels = prunable_kernels(small_model)
+    total = sum(kernel.numpy().size for kernel in kernels.values())
+    before = sparsity(small_model)
+    kernels["conv1/kernel"].assign(np.zeros(kernels["conv1/kernel"].shape))
+    assert sparsity(small_model) - before == pytest.approx(72 / total)
+
+
+def test_inspection_names_layers_and_totals(small_model: Any, tmp_path: Path) -> None:
+    from rich.console import Console
+
+    save_model(small_model, tmp_path)
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(render_file(tmp_path))
+    text = console.export_text()
+    assert "conv2" in text
+    assert f"{small_model.count_params():,}" in text
+
+
+@pytest.mark.skipif(not RESNET8.is_file(), reason="needs MLPerf Tiny's reference file")
+def test_the_mlperf_tiny_reference_is_imported() -> None:
+    model = import_model(RESNET8)
+    assert model.count_params() == 78_666
+    assert count_macs(model) == 12_501_632

@@ -26,14 +26,14 @@ def test_statistics_are_those_of_the_data_with_dropout_off(frozen: bool) -> None
     features = np.random.default_rng(0).normal(3, 2, (96, 4, 4, 3)).astype(np.float32)
     (layer,) = normalisation_layers(model)
     layer.moving_mean.assign([99.0, 99, 99])
-    trainable = [np.array(weight) for weight in model.trainable_weights]
+    trainable = [weight.numpy() for weight in model.trainable_weights]
     assert recalibrate(model, features, batch_size=32) == 1
     parts = features.reshape(3, -1, 3)
     np.testing.assert_allclose(layer.moving_mean, parts.mean(1).mean(0), rtol=1e-4)
     np.testing.assert_allclose(layer.moving_variance, parts.var(1).mean(0), rtol=0.01)
     assert (layer.momentum, layer.trainable, "call" in vars(layer)) == (0.9, not frozen, False)
     for before, after in zip(trainable, model.trainable_weights, strict=True):
-        np.testing.assert_array_equal(before, after)
+        np.testing.assert_array_equal(before, after.numpy())
 
 
 def test_afterwards_the_model_infers_as_usual() -> None:

@@ -104,7 +104,7 @@ def test_online_writes_the_policy_and_the_sheet(tmp_path: Path) -> None:
     assert policy.operations == params(document).operations
     assert (policy.seed, policy.classes, policy.value_range) == (2, 4, (0, 16))
     assert policy.soft_labels
-    assert Image.open(overlay / "contact_sheet.png").size[1] > 8 * 64
+    assert size_of(overlay / "contact_sheet.png")[1] > 8 * 64
     assert not (overlay / "extra").exists()
     assert result.statement.figures == {"mode": "online", "operations": 2}
     assert read_json(overlay / "policy.json")["operations"][0] == {"name": "crop", "padding": 1}
@@ -156,4 +156,9 @@ def test_operations_that_do_not_fit_leave_nothing(tmp_path: Path) -> None:
 @pytest.mark.tensorflow
 def test_mode_none_shows_originals_only(tmp_path: Path) -> None:
     overlay, _ = augment({"mode": "none", "operations": ["flip"]}, images(tmp_path / "d"), tmp_path / "one")
-    assert Image.open(overlay / "contact_sheet.png").size[0] == 2 + 66
+    assert size_of(overlay / "contact_sheet.png")[0] == 2 + 66
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as sheet:
+        return sheet.size

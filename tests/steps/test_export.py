@@ -1,3 +1,5 @@
+"""Exports agree with Keras in their own runtimes; the report's numbers are those of the files."""
+
 import json
 from pathlib import Path
 from typing import Any
@@ -5,132 +7,170 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.artifacts import read_json
-from regrow.config import validate
+from regrow.artifacts import read_json, write_json
 from regrow.conversion.formats import FILES, FORMATS
-from regrow.dataset.directory import write_dataset
-from regrow.dataset.info import Normalisation
+from regrow.conversion.parity import TOLERANCES, compare
+from regrow.conversion.runtimes import load_runtime, single_runner
+from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
-from regrow.parameters import canonical_json
-from regrow.provenance.statement import read_statement
+from regrow.graph.files import load_model
+from regrow.steps import evaluate as evaluate_step
 from regrow.steps.execution import execute
 from regrow.steps.export import SPEC, ExportParams
 
 
-def params(document: dict[str, Any]) -> ExportParams:
-    return validate(ExportParams, document, where="export")  # type: ignore[no-any-return]
+def export(trained: Path, digits: Dataset, target: Path, **params: Any) -> Path:
+    execute(
+        SPEC,
+        ExportParams.model_validate(params),
+        inputs={"parent": trained / "parent", "recovered": trained / "parent", "dataset": digits.path},
+        outputs={name: target / name for name in ("parent_exports", "recovered_exports", "parity")},
+        statement=target / "statement",
+    )
+    return target
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two Gaussian classes, a model that tells them apart, and the same model with half its weights gone."""
-    import tf_keras
-
-    from regrow.graph.files import save_model
-
-    root: Path = tmp_path_factory.mktemp("inputs")
-    generator = np.random.default_rng(0)
-    labels = np.repeat(np.arange(2, dtype=np.int32), 60)
-    features = np.clip(generator.normal(60 + 130 * labels[:, None], 20, (120, 6)), 0, 255).astype(np.uint8)
-    dataset = write_dataset(
-        root / "dataset",
-        task="tabular_classification",
-        splits=dict.fromkeys(("train", "validation", "test"), (features, labels)),
-        classes=["low", "high"],
-        value_range=(0, 255),
-        normalisation=Normalisation(scale=(1 / 255,), offset=(0.0,)),
-    )
-    layers = tf_keras.layers
-    model = tf_keras.Sequential(
-        [layers.Input((6,)), layers.Rescaling(1 / 255), layers.Dense(2, activation="softmax", name="head")]
-    )
-    kernel = np.array([[-2.0, 2.0]] * 6, np.float32)
-    model.get_layer("head").set_weights([kernel, np.array([6.0, -6.0], np.float32)])
-    save_model(model, root / "parent")
-    kernel[::2] = 0
-    model.get_layer("head").set_weights([kernel, np.array([3.0, -3.0], np.float32)])
-    save_model(model, root / "recovered")
-    return {"parent": root / "parent", "recovered": root / "recovered", "dataset": dataset.path}
+def exported(trained: Path, digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(trained, digits, tmp_path_factory.mktemp("exported"))
 
 
-def run(root: Path, inputs: dict[str, Path], document: dict[str, Any]) -> dict[str, Path]:
-    outputs = {item.name: root / item.name for item in SPEC.outputs}
-    execute(SPEC, params(document), inputs=inputs, outputs=outputs, statement=root / "statement")
-    return outputs
-
-
-def test_parameters() -> None:
-    assert ExportParams().formats == FORMATS
-    given = params({"formats": ["onnx"], "tolerances": {"onnx": {"max_abs_difference": 0.1, "agreement": 1}}})
-    assert params(json.loads(canonical_json(given))) == given
-    for document in (
-        {"formats": ["tflite"]},
-        {"tolerances": {"onnyx": {"max_abs_difference": 0.1, "agreement": 1}}},
-        {"tolerances": {"onnx": {"max_abs_difference": -1, "agreement": 1}}},
-        {"tolerances": {"onnx": {"max_abs_difference": 1, "agreement": 2}}},
-        {"calibration_examples": 0},
-    ):
-        with pytest.raises(RegrowError, match="export"):
-            params(document)
-
-
-def test_both_models_are_exported_in_all_formats_and_agree(inputs: dict[str, Path], tmp_path: Path) -> None:
-    outputs = run(tmp_path, inputs, {})
-    for role in ("parent", "recovered"):
-        present = {path.name for path in outputs[f"{role}_exports"].iterdir()}
-        assert present == set(FILES.values())
-    parity = read_json(outputs["parity"] / "parity.json")
-    assert parity["examples"] == 120
-    assert set(parity["tolerance"]) == set(FORMATS)
+def test_every_format_is_there_and_agrees(exported: Path) -> None:
+    parity = read_json(exported / "parity/parity.json")
     for role in ("parent", "recovered"):
         assert set(parity["exports"][role]) == set(FORMATS)
-        for entry in parity["exports"][role].values():
-            assert entry["passed"] is True
-            assert set(entry) == {"max_abs_difference", "agreement", "passed"}
-    figures = read_statement(tmp_path / "statement").figures
-    size = (outputs["recovered_exports"] / FILES["tflite_int8"]).stat().st_size
-    assert (figures["formats"], figures["tflite_int8"]) == (7, size)
+        assert all(entry["passed"] for entry in parity["exports"][role].values())
+        assert all((exported / f"{role}_exports" / file).exists() for file in FILES.values())
+    assert parity["exports"]["parent"]["tflite_fp32"]["max_abs_difference"] < 1e-5
+    assert parity["exports"]["parent"]["tflite_int8"]["max_abs_difference"] > 0
 
 
-def test_fewer_formats_keep_what_registration_needs(inputs: dict[str, Path], tmp_path: Path) -> None:
-    outputs = run(tmp_path, inputs, {"formats": ["tflite_fp32"], "parity_examples": 10})
-    present = {path.name for path in outputs["parent_exports"].iterdir()}
-    assert present == {"model.keras", "mlflow", "model_fp32.tflite"}
-    assert read_json(outputs["parity"] / "parity.json")["examples"] == 10
+@pytest.mark.parametrize("name", FORMATS)
+def test_runtimes_answer_for_any_number_of_examples(
+    exported: Path, digits: Dataset, trained: Path, name: str
+) -> None:
+    features = np.asarray(digits.features("test")[:5], np.float32)
+    found = load_runtime(exported / "recovered_exports", name)(features)
+    expected = load_model(trained / "parent").predict(features, verbose=0)
+    assert found.shape == (5, 10)
+    assert np.allclose(found, expected, atol=TOLERANCES[name].max_abs_difference)
 
 
-def test_an_export_that_disagrees_fails_the_step(inputs: dict[str, Path], tmp_path: Path) -> None:
-    strict = {"tflite_int8": {"max_abs_difference": 1e-9, "agreement": 1.0}}
-    with pytest.raises(
-        RegrowError,
-        match=r"parent as tflite_int8 disagrees with Keras on 120 .*export\.tolerances\.tflite_int8",
-    ):
-        run(tmp_path, inputs, {"formats": ["tflite_int8"], "tolerances": strict})
-    assert not list(tmp_path.glob("*exports*"))
-    assert not (tmp_path / "statement").exists()
+@pytest.mark.parametrize("name", ["tflite_fp32", "tflite_int8", "onnx"])
+def test_single_runner_runs(exported: Path, digits: Dataset, name: str) -> None:
+    single_runner(exported / "parent_exports", name, digits.features("test")[0])()
 
 
-def test_a_model_that_answers_nan_is_named(inputs: dict[str, Path], tmp_path: Path) -> None:
-    from regrow.graph.files import load_model, save_model
+def test_int8_is_int8_from_end_to_end(exported: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
 
-    model = load_model(inputs["recovered"])
-    model.set_weights([np.full_like(array, np.nan) for array in model.get_weights()])
-    save_model(model, tmp_path / "nan")
-    with pytest.raises(RegrowError, match="nan: the model answers NaN"):
-        run(tmp_path, {**inputs, "recovered": tmp_path / "nan"}, {"formats": ["keras"]})
+    interpreter = Interpreter(model_path=str(exported / "parent_exports/model_int8.tflite"))
+    assert interpreter.get_input_details()[0]["dtype"] == np.int8
+    assert interpreter.get_output_details()[0]["dtype"] == np.int8
+    sizes = [
+        (exported / "parent_exports" / FILES[name]).stat().st_size for name in ("tflite_int8", "tflite_fp32")
+    ]
+    assert sizes[0] < 0.34 * sizes[1]
 
 
-def test_a_layer_that_a_format_does_not_know_is_named(inputs: dict[str, Path], tmp_path: Path) -> None:
-    import tensorflow as tf
-    import tf_keras
+def test_an_export_that_disagrees_fails_the_step(trained: Path, digits: Dataset, tmp_path: Path) -> None:
+    strict = {"tflite_fp16": {"max_abs_difference": 0.0, "agreement": 1.0}}
+    with pytest.raises(RegrowError, match=r"parent as tflite_fp16 disagrees with Keras .*export\.tolerances"):
+        export(trained, digits, tmp_path, formats=["tflite_fp16"], tolerances=strict)
+    assert not (tmp_path / "parent_exports").exists()
+
+
+def test_compare_sees_shape_and_numbers() -> None:
+    good = np.eye(3)
+    assert compare(good, good, TOLERANCES["keras"]).passed
+    assert not compare(good, good[:2], TOLERANCES["keras"]).passed
+    assert not compare(good, np.full((3, 3), np.nan), TOLERANCES["keras"]).passed
+    assert not compare(good, good[::-1], TOLERANCES["tflite_int8"]).passed
+
+
+@pytest.fixture(scope="module")
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("facts")
+    point = {"stage": "pruned", "val_accuracy": 0.5, "val_loss": 1.0}
+    tuned = {"stage": "fine_tuning", "epoch": 1, "val_accuracy": 0.9, "val_loss": 0.3}
+    write_json(root / "recovery/curve.json", {"points": [point, tuned], "best": tuned, "parent": tuned})
+    layer = {
+        "name": "<b>conv</b>/kernel",
+        "class_name": "Conv2D",
+        "shape": [3],
+        "weights": 3,
+        "zeros": 0,
+        "sparsity": 0.0,
+    }
+    report = {"method": "magnitude", "allocation": "lamp", "sparsity": 0.0, "layers": [layer]}
+    write_json(root / "pruning_report/report.json", report)
+    write_json(root / "data_report/report.json", {})
+    return {name: root / name for name in ("recovery", "pruning_report", "data_report")}
+
+
+def evaluate(
+    trained: Path, exported: Path, digits: Dataset, surroundings: dict[str, Path], target: Path, **more: Path
+) -> Path:
+    models = dict.fromkeys(("parent", "pruned", "recovered"), trained / "parent")
+    execute(
+        evaluate_step.SPEC,
+        evaluate_step.EvaluateParams.model_validate({"latency": {"rounds": 20}}),
+        inputs={
+            **models,
+            **surroundings,
+            "parent_exports": exported / "parent_exports",
+            "recovered_exports": exported / "recovered_exports",
+            "parity": exported / "parity",
+            "training": trained / "training",
+            "dataset": digits.path,
+            **more,
+        },
+        outputs={name: target / name for name in ("metrics", "report")},
+        statement=target / "statement",
+    )
+    return target
+
+
+def test_evaluate_measures_the_test_split(
+    trained: Path, exported: Path, digits: Dataset, surroundings: dict[str, Path], tmp_path: Path
+) -> None:
+    made = evaluate(trained, exported, digits, surroundings, tmp_path, champion=trained / "parent")
+    metrics = read_json(made / "metrics/metrics.json")
+    model = load_model(trained / "parent")
+    right = model.predict(digits.features("test").astype(np.float32), verbose=0).argmax(1) == digits.labels(
+        "test"
+    )
+    for role in ("parent", "pruned", "recovered", "champion"):
+        assert metrics[f"{role}.accuracy"] == pytest.approx(right.mean())
+    assert metrics["recovered_vs_parent.accuracy_difference"] == 0
+    assert metrics["recovered_vs_parent.mcnemar_p"] == 1
+    assert metrics["recovered_vs_champion.accuracy_difference_low"] < 0
+    assert (
+        metrics["parent.size_bytes.tflite_int8"]
+        == (exported / "parent_exports/model_int8.tflite").stat().st_size
+    )
+    assert metrics["recovered.latency_ms_p50.onnx"] > 0
+    assert 0.3 < metrics["recovered_vs_parent.latency_ratio.tflite_fp32"] < 3
+    assert all(isinstance(value, int | float) for value in metrics.values())
+    page = (made / "report/report.html").read_text()
+    assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    ).replace("https://matplotlib.org", "")
+    assert "<b>conv</b>" not in page
+    assert "McNemar" in page
+    matrix = json.loads((made / "metrics/confusion_matrix.json").read_text())["matrices"]["recovered"]
+    assert np.trace(matrix) == right.sum()
+    assert (made / "metrics/predictions.csv").read_text().count("\n") == digits.size("test") + 1
+
+
+def test_a_champion_of_another_shape_is_noted(
+    trained: Path, exported: Path, digits: Dataset, surroundings: dict[str, Path], tmp_path: Path
+) -> None:
+    import tf_keras as keras
 
     from regrow.graph.files import save_model
 
-    given = tf_keras.layers.Input((6,))
-    angle = tf.math.lbeta(tf.math.abs(given) + 1.0)
-    answer = tf_keras.layers.Softmax()(tf.stack([angle, -angle], axis=-1))
-    save_model(tf_keras.Model(given, answer), tmp_path / "odd")
-    with pytest.raises(
-        RegrowError, match=r"odd: cannot be exported as onnx .*export\.formats may leave it out"
-    ):
-        run(tmp_path, {**inputs, "parent": tmp_path / "odd"}, {"formats": ["onnx"]})
+    save_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), tmp_path / "champion")
+    made = evaluate(trained, exported, digits, surroundings, tmp_path / "e", champion=tmp_path / "champion")
+    assert "champion.accuracy" not in read_json(made / "metrics/metrics.json")
+    assert "cannot be compared" in (made / "report/report.html").read_text()

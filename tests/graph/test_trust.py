@@ -1,0 +1,186 @@
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from regrow.errors import RegrowError
+from regrow.graph.files import MODEL, import_model, load_model, save_model
+from regrow.graph.trust import code_in
+
+INPUT = np.arange(2 * 8 * 8 * 2, dtype=np.float32).reshape(2, 8, 8, 2) % 17
+
+PLAIN = """
+import sys
+sys.modules["regrow"] = None
+sys.path[:] = [entry for entry in sys.path if "regrow" not in entry]
+try:
+    import regrow
+except ImportError:
+    pass
+else:
+    raise SystemExit("regrow can be imported")
+import numpy, tf_keras
+model = tf_keras.models.load_model(sys.argv[1])
+assert not [name for name, module in sys.modules.items() if name.split(".")[0] == "regrow" and module]
+x = numpy.arange(2 * 8 * 8 * 2, dtype="float32").reshape(2, 8, 8, 2) % 17
+numpy.save(sys.argv[2], model.predict(x, verbose=0))
+"""
+
+
+def _with_lambda() -> Any:
+    import tf_keras
+
+    return tf_keras.Sequential(
+        [tf_keras.layers.Input((4,)), tf_keras.layers.Lambda(lambda x: x * 2, name="double")]
+    )
+
+
+def test_equal_weights_give_equal_bytes_and_no_optimizer(small: Any, tmp_path: Path) -> None:
+    import tf_keras
+
+    save_model(small, tmp_path / "a")
+    compiled = tf_keras.models.clone_model(small)
+    compiled.set_weights(small.get_weights())
+    compiled.compile("adam", "mse")
+    compiled.train_on_batch(INPUT, np.zeros((2, 3)))
+    compiled.set_weights(small.get_weights())
+    save_model(compiled, tmp_path / "b")
+    save_model(load_model(tmp_path / "a"), tmp_path / "c")
+    first = (tmp_path / "a" / MODEL).read_bytes()
+    assert first == (tmp_path / "b" / MODEL).read_bytes() == (tmp_path / "c" / MODEL).read_bytes()
+    np.testing.assert_array_equal(
+        load_model(tmp_path / "b").predict(INPUT, verbose=0), small.predict(INPUT, verbose=0)
+    )
+
+
+def test_plain_tf_keras_loads_what_is_saved(small: Any, tmp_path: Path) -> None:
+    save_model(small, tmp_path)
+    arguments = [str(tmp_path / MODEL), str(tmp_path / "answers.npy")]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", PLAIN, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    np.testing.assert_allclose(np.load(tmp_path / "answers.npy"), small.predict(INPUT, verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+def test_lambda_is_loaded_with_trust(tmp_path: Path, name: str) -> None:
+    _with_lambda().save(tmp_path / name)
+    model = import_model(tmp_path / name, trust=True)
+    assert model.predict(np.ones((1, 4)), verbose=0).tolist() == [[2.0] * 4]
+
+
+def _rewritten(source: Path, target: Path, **changed: bytes | None) -> Path:
+    with zipfile.ZipFile(source) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members.update({name.replace("__", "."): value for name, value in changed.items() if value is not None})
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in members.items():
+            archive.writestr(name, value)
+    return target
+
+
+def test_a_class_from_elsewhere_is_refused_before_its_module_is_imported(small: Any, tmp_path: Path) -> None:
+    save_model(small, tmp_path)
+    with zipfile.ZipFile(tmp_path / MODEL) as archive:
+        config = json.loads(archive.read("config.json"))
+    config["config"]["layers"][2].update(module="antigravity_of_regrow", registered_name="Flight>Conv2D")
+    bad = _rewritten(tmp_path / MODEL, tmp_path / "bad.keras", config__json=json.dumps(config).encode())
+    with pytest.raises(RegrowError, match="of 'antigravity_of_regrow'"):
+        import_model(bad)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"class_name": "function", "config": "eval", "module": "builtins"},
+        {"class_name": "function", "config": "system", "module": "os"},
+        {"class_name": "__lambda__", "config": {"value": "4wEAAAA="}},
+        {"class_name": "Anything>Lambda", "config": {"name": "x"}},
+        {"class_name": "TFOpLambda", "config": {"name": "write", "function": "io.write_file"}},
+        {"class_name": "TFOpLambda", "config": {"name": "run", "function": "numpy_function"}},
+        {"class_name": "ClassMethod", "config": {"cls_symbol": "Variable", "fn_name": "from_proto"}},
+        {"class_name": "Dense", "module": "keras_evil.layers", "config": {}},
+        {"class_name": "X", "config": {"function": ["4wE", None, None], "function_type": "lambda"}},
+    ],
+)
+def test_code_is_found(config: dict[str, Any]) -> None:
+    assert code_in({"layers": [{"class_name": "Dense", "config": {"name": "d"}}, {"config": config}]})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"class_name": "function", "config": "relu6", "module": "builtins"},
+        {"class_name": "TFOpLambda", "config": {"name": "tf.math.add", "function": "math.add"}},
+        {"class_name": "SlicingOpLambda", "config": {"name": "s", "function": "__operators__.getitem"}},
+        {"class_name": "Dense", "module": "keras.layers", "config": {"activation": "relu"}},
+    ],
+)
+def test_what_computes_only_is_accepted(config: dict[str, Any]) -> None:
+    assert code_in([config]) is None
+
+
+def test_operations_on_tensors_survive(tmp_path: Path) -> None:
+    import tensorflow as tf
+    import tf_keras
+
+    given = tf_keras.layers.Input((4, 4, 1))
+    model = tf_keras.Model(given, tf.nn.relu6(given[:, 1:] + 3.0) / 6.0)
+    save_model(model, tmp_path)
+    x = np.linspace(-4, 4, 16, dtype=np.float32).reshape(1, 4, 4, 1)
+    np.testing.assert_array_equal(load_model(tmp_path).predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def test_archives_stay_in_their_folder_and_do_not_expand_without_bound(small: Any, tmp_path: Path) -> None:
+    save_model(small, tmp_path)
+    outside = tmp_path / "outside.keras"
+    _rewritten(tmp_path / MODEL, outside)
+    with zipfile.ZipFile(outside, "a") as archive:
+        archive.writestr("../evil.txt", b"x")
+    with pytest.raises(RegrowError, match=r"'\.\./evil\.txt' would be written outside"):
+        import_model(outside)
+    bomb = _rewritten(tmp_path / MODEL, tmp_path / "bomb.keras", assets=b"\0" * (300 << 20))
+    with pytest.raises(RegrowError, match="more than 100 times its size"):
+        import_model(bomb)
+
+
+def test_links_out_of_an_h5_file_are_refused(small: Any, tmp_path: Path) -> None:
+    small.save(tmp_path / "m.h5")
+    with h5py.File(tmp_path / "m.h5", "a") as file:
+        file["model_weights/conv/secret"] = h5py.ExternalLink("/etc/passwd", "/")
+    with pytest.raises(RegrowError, match="secret' points to another file"):
+        import_model(tmp_path / "m.h5")
+
+
+def test_unusable_files_are_named(small: Any, tmp_path: Path) -> None:
+    with pytest.raises(RegrowError, match=r"none\.keras: no such model file"):
+        import_model(tmp_path / "none.keras")
+    (tmp_path / "m.txt").write_text("x")
+    with pytest.raises(RegrowError, match=r"accepted: \.keras, \.h5"):
+        import_model(tmp_path / "m.txt")
+    with pytest.raises(RegrowError, match=r"without saved_model\.pb"):
+        import_model(tmp_path)
+    for name in ("broken.keras", "broken.h5"):
+        (tmp_path / name).write_bytes(b"PK not a model")
+        with pytest.raises(RegrowError, match="is not a readable Keras model"):
+            import_model(tmp_path / name)
+    save_model(small, tmp_path)
+    whole = (tmp_path / MODEL).read_bytes()
+    (tmp_path / "cut.keras").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RegrowError, match=r"cut\.keras"):
+        import_model(tmp_path / "cut.keras")
+    small.save_weights(tmp_path / "weights.h5")
+    with pytest.raises(RegrowError, match="weights but no architecture"):
+        import_model(tmp_path / "weights.h5")
+    later = _rewritten(
+        tmp_path / MODEL, tmp_path / "later.keras", metadata__json=b'{"keras_version": "3.5.0"}'
+    )
+    with pytest.raises(RegrowError, match=r"saved by Keras 3\.5\.0"):
+        import_model(later)
