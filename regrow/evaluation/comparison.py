@@ -1,6 +1,6 @@
 """All numbers of an evaluation: of each model, and of pairs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +65,34 @@ def export_sizes(directory: Path, files: Mapping[str, str]) -> dict[str, float]:
 
 
 def export_accuracy(
-    directory: Path, names: Sequence[str], features: Array, labels: Array
-) -> dict[str, float]:
-    """``accuracy.F`` of each export on the test split, in its own runtime."""
+    directory: Path,
+    name: str,
+    features: Array,
+    labels: Array,
+    *,
+    batch_size: int,
+    report: Callable[[int], None] = lambda done: None,
+) -> float:
+    """Accuracy of the export ``name`` in its own runtime.
+
+    Args:
+        directory: the exports.
+        name: the format.
+        features: raw features ``(n, …)``, memory-mapped perhaps: read ``batch_size`` at a time.
+        labels: integer labels ``(n,)``.
+        batch_size: examples handed to the runtime at once.
+        report: called with the number of examples done.
+    """
     from regrow.conversion.runtimes import load_runtime
 
-    return {
-        f"accuracy.{name}": float((load_runtime(directory, name)(features).argmax(1) == labels).mean())
-        for name in names
-    }
+    predict = load_runtime(directory, name)
+    right = 0
+    for start in range(0, len(labels), batch_size):
+        part = slice(start, start + batch_size)
+        answers = predict(np.asarray(features[part], np.float32))
+        right += int((answers.argmax(1) == labels[part]).sum())
+        report(min(start + batch_size, len(labels)))
+    return right / len(labels)
 
 
 def export_latency(

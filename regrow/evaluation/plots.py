@@ -1,14 +1,14 @@
 """The report's plots, as SVG text to be put into a page; their colours are the page's CSS variables."""
 
 import io
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+Groups = Mapping[str, Mapping[str, float]]
 ROLES = ("parent", "pruned", "recovered", "champion")
-# Matplotlib wants colours, the page wants names: these stand for ``var(--NAME)`` and never reach the reader.
+# Matplotlib wants colours, the page wants names: these stand for ``var(--NAME)``.
 MARKS = {
     "ink": "#010101",
     "soft": "#020202",
@@ -18,6 +18,7 @@ MARKS = {
     "recovered": "#060606",
     "champion": "#070707",
 }
+WIDE, COLUMN = 10.6, 5.2  # inches at which 9 points of a figure are the size of the page's small text
 CELL = (5, 150, 105)  # a confusion matrix's cells, from transparent to this
 NAMED_CELLS = 20  # more classes than this have no room for names and counts
 NAMED_CLASSES = 40
@@ -51,28 +52,25 @@ STYLE: dict[str, Any] = {
 def _draw(width: float, height: float, paint: Any, *, columns: int = 1) -> str:
     """``paint(axes)`` on a new figure of ``width`` by ``height`` inches; the SVG element as text."""
     import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE):
+    style: Any = STYLE  # the stubs know every key, a plain dict does not
+    with mpl.rc_context(style):
         figure = Figure(figsize=(width, height), layout="constrained")
         paint(figure.subplots(1, columns))
         stream = io.StringIO()
         empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(stream, metadata=empty)
+        figure.savefig(stream, format="svg", metadata=empty)
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     for name, mark in MARKS.items():
-        text = text.replace(mark, f"var(--{name})")
+        text = text.replace(f": {mark}", f": var(--{name})")
     return text
 
 
-def _label(name: str, width: int = 24) -> str:
-    return textwrap.shorten(name, width, placeholder="…") if " " in name else _cut(name, width)
-
-
-def _cut(name: str, width: int) -> str:
-    return name if len(name) <= width else f"{name[: width - 1]}…"
+def _cut(name: str, width: int = 24) -> str:
+    """``name`` shortened in its middle: layers and classes often differ in their last letters only."""
+    return name if len(name) <= width else f"{name[: width // 2]}…{name[-(width - 1) // 2 :]}"
 
 
 def accuracy_intervals(metrics: Mapping[str, Any]) -> str:
@@ -93,7 +91,7 @@ def accuracy_intervals(metrics: Mapping[str, Any]) -> str:
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("test accuracy, %, with 95% interval")
 
-    return _draw(6.4, 0.5 + 0.45 * len(roles), paint)
+    return _draw(WIDE, 0.6 + 0.4 * len(roles), paint)
 
 
 def recovery_curve(curve: Mapping[str, Any]) -> str:
@@ -102,7 +100,7 @@ def recovery_curve(curve: Mapping[str, Any]) -> str:
     values = [100 * point["val_accuracy"] for point in points]
     names = [str(point["epoch"]) if "epoch" in point else _stage(point["stage"]) for point in points]
     # Every technique keeps its name; of the epochs, as many as there is room for.
-    step = max(1, -(-len(points) // 16))
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 500, len(points)) if len(points) <= 20 * step)
     shown = [i for i, point in enumerate(points) if "epoch" not in point or point["epoch"] % step == 0]
 
     def paint(axes: Any) -> None:
@@ -125,7 +123,7 @@ def recovery_curve(curve: Mapping[str, Any]) -> str:
         axes.set_ylabel("validation accuracy, %")
         axes.legend(loc="lower right", ncols=2)
 
-    return _draw(7.6, 2.9, paint)
+    return _draw(WIDE, 3.2, paint)
 
 
 def _stage(name: str) -> str:
@@ -152,7 +150,7 @@ def layer_sparsity(report: Mapping[str, Any]) -> str:
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("zeros, % of the layer's weights (dotted: all layers together)")
 
-    return _draw(7.6, 0.7 + 0.24 * max(2, len(layers)), paint)
+    return _draw(WIDE, 0.7 + 0.24 * max(2, len(layers)), paint)
 
 
 def accuracy_against_size(metrics: Mapping[str, Any], formats: Sequence[str]) -> str:
@@ -179,20 +177,15 @@ def accuracy_against_size(metrics: Mapping[str, Any], formats: Sequence[str]) ->
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(f"{value:e}")[0] in "25" else "")
-        axes.margins(0.12, 0.2)
+        axes.margins(0.08, 0.2)
         axes.set_xlabel("kB, gzipped (logarithmic)")
         axes.set_ylabel("test accuracy, %")
         axes.legend(fontsize=8)
 
-    return _draw(5.2, 3.0, paint)
+    return _draw(WIDE, 3.2, paint)
 
 
-def bars(
-    groups: Mapping[str, Mapping[str, float]],
-    *,
-    label: str,
-    upper: Mapping[str, Mapping[str, float]] | None = None,
-) -> str:
+def bars(groups: Groups, *, label: str, upper: Groups | None = None) -> str:
     """A group of bars per format, one bar per model; ``upper`` (such as the 95th percentile) as whiskers."""
     names = list(groups)
     roles = [role for role in ROLES if any(role in groups[name] for name in names)]
@@ -202,18 +195,25 @@ def bars(
         for number, role in enumerate(roles):
             places = np.arange(len(names)) + (number - (len(roles) - 1) / 2) * width
             values = [groups[name].get(role, 0.0) for name in names]
-            drawn = axes.bar(places, values, width * 0.92, color=MARKS[role], label=role)
-            axes.bar_label(drawn, labels=[f"{value:.3g}" for value in values], fontsize=7.5, padding=2)
-            if upper is not None:
-                tops = [upper[name].get(role, value) for name, value in zip(names, values, strict=True)]
-                axes.vlines(places + width * 0.33, values, tops, color=MARKS["soft"], linewidth=1.2)
+            tops = [(upper or groups)[name].get(role, 0.0) for name in names]
+            axes.bar(places, values, width * 0.92, color=MARKS[role], label=role)
+            axes.vlines(places, values, tops, color=MARKS["soft"], linewidth=1.2)
+            for place, value, top in zip(places, values, tops, strict=True):
+                axes.annotate(
+                    f"{value:.3g}",
+                    (place, top),
+                    (0, 3),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=7.5,
+                )
         axes.set_xticks(range(len(names)), names)
         axes.grid(visible=False, axis="x")
         axes.margins(y=0.18)
         axes.set_ylabel(label)
         axes.legend(ncols=len(roles), loc="lower left", bbox_to_anchor=(0, 1))
 
-    return _draw(5.2, 3.0, paint)
+    return _draw(COLUMN, 3.0, paint)
 
 
 def confusion(matrices: Mapping[str, Any], classes: Sequence[str]) -> str:
@@ -240,7 +240,7 @@ def confusion(matrices: Mapping[str, Any], classes: Sequence[str]) -> str:
                     fontsize=6.5,
                     color=colour,
                 )
-            names = [_label(name, 12) for name in classes]
+            names = [_cut(name, 12) for name in classes]
             turn = 90 if max(map(len, names)) > 2 else 0
             axes.set_xticks(range(len(classes)), names, rotation=turn, fontsize=7.5)
             axes.set_yticks(range(len(classes)), names if first else [], fontsize=7.5)
@@ -256,7 +256,7 @@ def confusion(matrices: Mapping[str, Any], classes: Sequence[str]) -> str:
         for number, (place, role) in enumerate(zip(np.atleast_1d(axes), matrices, strict=True)):
             one(place, role, number == 0)
 
-    return _draw(3.3 * len(matrices), 3.5, paint, columns=len(matrices))
+    return _draw(WIDE, 0.9 + min(9.6 / len(matrices), 4.6), paint, columns=len(matrices))
 
 
 def reliability_diagram(rows: Mapping[str, Sequence[Mapping[str, float]]], ece: Mapping[str, float]) -> str:
@@ -269,7 +269,7 @@ def reliability_diagram(rows: Mapping[str, Sequence[Mapping[str, float]]], ece: 
             x, y = [item["confidence"] for item in full], [item["accuracy"] for item in full]
             total = max(sum(item["count"] for item in full), 1)
             sizes = [12 + 110 * (item["count"] / total) ** 0.5 for item in full]
-            axes.plot(x, y, "-", color=MARKS[role], linewidth=1, alpha=0.7)
+            axes.plot(x, y, "-", color=MARKS[role], linewidth=1, alpha=0.4)
             axes.scatter(x, y, s=sizes, color=MARKS[role], alpha=0.8, label=f"{role}, ECE {ece[role]:.3f}")
         axes.set_xlim(0, 1.04)
         axes.set_ylim(0, 1.04)
@@ -277,7 +277,7 @@ def reliability_diagram(rows: Mapping[str, Sequence[Mapping[str, float]]], ece: 
         axes.set_ylabel("accuracy")
         axes.legend(loc="upper left", fontsize=8, markerscale=0.6)
 
-    return _draw(4.4, 3.8, paint)
+    return _draw(COLUMN, 4.0, paint)
 
 
 def class_accuracies(shares: Mapping[str, Sequence[float]], classes: Sequence[str]) -> str:
@@ -292,9 +292,9 @@ def class_accuracies(shares: Mapping[str, Sequence[float]], classes: Sequence[st
         for role, size in (("parent", 7), ("recovered", 4.5)):
             values = [100 * shares[role][index] for index in order]
             axes.plot(values, range(len(order)), "o", color=MARKS[role], markersize=size, label=role)
-        axes.set_yticks(range(len(order)), [_label(classes[index]) for index in order])
+        axes.set_yticks(range(len(order)), [_cut(classes[index]) for index in order])
         axes.set_ylim(len(order) - 0.4, -0.6)
         axes.set_xlabel("accuracy within the class, %")
         axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
 
-    return _draw(4.4, max(2.2, 0.9 + 0.27 * len(order)), paint)
+    return _draw(COLUMN, max(2.2, 0.9 + 0.27 * len(order)), paint)

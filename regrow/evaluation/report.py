@@ -1,137 +1,192 @@
 """One self-contained HTML page: what the pruning cost, what it brought, and whether to believe it."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from regrow.evaluation import plots
+from regrow.evaluation.statistics import class_accuracy
 from regrow.evaluation.summary import roles_of, rows
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+DRAWN = ("tflite_fp32", "tflite_fp16", "tflite_int8", "onnx")
+MATRICES = ("parent", "pruned", "recovered")
 
 
-def render_report(
-    *,
-    metrics: Mapping[str, Any],
-    curve: Mapping[str, Any],
-    pruning: Mapping[str, Any],
-    parity: Mapping[str, Any],
-    examples: Mapping[str, Mapping[str, Any]],
-    dataset_digest: str,
-    classes: Sequence[str],
-    confusion: Mapping[str, Any],
-    reliability: Mapping[str, Sequence[Mapping[str, float]]],
-    notes: Sequence[str],
-) -> str:
-    """The page as text. ``confusion`` and ``reliability`` are by model; ``examples`` is `dataset.json`'s."""
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """All that the page tells.
+
+    ``metrics`` is flat, as in ``metrics.json``; ``curve``, ``pruning`` and ``parity`` are what `recover`,
+    `prune` and `export` wrote; ``examples`` is ``dataset.json``'s; ``confusion`` (counts) and ``reliability``
+    (`statistics.reliability`) are by model; ``notes`` are sentences the reader must not miss; ``data``,
+    ``provenance`` and ``warnings`` say where all this comes from.
+    """
+
+    metrics: Mapping[str, Any]
+    curve: Mapping[str, Any]
+    pruning: Mapping[str, Any]
+    parity: Mapping[str, Any]
+    examples: Mapping[str, Mapping[str, Any]]
+    classes: Sequence[str]
+    confusion: Mapping[str, Any]
+    reliability: Mapping[str, Sequence[Mapping[str, float]]]
+    notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    data: Sequence[tuple[str, str]] = ()
+    provenance: Sequence[tuple[str, str]] = field(default_factory=list)
+
+
+def render_report(found: Findings) -> str:
+    """The page as text; nothing in it is loaded from elsewhere, and names from the data are escaped."""
     import jinja2
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    roles = roles_of(metrics)
-    formats = [name for name in ("tflite_fp32", "tflite_fp16", "tflite_int8", "onnx") if _has(metrics, name)]
-    latency = {
-        name: _roles(metrics, "latency_ms_p50", name)
-        for name in formats
-        if f"recovered.latency_ms_p50.{name}" in metrics
-    }
-    sizes = {
-        name: {role: value / 1000 for role, value in _roles(metrics, "size_bytes_gzip", name).items()}
-        for name in formats
-    }
-    drawn = {
-        "recovery": plots.recovery_curve(curve),
-        "layers": plots.layer_sparsity(pruning),
-        "sizes": plots.bars(sizes, label="kB, gzipped"),
-        "latency": plots.bars(latency, label="ms") if latency else "",
-        "confusion": plots.confusion(confusion["recovered"], classes),
-        "reliability": plots.reliability_diagram(reliability),
-    }
-    allocation = f", allocation {pruning['allocation']}" if pruning.get("allocation") else ""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    metrics, roles = found.metrics, roles_of(found.metrics)
+    allocation = f", {found.pruning['allocation']} allocation" if found.pruning.get("allocation") else ""
+    per_class = {role: class_accuracy(np.asarray(found.confusion[role])) for role in roles}
     return environment.from_string(TEMPLATE.read_text("utf-8")).render(
         headline=_headline(metrics),
-        lead=f"Parent, pruned and recovered model on the same {metrics['test_examples']} test examples, met once.",
+        verdict=verdict(metrics),
         cards=_cards(metrics),
         roles=roles,
         rows=rows(metrics),
         test_examples=metrics["test_examples"],
         pairs=_pairs(metrics),
-        pair_note=_pair_note(metrics),
-        notes=notes,
-        plots=drawn,
-        method=f"Method {pruning['method']}{allocation}",
-        sparsity=f"{pruning['sparsity']:.1%}",
-        exports=_exports(parity, metrics),
-        per_class=_per_class(confusion, classes, roles),
-        data=_data(examples),
-        dataset_digest=dataset_digest,
+        notes=found.notes,
+        plots=_plots(found, per_class),
+        matrix_roles=", ".join(_matrices(found)),
+        method=f"Method {found.pruning['method']}{allocation}",
+        sparsity=f"{found.pruning['sparsity']:.1%}",
+        exports=_exports(found.parity, metrics),
+        parity_examples=found.parity.get("examples"),
+        per_class=_per_class(found, per_class),
+        splits=_splits(found.examples),
+        warnings=found.warnings,
+        data=found.data,
+        provenance=found.provenance,
     )
 
 
-def _has(metrics: Mapping[str, Any], name: str) -> bool:
-    return f"recovered.size_bytes.{name}" in metrics
+def _plots(found: Findings, per_class: Mapping[str, Any]) -> dict[str, str]:
+    metrics = found.metrics
+    formats = [name for name in DRAWN if f"recovered.size_bytes_gzip.{name}" in metrics]
+    timed = [name for name in formats if f"recovered.latency_ms_p50.{name}" in metrics]
+    sizes = {name: _roles(metrics, "size_bytes_gzip", name, unit=1e3) for name in formats}
+    medians = {name: _roles(metrics, "latency_ms_p50", name) for name in timed}
+    slowest = {name: _roles(metrics, "latency_ms_p95", name) for name in timed}
+    reliability = {role: bins for role, bins in found.reliability.items() if role in ("parent", "recovered")}
+    ece = {role: metrics[f"{role}.ece"] for role in reliability}
+    matrices = {role: found.confusion[role] for role in _matrices(found)}
+    return {
+        "accuracy": plots.accuracy_intervals(metrics),
+        "recovery": plots.recovery_curve(found.curve),
+        "layers": plots.layer_sparsity(found.pruning),
+        "trade_off": plots.accuracy_against_size(metrics, formats) if formats else "",
+        "sizes": plots.bars(sizes, label="kB, gzipped") if formats else "",
+        "latency": plots.bars(medians, label="ms", upper=slowest) if timed else "",
+        "confusion": plots.confusion(matrices, found.classes),
+        "reliability": plots.reliability_diagram(reliability, ece),
+        "classes": plots.class_accuracies(per_class, found.classes),
+    }
 
 
-def _roles(metrics: Mapping[str, Any], kind: str, name: str) -> dict[str, float]:
+def _matrices(found: Findings) -> list[str]:
+    """Three matrices side by side while their cells can be read, else parent and recovered."""
+    shown = MATRICES if len(found.classes) <= 10 else ("parent", "recovered")
+    return [role for role in shown if role in found.confusion]
+
+
+def _roles(metrics: Mapping[str, Any], kind: str, name: str, *, unit: float = 1.0) -> dict[str, float]:
     keys = {role: f"{role}.{kind}.{name}" for role in ("parent", "recovered")}
-    return {role: float(metrics[key]) for role, key in keys.items() if key in metrics}
+    return {role: float(metrics[key]) / unit for role, key in keys.items() if key in metrics}
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:
     points = 100 * metrics["recovered_vs_parent.accuracy_difference"]
-    change = "the parent's accuracy" if abs(points) < 0.005 else f"{points:+.2f} points of accuracy"
-    return f"{metrics['recovered.sparsity']:.0%} of the weights removed, {change}"
+    change = "the parent's accuracy" if abs(points) < 0.005 else f"{_signed(points)} points of accuracy"
+    sparsity, ratio = (
+        metrics["recovered.sparsity"],
+        metrics["parent.macs"] / max(1, metrics["recovered.macs"]),
+    )
+    parts = [f"{ratio:.1f}× fewer MACs"] if ratio >= 1.05 else []
+    if sparsity >= 0.005 or not parts:
+        # 99.96% must not be rounded to all.
+        share = f"{sparsity:.0%}" if sparsity < 0.99 else f"{math.floor(1e4 * sparsity) / 100:g}%"
+        parts.append(f"{share} of the weights are zero")
+    return f"{', '.join(parts)}, {change}"
 
 
-def _cards(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
+def verdict(metrics: Mapping[str, Any]) -> tuple[str, str]:
+    """``good``, ``even`` or ``bad``, and the sentence: what the paired 95% interval says of the recovered model."""
+    low, high = (100 * metrics[f"recovered_vs_parent.accuracy_difference_{end}"] for end in ("low", "high"))
+    # Bounds are rounded away from zero: "at most" must stay true.
+    below = f"{math.ceil(100 * max(0.0, -low)) / 100:.2f} points"
+    interval = f"the whole 95% interval of the difference ({_signed(low)} to {_signed(high)} points) lies"
+    if low > 0:
+        return "good", f"Better than the parent: {interval} above zero."
+    if high < 0:
+        return "bad", f"Worse than the parent: {interval} below zero."
+    return (
+        "even",
+        f"No significant difference from the parent: with 95% confidence it is at most {below} below it.",
+    )
+
+
+def _signed(points: float) -> str:
+    return "0.00" if abs(points) < 0.005 else f"{points:+.2f}".replace("-", "−")
+
+
+def _cards(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    nonzero = metrics["parent.parameters_nonzero"] / max(1, metrics["recovered.parameters_nonzero"])
     cards = [
-        {
-            "value": f"{100 * metrics['recovered.accuracy']:.2f}%",
-            "label": f"accuracy; the parent's is {100 * metrics['parent.accuracy']:.2f}%",
-        },
-        {
-            "value": f"{metrics['parent.parameters_nonzero'] / max(1, metrics['recovered.parameters_nonzero']):.1f}×",
-            "label": "fewer weights that are not zero",
-        },
+        (
+            f"{100 * metrics['recovered.accuracy']:.2f}%",
+            f"test accuracy; the parent's is {100 * metrics['parent.accuracy']:.2f}%",
+        ),
+        (f"{nonzero:.1f}×", "fewer weights that are not zero"),
     ]
-    int8, fp32 = metrics.get("recovered.size_bytes.tflite_int8"), metrics.get("parent.size_bytes.tflite_fp32")
-    if int8 and fp32:
-        cards.append(
-            {"value": f"{int8 / fp32:.2f}", "label": "int8 TFLite bytes ÷ parent's fp32 TFLite bytes"}
-        )
-    ratios = {
-        name: metrics[f"recovered_vs_parent.latency_ratio.{name}"]
-        for name in ("tflite_fp32", "tflite_int8")
-        if f"recovered_vs_parent.latency_ratio.{name}" in metrics
-    }
-    cards += [
-        {"value": f"{value:.2f}", "label": f"latency ÷ parent's, {name}, interleaved"}
-        for name, value in ratios.items()
-    ]
+    for kind, label in (("size_bytes", "bytes"), ("size_bytes_gzip", "bytes, both gzipped")):
+        small, large = metrics.get(f"recovered.{kind}.tflite_int8"), metrics.get(f"parent.{kind}.tflite_fp32")
+        if small and large:
+            cards.append(
+                (f"{large / small:.1f}×", f"smaller: int8 TFLite against the parent's fp32 TFLite, {label}")
+            )
+    fastest = {role: _fastest(metrics, role) for role in ("parent", "recovered")}
+    if all(fastest.values()):
+        names = [min(times, key=lambda name: times[name]) for times in fastest.values()]
+        ratio = fastest["recovered"][names[1]] / fastest["parent"][names[0]]
+        cards.append((f"{ratio:.2f}", f"latency ÷ the parent's, fastest exports: {names[1]} ÷ {names[0]}"))
     return cards
+
+
+def _fastest(metrics: Mapping[str, Any], role: str) -> dict[str, float]:
+    keys = {name: f"{role}.latency_ms_p50.{name}" for name in DRAWN}
+    return {name: float(metrics[key]) for name, key in keys.items() if key in metrics}
 
 
 def _pairs(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     found = []
     for other in ("parent", "pruned", "champion"):
-        key = f"recovered_vs_{other}"
-        if f"{key}.accuracy_difference" in metrics:
-            low, high = (100 * metrics[f"{key}.accuracy_difference_{side}"] for side in ("low", "high"))
+        key = f"recovered_vs_{other}.accuracy_difference"
+        if key in metrics:
+            low, high = (_signed(100 * metrics[f"{key}_{side}"]) for side in ("low", "high"))
+            p = metrics[f"recovered_vs_{other}.mcnemar_p"]
             found.append(
                 {
                     "name": f"recovered − {other}",
-                    "difference": f"{100 * metrics[f'{key}.accuracy_difference']:+.2f}",
-                    "interval": f"{low:+.2f} to {high:+.2f}",
-                    "p": f"{metrics[f'{key}.mcnemar_p']:.3g}",
+                    "difference": _signed(100 * metrics[key]),
+                    "interval": f"{low} to {high}",
+                    "p": "< 0.0001" if p < 1e-4 else f"{p:.4f}",
                 }
             )
     return found
-
-
-def _pair_note(metrics: Mapping[str, Any]) -> str:
-    low = -100 * metrics["recovered_vs_parent.accuracy_difference_low"]
-    return (
-        f"With 95% confidence, the recovered model is below the parent by at most {max(0.0, low):.2f} points."
-    )
 
 
 def _exports(parity: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -139,6 +194,7 @@ def _exports(parity: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict
     for role, formats in parity["exports"].items():
         for name, entry in formats.items():
             accuracy = metrics.get(f"{role}.accuracy.{name}")
+            sizes = [metrics.get(f"{role}.{kind}.{name}") for kind in ("size_bytes", "size_bytes_gzip")]
             found.append(
                 {
                     "format": name,
@@ -146,28 +202,32 @@ def _exports(parity: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict
                     "difference": f"{entry['max_abs_difference']:.2g}",
                     "agreement": f"{entry['agreement']:.1%}",
                     "accuracy": "" if accuracy is None else f"{100 * accuracy:.2f}",
+                    "sizes": ["" if size is None else f"{size:,}" for size in sizes],
                     "passed": entry["passed"],
                 }
             )
     return found
 
 
-def _per_class(
-    confusion: Mapping[str, Any], classes: Sequence[str], roles: Sequence[str]
-) -> list[dict[str, Any]]:
-    found = []
-    for index, name in enumerate(classes):
-        count = int(sum(confusion["recovered"][index]))
-        cells = [f"{100 * confusion[role][index][index] / max(count, 1):.1f}" for role in roles]
-        found.append({"name": name, "count": count, "cells": cells})
-    return found
+def _per_class(found: Findings, shares: Mapping[str, Any]) -> list[dict[str, Any]]:
+    table = []
+    for index, name in enumerate(found.classes):
+        change = 100 * (shares["recovered"][index] - shares["parent"][index])
+        table.append(
+            {
+                "name": name,
+                "count": int(np.sum(found.confusion["recovered"][index])),
+                "cells": [f"{100 * share[index]:.1f}" for share in shares.values()],
+                "change": "" if abs(change) < 0.05 else f"{change:+.1f}".replace("-", "−"),
+            }
+        )
+    return table
 
 
-def _data(examples: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    found = []
+def _splits(examples: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    table = []
     for split, entry in examples.items():
         ordered = sorted(entry["per_class"].items(), key=lambda item: item[1])
-        (low, fewest), (high, most) = ordered[0], ordered[-1]
-        row = {"split": split, "total": entry["total"]}
-        found.append({**row, "smallest": f"{low} ({fewest})", "largest": f"{high} ({most})"})
-    return found
+        ends = [f"{name} ({count:,})" for name, count in (ordered[0], ordered[-1])]
+        table.append({"name": split, "total": f"{entry['total']:,}", "smallest": ends[0], "largest": ends[1]})
+    return table

@@ -58,9 +58,12 @@ def mcnemar_exact(first: Array, second: Array) -> float:
 
 
 def reliability(probabilities: Array, labels: Array, *, bins: int) -> list[dict[str, float]]:
-    """Mean confidence and accuracy of the examples in each of ``bins`` equal intervals of confidence."""
+    """Mean confidence and accuracy of the examples in each of ``bins`` equal intervals of confidence.
+
+    The intervals are closed on the right, ((m − 1)/M, m/M], as in Guo 2017.
+    """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
-    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    index = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence, side="left")
     rows = []
     for number in range(bins):
         inside = index == number
@@ -94,3 +97,9 @@ def confusion_matrix(labels: Array, predictions: Array, classes: int) -> Array:
     matrix = np.zeros((classes, classes), np.int64)
     np.add.at(matrix, (labels, predictions), 1)
     return matrix
+
+
+def class_accuracy(matrix: Array) -> Array:
+    """Accuracy within each true class, ``(classes,)``, from a confusion matrix; 0 for a class without examples."""
+    shares: Array = np.diag(matrix) / np.maximum(np.asarray(matrix).sum(1), 1)
+    return shares

@@ -10,7 +10,9 @@ from pydantic import Field
 from regrow.artifacts import disk_errors, read_json, write_json
 from regrow.conversion.formats import FILES
 from regrow.dataset.directory import Dataset, open_dataset
+from regrow.errors import RegrowError
 from regrow.parameters import Parameters
+from regrow.progress import Progress
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 
 Timed = Literal["tflite_fp32", "tflite_fp16", "tflite_int8", "onnx"]
@@ -35,18 +37,24 @@ class EvaluateParams(Parameters):
 
 
 def run(context: StepContext[EvaluateParams]) -> None:
-    """Write ``metrics.json``, ``confusion_matrix.json``, ``predictions.csv`` and ``report.html``."""
+    """Write ``metrics.json``, ``confusion_matrix.json``, ``predictions.csv`` and ``report.html``.
+
+    Raises:
+        RegrowError: there are no test examples, or a model answers NaN or infinity.
+    """
     from regrow.evaluation import comparison, statistics
-    from regrow.evaluation.report import render_report
 
     dataset = open_dataset(context.inputs["dataset"])
+    if "test" not in dataset.info.examples or not dataset.size("test"):
+        raise RegrowError(f"{dataset.path}: has no test examples, so nothing can be measured")
     labels = np.asarray(dataset.labels("test"))
-    progress = context.progress(4)
-    progress.update(0, "models on the test split")
     models, notes = _models(context, dataset)
-    probabilities = {
-        role: _predict(model, dataset, context.params.batch_size) for role, model in models.items()
-    }
+    exported = _exported(context)
+    progress = context.progress((len(models) + 2 * len(exported)) * len(labels))
+    probabilities = {}
+    for number, (role, model) in enumerate(models.items()):
+        progress.update(number * len(labels), f"{role} on the test split")
+        probabilities[role] = _predict(model, dataset, context.params.batch_size, path=context.inputs[role])
     metrics: dict[str, Any] = {"test_examples": len(labels)}
     for role, model in models.items():
         found = comparison.model_metrics(model, probabilities[role], labels, bins=context.params.bins)
@@ -55,30 +63,19 @@ def run(context: StepContext[EvaluateParams]) -> None:
         if other in models:
             found = comparison.pair_metrics(probabilities["recovered"], probabilities[other], labels)
             metrics |= {f"recovered_vs_{other}.{name}": value for name, value in found.items()}
-    progress.update(1, "exported files")
-    _exports(context, dataset, metrics)
-    progress.update(3, "report")
+    metrics |= _export_metrics(context, dataset, exported, progress, done=len(models) * len(labels))
+    notes += _latency(context, dataset, exported, metrics)
+    progress.update(progress.total, "report")
     confusion = {
         role: statistics.confusion_matrix(labels, values.argmax(1), len(dataset.classes)).tolist()
         for role, values in probabilities.items()
     }
     _write(context.outputs["metrics"], metrics, confusion, dataset, probabilities["recovered"], labels)
-    shown = ("parent", "recovered")
-    page = render_report(
-        metrics=metrics,
-        curve=read_json(context.inputs["recovery"] / "curve.json"),
-        pruning=read_json(context.inputs["pruning_report"] / "report.json"),
-        parity=read_json(context.inputs["parity"] / "parity.json"),
-        examples={name: item.model_dump(mode="json") for name, item in dataset.info.examples.items()},
-        dataset_digest=dataset.digest,
-        classes=dataset.classes,
-        confusion=confusion,
-        reliability={
-            role: statistics.reliability(probabilities[role], labels, bins=context.params.bins)
-            for role in shown
-        },
-        notes=notes,
-    )
+    reliability = {
+        role: statistics.reliability(values, labels, bins=context.params.bins)
+        for role, values in probabilities.items()
+    }
+    page = _report(context, dataset, metrics, confusion=confusion, reliability=reliability, notes=notes)
     (context.outputs["report"] / "report.html").write_text(page, "utf-8")
     _figures(context, metrics)
 
@@ -88,55 +85,143 @@ def _models(context: StepContext[EvaluateParams], dataset: Dataset) -> tuple[dic
     from regrow.graph.files import load_model
 
     models = {role: load_model(context.inputs[role]) for role in ("parent", "pruned", "recovered")}
-    notes: list[str] = []
     champion = context.inputs.get("champion")
-    if champion is not None and (champion / "model.keras").is_file():
-        model = load_model(champion)
-        expected = (tuple(dataset.feature_shape), len(dataset.classes))
-        found = (tuple(model.input_shape[1:]), model.output_shape[-1])
-        if found == expected:
-            models["champion"] = model
-        else:
-            notes.append(
-                f"The champion takes {found[0]} and tells {found[1]} classes apart, this dataset has {expected[0]}"
-                f" and {expected[1]}: they cannot be compared."
-            )
-    return models, notes
+    if champion is None or not (champion / "model.keras").is_file():
+        return models, []
+    model = load_model(champion)
+    taken, given = ([tuple(item.shape[1:]) for item in side] for side in (model.inputs, model.outputs))
+    shape, classes = tuple(dataset.feature_shape), len(dataset.classes)
+    if len(taken) == 1 and _fits(taken[0], shape) and given == [(classes,)]:
+        return {**models, "champion": model}, []
+    note = (
+        f"The champion is not comparable: it takes features of shape {_shapes(taken)} and gives {_shapes(given)}, "
+        f"but this dataset has features of shape {shape} and {classes} classes; they cannot be compared."
+    )
+    return models, [note]
 
 
-def _predict(model: Any, dataset: Dataset, batch_size: int) -> Any:
+def _fits(taken: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
+    return len(taken) == len(shape) and all(a in (None, b) for a, b in zip(taken, shape, strict=True))
+
+
+def _shapes(shapes: list[tuple[int | None, ...]]) -> str:
+    return " and ".join(str(shape).replace("None", "any") for shape in shapes)
+
+
+def _predict(model: Any, dataset: Dataset, batch_size: int, *, path: Path) -> Any:
     from regrow.augmentation.input import evaluation_input
 
     data = evaluation_input(dataset, "test", batch_size=batch_size).map(lambda features, labels: features)
-    return np.asarray(model.predict(data, verbose=0), np.float64)
+    answers = np.asarray(model.predict(data, verbose=0), np.float64)
+    if not np.isfinite(answers).all():
+        broken = int((~np.isfinite(answers)).any(axis=1).sum())
+        raise RegrowError(
+            f"{path}: the model answers NaN or infinity for {broken} of {len(answers)} test examples"
+        )
+    return answers
 
 
-def _exports(context: StepContext[EvaluateParams], dataset: Dataset, metrics: dict[str, Any]) -> None:
-    """Bytes, accuracy and latency of what `export` wrote."""
+def _exported(context: StepContext[EvaluateParams]) -> list[str]:
+    """The formats that both models were exported to and that have a runtime to time."""
+    from regrow.evaluation.comparison import TIMED
+
+    folders = [context.inputs[f"{role}_exports"] for role in ("parent", "recovered")]
+    return [name for name in TIMED if all((folder / FILES[name]).is_file() for folder in folders)]
+
+
+def _export_metrics(
+    context: StepContext[EvaluateParams],
+    dataset: Dataset,
+    names: list[str],
+    progress: Progress,
+    *,
+    done: int,
+) -> dict[str, float]:
+    """Bytes of all that `export` wrote, and the accuracy of what has a runtime of its own."""
     from regrow.evaluation import comparison
 
-    folders = {role: context.inputs[f"{role}_exports"] for role in ("parent", "recovered")}
-    features = np.asarray(dataset.features("test"), np.float32)
-    labels = np.asarray(dataset.labels("test"))
-    made = [name for name in comparison.TIMED if (folders["recovered"] / FILES[name]).is_file()]
-    for role, folder in folders.items():
-        found = comparison.export_sizes(folder, FILES)
-        found |= comparison.export_accuracy(folder, made, features, labels)
-        metrics |= {f"{role}.{name}": value for name, value in found.items()}
+    features, labels = dataset.features("test"), np.asarray(dataset.labels("test"))
+    metrics: dict[str, float] = {}
+    for role in ("parent", "recovered"):
+        folder = context.inputs[f"{role}_exports"]
+        sizes = comparison.export_sizes(folder, FILES)
+        metrics |= {f"{role}.{name}": value for name, value in sizes.items()}
+        for name in names:
+            metrics[f"{role}.accuracy.{name}"] = comparison.export_accuracy(
+                folder,
+                name,
+                features,
+                labels,
+                batch_size=context.params.batch_size,
+                report=lambda part, role=role, name=name, done=done: progress.update(  # type: ignore[misc]
+                    done + part, f"{role} as {name}"
+                ),
+            )
+            done += len(labels)
     for name in FILES:
-        sizes = [metrics.get(f"{role}.size_bytes.{name}") for role in ("recovered", "parent")]
-        if sizes[0] and sizes[1]:
-            metrics[f"recovered_vs_parent.size_ratio.{name}"] = sizes[0] / sizes[1]
-    timed = [name for name in context.params.latency.formats if name in made]
+        small, large = (metrics.get(f"{role}.size_bytes.{name}") for role in ("recovered", "parent"))
+        if small and large:
+            metrics[f"recovered_vs_parent.size_ratio.{name}"] = small / large
+    return metrics
+
+
+def _latency(
+    context: StepContext[EvaluateParams], dataset: Dataset, names: list[str], metrics: dict[str, Any]
+) -> list[str]:
+    """Time the exports that are wanted and there; a note for those that are not there."""
+    from regrow.evaluation import comparison
+
+    options = context.params.latency
+    timed = [name for name in options.formats if name in names]
     if timed:
         metrics |= comparison.export_latency(
-            folders["parent"],
-            folders["recovered"],
+            context.inputs["parent_exports"],
+            context.inputs["recovered_exports"],
             timed,
-            features[0],
-            rounds=context.params.latency.rounds,
-            warmup=context.params.latency.warmup,
+            np.asarray(dataset.features("test")[0], np.float32),
+            rounds=options.rounds,
+            warmup=options.warmup,
         )
+    missing = ", ".join(name for name in options.formats if name not in names)
+    return [f"Not exported, hence neither timed nor measured: {missing}."] if missing else []
+
+
+def _report(
+    context: StepContext[EvaluateParams],
+    dataset: Dataset,
+    metrics: dict[str, Any],
+    *,
+    confusion: dict[str, Any],
+    reliability: dict[str, Any],
+    notes: list[str],
+) -> str:
+    from regrow.evaluation import facts
+    from regrow.evaluation.report import Findings, render_report
+
+    inputs = context.inputs
+    data = read_json(inputs["data_report"] / "report.json")
+    compared = {role: inputs[role] for role in confusion}
+    exports = {role: inputs[f"{role}_exports"] for role in ("parent", "recovered")}
+    findings = Findings(
+        metrics=metrics,
+        curve=read_json(inputs["recovery"] / "curve.json"),
+        pruning=read_json(inputs["pruning_report"] / "report.json"),
+        parity=read_json(inputs["parity"] / "parity.json"),
+        examples={name: item.model_dump(mode="json") for name, item in dataset.info.examples.items()},
+        classes=dataset.classes,
+        confusion=confusion,
+        reliability=reliability,
+        notes=notes,
+        warnings=data.get("warnings", []),
+        data=facts.data_facts(data, dataset_digest=dataset.digest),
+        provenance=[
+            *facts.training_facts(inputs["training"]),
+            *facts.champion_facts(inputs.get("champion")),
+            *facts.file_facts(compared, exports, FILES),
+            *facts.library_facts(SPEC.packages),
+        ],
+    )
+    return render_report(findings)
 
 
 def _write(
@@ -157,12 +242,18 @@ def _write(
 
 
 def _figures(context: StepContext[EvaluateParams], metrics: dict[str, Any]) -> None:
+    """``size_ratio`` is the gate's: int8 TFLite over the parent's fp32 TFLite, where both were exported."""
     context.figures["accuracy"] = round(metrics["recovered.accuracy"], 4)
     context.figures["difference"] = round(metrics["recovered_vs_parent.accuracy_difference"], 4)
-    for name in ("size_ratio", "latency_ratio"):
-        value = metrics.get(f"recovered_vs_parent.{name}.tflite_fp32")
-        if value is not None:
-            context.figures[name] = round(value, 3)
+    small, large = (
+        metrics.get("recovered.size_bytes.tflite_int8"),
+        metrics.get("parent.size_bytes.tflite_fp32"),
+    )
+    if small and large:
+        context.figures["size_ratio"] = round(small / large, 3)
+    ratio = metrics.get("recovered_vs_parent.latency_ratio.tflite_fp32")
+    if ratio is not None:
+        context.figures["latency_ratio"] = round(ratio, 3)
 
 
 SPEC = StepSpec(
@@ -190,6 +281,15 @@ SPEC = StepSpec(
     ],
     params=EvaluateParams,
     run=run,
-    imports=["tensorflow", "tf_keras", "matplotlib.pyplot", "onnxruntime"],
-    packages=["numpy", "tensorflow", "tf_keras", "ai-edge-litert", "onnxruntime"],
+    imports=["tensorflow", "tf_keras", "matplotlib.figure", "scipy.stats", "jinja2", "onnxruntime"],
+    packages=[
+        "numpy",
+        "scipy",
+        "tensorflow",
+        "tf_keras",
+        "ai-edge-litert",
+        "onnxruntime",
+        "matplotlib",
+        "jinja2",
+    ],
 )

@@ -4,14 +4,18 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from regrow.evaluation.latency import interleaved, ratio
 from regrow.evaluation.statistics import (
     calibration_error,
+    class_accuracy,
     confusion_matrix,
     cross_entropy,
     mcnemar_exact,
     paired_difference,
+    reliability,
     wilson_interval,
 )
 
@@ -30,11 +34,32 @@ def pairs(both: int, first: int, second: int, neither: int) -> tuple[np.ndarray,
     return one, two
 
 
-def test_paired_difference_contains_the_estimate_and_narrows() -> None:
+def test_paired_difference_of_newcombe_1998_method_10() -> None:
+    # Stat Med 17:2635. Limits from an implementation independent of this one (R, biostatUZH's
+    # confIntPairedProportion, worked through for these counts): φ corrected, and φ below zero, left alone.
+    difference, low, high = paired_difference(*pairs(20, 12, 2, 16))
+    assert (difference, low, high) == pytest.approx((0.2, 0.0562, 0.3292), abs=5e-5)
     difference, low, high = paired_difference(*pairs(36, 12, 2, 0))
-    assert difference == pytest.approx(0.2)
-    # Newcombe 1998 (Stat Med 17:2635), table II, 36/12/2/0, method 10
-    assert (low, high) == pytest.approx((0.0562, 0.3290), abs=5e-4)
+    assert (difference, low, high) == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-5)
+
+
+def test_paired_difference_by_hand() -> None:
+    # Wilson's interval of 50 in 100 is 0.5 ± 0.0962; equal models have φ = (50·50 − 100/2)/2500 = 0.98,
+    # so the half width is 0.0962 √(2 − 2·0.98); unrelated ones have φ = 0 and 0.0962 √2.
+    assert paired_difference(*pairs(50, 0, 0, 50)) == pytest.approx((0, -0.01923, 0.01923), abs=2e-5)
+    assert paired_difference(*pairs(25, 25, 25, 25)) == pytest.approx((0, -0.1360, 0.1360), abs=1e-4)
+
+
+@given(st.tuples(*[st.integers(0, 60)] * 4).filter(any))
+def test_paired_difference_is_antisymmetric_and_holds_the_estimate(table: tuple[int, int, int, int]) -> None:
+    first, second = pairs(*table)
+    difference, low, high = paired_difference(first, second)
+    assert low - 1e-12 <= difference <= high + 1e-12
+    assert paired_difference(second, first) == pytest.approx((-difference, -high, -low), abs=1e-12)
+
+
+def test_paired_difference_narrows_with_examples() -> None:
+    _, low, high = paired_difference(*pairs(36, 12, 2, 0))
     _, wide_low, wide_high = paired_difference(*pairs(9, 3, 1, 0))
     assert wide_high - wide_low > high - low
 
@@ -50,6 +75,17 @@ def test_calibration_error_by_hand() -> None:
     labels = np.array([0, 1, 0, 0])
     # bin of 0.9: accuracy 0.5; bin of 0.6: accuracy 1
     assert calibration_error(probabilities, labels, bins=10) == pytest.approx(0.5 * 0.4 + 0.5 * 0.4)
+
+
+def test_bins_are_closed_on_the_right_as_in_guo_2017() -> None:
+    confidence = np.array([0.7, 0.70001, 1.0])
+    rows = reliability(np.stack([confidence, 1 - confidence], 1), np.zeros(3, int), bins=10)
+    assert [row["count"] for row in rows] == [0, 0, 0, 0, 0, 0, 1, 1, 0, 1]
+    assert rows[9]["confidence"] == rows[9]["accuracy"] == 1
+
+
+def test_class_accuracy_by_hand() -> None:
+    assert class_accuracy(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]])).tolist() == [0.75, 1, 0]
 
 
 def test_cross_entropy_and_confusion() -> None:

@@ -1,0 +1,213 @@
+"""The page and the terminal's table say what the metrics say, and carry nothing from elsewhere."""
+
+import io
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+
+from regrow.evaluation import plots
+from regrow.evaluation.report import Findings, render_report, verdict
+from regrow.evaluation.statistics import reliability
+from regrow.evaluation.summary import comparison_table
+
+CLASSES = ["<script>alert(1)</script>", "$x_{$", "a & b", "#010101"]
+NESTED = {"parent": [5, 5, 5, 5], "pruned": [3, 4, 5, 2], "recovered": [5, 4, 5, 5]}
+
+
+def metrics(**changes: float) -> dict[str, Any]:
+    found: dict[str, Any] = {"test_examples": 20}
+    for role, right in NESTED.items():
+        found |= {
+            f"{role}.accuracy": sum(right) / 20,
+            f"{role}.accuracy_low": sum(right) / 20 - 0.1,
+            f"{role}.accuracy_high": min(1.0, sum(right) / 20 + 0.1),
+            f"{role}.loss": 0.1,
+            f"{role}.ece": 0.02,
+            f"{role}.macs": 1_000_000,
+            f"{role}.parameters": 2_000,
+            f"{role}.parameters_nonzero": 2_000 if role == "parent" else 500,
+            f"{role}.sparsity": 0.0 if role == "parent" else 0.75,
+        }
+    for other in ("parent", "pruned"):
+        found |= {
+            f"recovered_vs_{other}.accuracy_difference": -0.05,
+            f"recovered_vs_{other}.accuracy_difference_low": -0.1234,
+            f"recovered_vs_{other}.accuracy_difference_high": 0.02,
+            f"recovered_vs_{other}.mcnemar_p": 0.5,
+        }
+    for name, size in (("tflite_fp32", 8_000), ("tflite_int8", 2_000)):
+        for role in ("parent", "recovered"):
+            found |= {
+                f"{role}.size_bytes.{name}": size,
+                f"{role}.size_bytes_gzip.{name}": size if role == "parent" else size // 2,
+                f"{role}.accuracy.{name}": 0.9,
+                f"{role}.latency_ms_p50.{name}": 0.125,
+                f"{role}.latency_ms_p95.{name}": 0.25,
+            }
+        found[f"recovered_vs_parent.latency_ratio.{name}"] = 1.0
+    return found | changes
+
+
+def findings(classes: list[str] = CLASSES, **changes: Any) -> Findings:
+    tuned = {"stage": "fine_tuning", "epoch": 1, "val_accuracy": 0.95, "val_loss": 0.2}
+    layer = {"name": "<i>conv</i>/kernel", "weights": 1_000, "zeros": 750, "sparsity": 0.75}
+    exports = {"tflite_int8": {"max_abs_difference": 0.03, "agreement": 0.98, "passed": True}}
+    counts = {role: [[0] * len(classes) for _ in classes] for role in NESTED}
+    for role, right in NESTED.items():
+        for index in range(len(classes)):
+            counts[role][index][index] = right[index % 4]
+            counts[role][index][(index + 1) % len(classes)] = 5 - right[index % 4]
+    import numpy as np
+
+    bins = reliability(np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([0, 1]), bins=15)
+    given: dict[str, Any] = {
+        "metrics": metrics(),
+        "curve": {
+            "points": [{"stage": "pruned", "val_accuracy": 0.5, "val_loss": 1.0}, tuned],
+            "best": tuned,
+            "parent": {"val_accuracy": 0.97},
+        },
+        "pruning": {"method": "magnitude", "allocation": "lamp", "sparsity": 0.75, "layers": [layer]},
+        "parity": {"examples": 256, "exports": {"recovered": exports}},
+        "examples": {"test": {"total": 20, "per_class": dict.fromkeys(classes, 5)}},
+        "classes": classes,
+        "confusion": counts,
+        "reliability": {"parent": bins, "recovered": bins},
+        "data": [("source", "file:///raw?a=1&b=<2>")],
+        "provenance": [("parent: model.keras", "0" * 64)],
+    }
+    return Findings(**(given | changes))
+
+
+class Page(HTMLParser):
+    """Collects what a browser would load or run."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name.split(":")[-1] in ("src", "href")]
+
+
+def test_the_page_loads_nothing_and_runs_nothing() -> None:
+    text = render_report(findings(notes=["<b>not comparable</b>"], warnings=["<u>class imbalance</u>"]))
+    page = Page(text)
+    assert not {"script", "link", "iframe", "object", "b2", "i", "u"} & set(page.tags)
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in page.links)
+    assert not re.search(r"url\((?!#)", text) and "@import" not in text
+    # the only addresses are the names of XML's namespaces
+    assert set(re.findall(r"https?://[\w./]+", text)) == {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert "&lt;b&gt;not comparable" in text and "&lt;u&gt;class imbalance" in text
+
+
+def test_names_from_the_data_are_shown_as_they_are() -> None:
+    text = render_report(findings())
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 2
+    assert "$x_{$" in text and "a &amp; b" in text and ">#010101<" in text
+    assert "&lt;i&gt;conv&lt;/i&gt;" in text
+    assert "file:///raw?a=1&amp;b=&lt;2&gt;" in text
+
+
+def test_the_page_is_the_same_for_the_same_findings() -> None:
+    assert render_report(findings()) == render_report(findings())
+
+
+def test_its_numbers() -> None:
+    text = render_report(findings())
+    assert "75% of the weights are zero, −5.00 points of accuracy" in text
+    assert "at most 12.34 points below" in text
+    assert "−12.34 to +2.00" in text
+    assert "<b>4.0×</b><span>smaller: int8 TFLite against the parent&#39;s fp32 TFLite, bytes<" in text
+    assert "<b>8.0×</b><span>smaller: int8 TFLite against the parent&#39;s fp32 TFLite, bytes, both" in text
+
+
+def test_many_classes_and_nothing_exported() -> None:
+    few = {key: value for key, value in metrics().items() if "tflite" not in key}
+    text = render_report(findings([f"class {i}" for i in range(100)], metrics=few, parity={"exports": {}}))
+    assert "Neither TFLite nor ONNX was exported" in text
+    assert "class 99" in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "kind", "says"),
+    [
+        (0.01, 0.02, "good", "Better than the parent: .*\\+1.00 to \\+2.00 points\\) lies above zero"),
+        (-0.02, -0.01, "bad", "Worse than the parent: .*lies below zero"),
+        (-0.012301, 0.01, "even", "at most 1.24 points below it"),
+    ],
+)
+def test_verdict_follows_the_interval(low: float, high: float, kind: str, says: str) -> None:
+    key = "recovered_vs_parent.accuracy_difference"
+    found = verdict(metrics(**{f"{key}_low": low, f"{key}_high": high}))
+    assert found[0] == kind
+    assert re.search(says, found[1])
+
+
+def test_headline_of_removed_channels_and_of_almost_all_zeros() -> None:
+    assert "2.0× fewer MACs, −5.00 points" in render_report(
+        findings(metrics=metrics(**{"recovered.macs": 500_000, "recovered.sparsity": 0.0}))
+    )
+    assert "99.96% of the weights are zero" in render_report(
+        findings(metrics=metrics(**{"recovered.sparsity": 0.99969}))
+    )
+
+
+def test_every_plot_is_well_formed_and_takes_its_colours_from_the_page() -> None:
+    svg = plots.confusion({"parent": [[3, 1], [0, 2]]}, ["<a>", "$b"])
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert "var(--soft)" in svg
+    assert not any(f": {mark}" in svg for mark in plots.MARKS.values())
+
+
+def test_long_recovery_curves_keep_their_techniques() -> None:
+    points = [
+        {"stage": name, "val_accuracy": 0.1, "val_loss": 1.0}
+        for name in ("pruned", "batch_norm_recalibration")
+    ]
+    points += [
+        {"stage": "fine_tuning", "epoch": epoch, "val_accuracy": 0.9, "val_loss": 0.1}
+        for epoch in range(1, 161)
+    ]
+    svg = plots.recovery_curve({"points": points, "best": points[-1], "parent": {"val_accuracy": 0.95}})
+    texts = {
+        "".join(item.itertext()) for item in ElementTree.fromstring(svg).iter() if item.tag.endswith("text")
+    }
+    assert {"pruned", "BN stats", "160"} <= texts
+    assert len(texts) < 40
+
+
+def test_long_names_keep_their_ends() -> None:
+    names = [f"a class with a very long name, number {i}" for i in range(3)]
+    svg = plots.class_accuracies(dict.fromkeys(("parent", "recovered"), [1.0, 0.5, 0.9]), names)
+    texts = [
+        "".join(item.itertext()) for item in ElementTree.fromstring(svg).iter() if item.tag.endswith("text")
+    ]
+    shown = [text for text in texts if "…" in text]
+    assert [text[-8:] for text in shown] == ["number 0", "number 1", "number 2"]
+    assert max(map(len, shown)) <= 24
+
+
+def test_terminal_table() -> None:
+    console = Console(file=io.StringIO(), width=140, record=True)
+    console.print(comparison_table(metrics()))
+    text = console.export_text()
+    assert "20 test examples" in text and "champion" not in text
+    assert "100.00 (90.0–100.0)" in text and "75.0%" in text and "8,000" in text and "0.125" in text
+
+
+def test_terminal_table_needs_no_tensorflow() -> None:
+    code = "import sys, regrow.evaluation.summary; sys.exit('tensorflow' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
