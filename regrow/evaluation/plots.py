@@ -59,8 +59,7 @@ def _draw(width: float, height: float, paint: Any, *, columns: int = 1) -> str:
         figure = Figure(figsize=(width, height), layout="constrained")
         paint(figure.subplots(1, columns))
         stream = io.StringIO()
-        empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(stream, format="svg", metadata=empty)
+        figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     for name, mark in MARKS.items():
@@ -70,7 +69,8 @@ def _draw(width: float, height: float, paint: Any, *, columns: int = 1) -> str:
 
 def _cut(name: str, width: int = 24) -> str:
     """``name`` shortened in its middle: layers and classes often differ in their last letters only."""
-    return name if len(name) <= width else f"{name[: width // 2]}…{name[-(width - 1) // 2 :]}"
+    half = (width - 1) // 2
+    return name if len(name) <= width else f"{name[:half]}…{name[-half:]}"
 
 
 def accuracy_intervals(metrics: Mapping[str, Any]) -> str:

@@ -191,7 +191,7 @@ def test_long_recovery_curves_keep_their_techniques() -> None:
 
 def test_long_names_keep_their_ends() -> None:
     names = [f"a class with a very long name, number {i}" for i in range(3)]
-    svg = plots.class_accuracies(dict.fromkeys(("parent", "recovered"), [1.0, 0.5, 0.9]), names)
+    svg = plots.class_accuracies({"parent": [1.0, 0.5, 0.9], "recovered": [0.9, 0.5, 1.0]}, names)
     texts = [
         "".join(item.itertext()) for item in ElementTree.fromstring(svg).iter() if item.tag.endswith("text")
     ]
