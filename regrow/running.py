@@ -42,7 +42,7 @@ RESULTS = (
 
 @dataclass
 class StepLine:
-    """What the user is told of one step; times in seconds."""
+    """What the user is told of one step; times in seconds. ``imports_s`` is all that its process imports."""
 
     name: str
     begun: float = 0.0
@@ -203,10 +203,13 @@ class _View:
         self.failure: dict[str, Any] | None = None
         self._last_end = time.time()
         self._last_shown = 0.0
+        self._startup_s = 0.0
 
     def take(self, event: dict[str, Any]) -> None:
         kind = event["event"]
-        if kind == "started":
+        if kind == "launched":
+            self._startup_s = event["startup_s"]
+        elif kind == "started":
             self._update(f"{event['step']} …")
         elif kind == "progress":
             self._progress(event)
@@ -238,7 +241,7 @@ class _View:
         line = StepLine(
             name=event["step"],
             seconds=event["time"] - self._last_end,
-            imports_s=event["imports_s"],
+            imports_s=self._startup_s + event["imports_s"],
             work_s=event["work_s"],
             cached=event["cached"],
             figures=event["figures"],

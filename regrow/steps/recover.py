@@ -58,7 +58,7 @@ class RecoverParams(Parameters):
 def run(context: StepContext[RecoverParams]) -> None:
     """Write the recovered model and the recovery curve.
 
-    The model with the best validation accuracy of all stages is kept; a technique that did harm is undone.
+    A technique after which the validation accuracy is lower than before, or equal with a higher loss, is undone.
 
     Raises:
         RegrowError: the pruned model does not fit its masks, or training diverged.
@@ -76,14 +76,16 @@ def run(context: StepContext[RecoverParams]) -> None:
     curve.add("pruned", validation_metrics(model, dataset))
     if params.recalibrate.enabled:
         _recalibrate(params, model, dataset, curve)
-    before, best = curve.best, model.get_weights()
+    before = model.get_weights()
     with stream(step=context.step, parameters=params.model_dump(mode="json")) as tracked:
         if tracked.run_id:
             context.mlflow_runs.append(tracked.run_id)
         if params.fine_tune:
-            _fine_tune(context, model, dataset, pruning=pruning, curve=curve, tracked=tracked)
-    if curve.best is before:
-        model.set_weights(best)
+            fitted = _fine_tune(context, model, dataset, pruning=pruning, curve=curve, tracked=tracked)
+            if curve.improved_by(fitted):
+                curve.keep(fitted)
+            else:
+                model.set_weights(before)
     pruning.apply(model)
     pruning.verify(model)
     save_model(model, context.outputs["recovered"])
@@ -103,7 +105,9 @@ def _recalibrate(params: RecoverParams, model: Any, dataset: Dataset, curve: Rec
     examples = dataset.calibration(options.batches * options.batch_size, params.seed)
     if recalibrate(model, examples, batch_size=options.batch_size):
         curve.add("batch_norm_recalibration", validation_metrics(model, dataset))
-        if curve.best is not curve.points[-1]:
+        if curve.improved_by(curve.last):
+            curve.keep(curve.last)
+        else:
             model.set_weights(before)
 
 
@@ -115,7 +119,8 @@ def _fine_tune(
     pruning: Pruning,
     curve: RecoveryCurve,
     tracked: Any,
-) -> None:
+) -> dict[str, Any]:
+    """Fine-tune ``model`` in place; the curve's point of the epoch that it was left at."""
     from regrow.recovery.fine_tuning import mask_keeper
     from regrow.training.fitting import fit
 
@@ -126,7 +131,7 @@ def _fine_tune(
         curve.add("fine_tuning", metrics, epoch=epoch)
         tracked.log({key: value for key, value in entry.items() if key != "epoch"}, epoch)
 
-    fit(
+    result = fit(
         model,
         dataset,
         context.inputs["overlay"],
@@ -137,6 +142,7 @@ def _fine_tune(
         on_epoch=on_epoch,
         tensorboard=_tensorboard(context),
     )
+    return next(point for point in curve.points if point.get("epoch") == result.best_epoch)
 
 
 def _tensorboard(context: StepContext[RecoverParams]) -> Path | None:
