@@ -42,9 +42,7 @@ def new_directory(target: Path) -> Iterator[Path]:
     target = target.absolute()
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        for stale in target.parent.glob(f".{target.name}.writing-*"):
-            if not _alive(stale.name.rsplit("-", 2)[-2]):
-                shutil.rmtree(stale, ignore_errors=True)
+        sweep(target.parent, name=target.name)
         scratch = target.parent / f".{target.name}.writing-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         scratch.mkdir()
         try:
@@ -54,10 +52,22 @@ def new_directory(target: Path) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def sweep(folder: Path, *, name: str = "*") -> None:
+    """Remove what killed writers of ``folder/name`` left behind: scratch directories whose process is gone."""
+    for stale in folder.glob(f".{name}.writing-*"):
+        pid = stale.name.rpartition(".writing-")[2].partition("-")[0]
+        if _alive(pid):
+            continue
+        if stale.is_dir():
+            shutil.rmtree(stale, ignore_errors=True)
+        else:
+            stale.unlink(missing_ok=True)
+
+
 def _alive(pid: str) -> bool:
     try:
         os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
+    except (ProcessLookupError, ValueError, OverflowError):
         return False
     except PermissionError:
         return True
