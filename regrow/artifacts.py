@@ -12,24 +12,40 @@ from typing import Any
 
 from regrow.errors import RegrowError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextlib.contextmanager
 def disk_errors(target: Path) -> Iterator[None]:
     """Turn a full disk or a forbidden write at ``target`` into one sentence.
 
     Raises:
-        RegrowError: no space, quota exceeded, read-only file system or missing permission.
+        RegrowError: no space, quota exceeded, file size limit, read-only file system or missing permission.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except RegrowError:
+        raise
+    except Exception as error:
+        if is_full(error):
             raise RegrowError(
                 f"{target}: no space left on the device; nothing was written there: free some and run again"
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            raise RegrowError(
+                f"{target}: a file would be larger than allowed here ({error.strerror}); nothing was written there:"
+                " raise the limit (ulimit -f) or choose another file system, and run again"
+            ) from error
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise RegrowError(f"{error.filename or target}: cannot be written ({error.strerror})") from error
         raise
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether ``error`` says that the disk is full; TensorFlow, HDF5 and Arrow say so in words of their own."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    return any(os.strerror(code) in str(error) for code in FULL)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """Where raw data comes from: the kinds of source, and what identifies the data in one."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import shutil
@@ -13,6 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from regrow.artifacts import is_full
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
 from regrow.provenance.digest import tree_digest, tree_files
@@ -202,7 +202,7 @@ def _dvc_faults(source: Dvc, what: str) -> Iterator[None]:
     except ImportError as error:
         raise RegrowError(f"prepare.source: kind 'dvc' needs DVC, which is not installed ({error})") from None
     except Exception as error:  # every kind of remote has errors of its own
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise
         raise RegrowError(f"prepare.source: {source}: {what} ({_reason(error)})") from error
 
