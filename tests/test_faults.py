@@ -151,7 +151,7 @@ def test_a_run_killed_at_any_step_is_completed(project: Path, point: tuple[str, 
     (version,) = versions(project)
     assert version.tags["regrow.gate"] in ("passed", "failed")
     registration = read_json(project / "work/results/registration/registration.json")
-    assert registration["version"] == version.version
+    assert registration["version"] == str(version.version)
     assert "challenger" in registration["aliases"]
     left = [path for path in (project / "work").rglob("*") if ".writing-" in path.name]
     assert left == []
