@@ -105,6 +105,25 @@ def schema() -> None:
     click.echo(json.dumps(config_model().model_json_schema(), indent=2))
 
 
+@cli.command()
+@click.argument("section", required=False)
+def keys(section: str | None) -> None:
+    """List the keys of params.yaml, or of one SECTION: type, default, meaning."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from regrow.keys import keys as found
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("key", "type", "default"):
+        table.add_column(name, overflow="fold")
+    table.add_column("meaning", overflow="fold", ratio=1)
+    for key in found(section):
+        table.add_row(*map(str, key))
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console.print(table, markup=False, highlight=False)
+
+
 @cli.command("dvc-yaml")
 @click.option("--check", is_flag=True, help="Only say whether dvc.yaml is up to date; status 1 if it is not.")
 @_params_options

@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from regrow.artifacts import copy_tree, disk_errors, new_directory, sweep, write_json
+from regrow.artifacts import copy_tree, disk_errors, make_directory, new_directory, sweep, write_json
 from regrow.errors import RegrowError
 from regrow.progress import EVENTS
 from regrow.steps import NAMES
@@ -114,7 +114,7 @@ def _only_one(workspace: Path) -> Iterator[int]:
 
     A run that was just killed is given a moment to end its steps.
     """
-    workspace.mkdir(parents=True, exist_ok=True)
+    make_directory(workspace)
     deadline = time.monotonic() + PATIENCE_S
     with (workspace / ".lock").open("w") as lock:
         while True:

@@ -66,7 +66,7 @@ class TrainParams(Parameters):
         if self.architecture is not None and self.import_model is not None:
             raise ValueError(
                 f"has both an architecture ('{self.architecture.name}') and a model to import "
-                f"({self.import_model.path}); give one of them"
+                f"({self.import_model.path}); give one of them, 'architecture: null' for the import"
             )
         if self.import_model is None and self.rewind_epoch > self.epochs:
             raise ValueError(
