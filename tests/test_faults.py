@@ -1,6 +1,7 @@
 """Killed at any step, with SIGKILL: the next run completes it and nothing half-written is left."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -156,3 +157,44 @@ def test_a_run_killed_at_any_step_is_completed(project: Path, point: tuple[str, 
     left = [path for path in (project / "work").rglob("*") if ".writing-" in path.name]
     assert left == []
     assert not list((project / "work/kfp").iterdir())
+
+
+def run_that_fails(folder: Path) -> subprocess.CompletedProcess[str]:
+    """A run that ends at once: its data is not there."""
+    (folder / "params.yaml").write_text("prepare: {source: {kind: npz, path: nowhere.npz}}\n")
+    return subprocess.run(
+        [sys.executable, "-m", "regrow.cli", "run"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_workspace_is_for_one_run_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    with (tmp_path / "work/.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = run_that_fails(tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "work: another run is at work there" in line
+
+
+def test_what_killed_runs_left_is_swept_up_and_what_lives_is_not(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    entries = tmp_path / "work/cache/train"
+    for folder in ("work/kfp/20200101-000000/train", f"work/cache/train/.ab.writing-{gone.pid}-12345678"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "half").write_text("x")
+    living = entries / f".cd.writing-{os.getpid()}-12345678"
+    living.mkdir()
+    whole = entries / "ef"
+    whole.mkdir()
+    done = run_that_fails(tmp_path)
+    assert done.returncode == 1
+    assert "nowhere.npz" in done.stderr
+    assert set(entries.iterdir()) == {living, whole}
+    assert not (tmp_path / "work/kfp/20200101-000000").exists()
