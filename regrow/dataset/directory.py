@@ -1,7 +1,7 @@
 """The dataset directory: ``dataset.json``, shards as ``.npy``, ``examples.parquet``. No TensorFlow here."""
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -188,14 +188,28 @@ def write_shards(folder: Path, task: Task, *, read: Callable[[int, int], Array],
     folder.mkdir(parents=True, exist_ok=True)
     example = read(0, 1)
     per_shard, per_block = (max(1, limit // max(1, example.nbytes)) for limit in (SHARD_BYTES, BLOCK_BYTES))
-    form = {"descr": np.lib.format.dtype_to_descr(example.dtype), "fortran_order": False}
     for shard, start in enumerate(range(0, len(labels), per_shard)):
         stop = min(start + per_shard, len(labels))
-        np.save(folder / f"{task.target}-{shard:05d}.npy", labels[start:stop])
-        with (folder / f"{task.feature}-{shard:05d}.npy").open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, {**form, "shape": (stop - start, *example.shape[1:])})
-            for begin in range(start, stop, per_block):
-                file.write(np.ascontiguousarray(read(begin, min(begin + per_block, stop))).tobytes())
+        write_array(folder / f"{task.target}-{shard:05d}.npy", [labels[start:stop]], rows=stop - start)
+        blocks = (read(begin, min(begin + per_block, stop)) for begin in range(start, stop, per_block))
+        write_array(folder / f"{task.feature}-{shard:05d}.npy", blocks, rows=stop - start)
+
+
+def write_array(path: Path, blocks: Iterable[Array], *, rows: int) -> None:
+    """Write ``blocks``, one below the other, ``rows`` in all, as the ``.npy`` file ``path``.
+
+    `numpy.save` does not say why a disk refuses, and a full disk kills the process that writes to a memory map.
+    """
+    with path.open("wb") as file:
+        for number, block in enumerate(blocks):
+            if number == 0:
+                header = {
+                    "descr": np.lib.format.dtype_to_descr(block.dtype),
+                    "fortran_order": False,
+                    "shape": (rows, *block.shape[1:]),
+                }
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.ascontiguousarray(block).tobytes())
 
 
 def write_examples(
