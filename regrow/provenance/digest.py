@@ -71,7 +71,9 @@ def source_digest(root: Path) -> str:
 def empty_folders(root: Path) -> list[Path]:
     """All folders below ``root`` that hold nothing."""
     return [
-        Path(folder) for folder, folders, names in os.walk(root) if not (folders or names or Path(folder) == root)
+        Path(folder)
+        for folder, folders, names in os.walk(root)
+        if not (folders or names or Path(folder) == root)
     ]
 
 

@@ -24,6 +24,7 @@ from regrow.provenance.statement import FILE_NAME, Resource, Statement, make_sta
 from regrow.steps.spec import STATEMENT, P, StepContext, StepSpec
 
 CACHE = "REGROW_CACHE"
+CHECKPOINTS = "checkpoints"  # in the cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +196,7 @@ def _store(spec: StepSpec[Any], key: str) -> Path | None:
 def _scratch(spec: StepSpec[Any], key: str) -> Path:
     """A directory for checkpoints, outside the outputs, found again by the same work."""
     root = Path(os.environ.get(CACHE) or Path.cwd() / ".regrow")
-    return root / "checkpoints" / f"{spec.name}-{key[:16]}"
+    return root / CHECKPOINTS / f"{spec.name}-{key[:16]}"
 
 
 def _restore(
