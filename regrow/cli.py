@@ -14,11 +14,17 @@ from regrow.steps import NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
 
 WORKSPACE = Path("work")
+ONLY_NAMED = "--only-named"
 
 
 def artifact_path(workspace: Path, *, step: str, name: str) -> Path:
     """Where the output ``name`` of ``step`` lies by default; ``dvc.yaml`` says the same."""
     return workspace / step / name
+
+
+def input_option(name: str) -> str:
+    """The option that names the directory of the input or output ``name``."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _params_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -165,7 +171,7 @@ def _directory_option(
     """An option for the directory ``name``, by default where ``step`` leaves its ``output``."""
     default = artifact_path(Path("WORKSPACE"), step=step, name=output)
     option = click.option(
-        f"--{name.replace('_', '-')}",
+        input_option(name),
         name,
         type=click.Path(path_type=Path),
         metavar="DIR",
@@ -178,10 +184,21 @@ def _step_command(name: str) -> click.Command:
     """The CLI verb of a step, derived from its `StepSpec`."""
     spec = get_spec(name)
 
-    def run_step(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, **paths: Any) -> None:
-        _run_step(spec, _config(params_file, overrides), workspace=workspace, paths=paths)
+    def run_step(
+        params_file: Path | None,
+        overrides: tuple[str, ...],
+        workspace: Path,
+        only_named: bool,
+        **paths: Path | None,
+    ) -> None:
+        config = _config(params_file, overrides)
+        inputs = _named(spec, paths) if only_named else _found(spec, paths, workspace=workspace)
+        _run_step(spec, config, workspace=workspace, inputs=inputs, paths=paths)
 
     command: Callable[..., Any] = _params_options(run_step)
+    command = click.option(
+        ONLY_NAMED, is_flag=True, help="Take the inputs that are named here; look for no other in WORKSPACE."
+    )(command)
     command = click.option(
         "--workspace", type=click.Path(path_type=Path), default=WORKSPACE, show_default=True
     )(command)
@@ -192,23 +209,40 @@ def _step_command(name: str) -> click.Command:
     return click.command(name, help=spec.summary, short_help=spec.summary)(command)
 
 
-def _run_step(spec: StepSpec[Any], config: Any, *, workspace: Path, paths: dict[str, Path | None]) -> None:
-    from regrow.config import step_params
-    from regrow.steps.execution import execute
+def _named(spec: StepSpec[Any], paths: dict[str, Path | None]) -> dict[str, Path]:
+    """The inputs that the command line names."""
+    given = {item.name: paths[item.name] for item in spec.inputs}
+    return {name: path for name, path in given.items() if path is not None}
 
-    inputs: dict[str, Path] = {}
+
+def _found(spec: StepSpec[Any], paths: dict[str, Path | None], *, workspace: Path) -> dict[str, Path]:
+    """The inputs that the command line names, and those that lie in the workspace."""
+    inputs = _named(spec, paths)
     for item in spec.inputs:
-        given = paths[item.name]
         default = artifact_path(workspace, step=item.producer, name=item.output)
-        if given is not None:
-            inputs[item.name] = given
-        elif default.is_dir():
+        if item.name in inputs:
+            continue
+        if default.is_dir():
             inputs[item.name] = default
         elif not item.optional:
             raise RegrowError(
                 f"{default}: input '{item.name}' of step '{spec.name}' is missing;"
-                f" `regrow {item.producer}` makes it, or name a directory with --{item.name.replace('_', '-')}"
+                f" `regrow {item.producer}` makes it, or name a directory with {input_option(item.name)}"
             )
+    return inputs
+
+
+def _run_step(
+    spec: StepSpec[Any],
+    config: Any,
+    *,
+    workspace: Path,
+    inputs: dict[str, Path],
+    paths: dict[str, Path | None],
+) -> None:
+    from regrow.config import step_params
+    from regrow.steps.execution import execute
+
     outputs = {
         item.name: paths[item.name] or artifact_path(workspace, step=spec.name, name=item.name)
         for item in spec.outputs

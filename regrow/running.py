@@ -2,8 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
-import itertools
 import json
 import os
 import shutil
@@ -18,14 +16,15 @@ from typing import Any
 
 from rich.console import Console
 
-from regrow.artifacts import copy_tree, disk_errors, make_directory, new_directory, sweep, write_json
+from regrow.artifacts import copy_tree, disk_errors, new_directory, write_json
 from regrow.errors import RegrowError
 from regrow.progress import EVENTS
+from regrow.registry.tracking import WORKSPACE
 from regrow.steps import NAMES
 from regrow.steps.component import LOGS, QUIET
 from regrow.steps.execution import CACHE
+from regrow.workspace import identity, new_logs, only_one, tidy
 
-PATIENCE_S = 3.0
 SMALLEST_FREE = 1 << 16  # bytes; with less, a step may not have been able to say that the disk is full
 RESULTS = (
     "data_report",
@@ -103,56 +102,15 @@ def run_pipeline(
         RegrowError: a step failed; the message is the step's own, with the log file named for a defect.
     """
     workspace = workspace.absolute()
-    with disk_errors(workspace), _only_one(workspace) as lock:
-        _tidy(workspace)
+    with disk_errors(workspace), only_one(workspace) as lock:
+        tidy(workspace)
         return _run(arguments, workspace=workspace, tracking=tracking, console=console, lock=lock)
-
-
-@contextlib.contextmanager
-def _only_one(workspace: Path) -> Iterator[int]:
-    """Hold the workspace; the lock, a file descriptor, goes with the last process that has it, however it ends.
-
-    A run that was just killed is given a moment to end its steps.
-    """
-    make_directory(workspace)
-    deadline = time.monotonic() + PATIENCE_S
-    with (workspace / ".lock").open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise RegrowError(
-                        f"{workspace}: another run is at work there; wait for it or choose another --workspace"
-                    ) from None
-                time.sleep(0.1)
-        yield lock.fileno()
-
-
-def _tidy(workspace: Path) -> None:
-    """Remove what a killed run left half-written; whoever holds the lock is alone here."""
-    shutil.rmtree(workspace / "kfp", ignore_errors=True)
-    for folder in (workspace, *(workspace / "cache").glob("*/")):
-        sweep(folder)
-
-
-def _new_logs(workspace: Path) -> Path:
-    """A new directory of logs, named by the time."""
-    (workspace / "logs").mkdir(exist_ok=True)
-    name = time.strftime("%Y%m%d-%H%M%S")
-    for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
-        logs = workspace / "logs" / (name + suffix)
-        with contextlib.suppress(FileExistsError):
-            logs.mkdir()
-            break
-    return logs
 
 
 def _run(
     arguments: dict[str, str], *, workspace: Path, tracking: dict[str, str], console: Console, lock: int
 ) -> Run:
-    logs = _new_logs(workspace)
+    logs = new_logs(workspace)
     root = workspace / "kfp" / logs.name
     root.mkdir(parents=True)
     events = logs / "events.jsonl"
@@ -165,26 +123,29 @@ def _run(
         CACHE: str(workspace / "cache"),
         LOGS: str(logs),
         QUIET: "1",
+        WORKSPACE: identity(workspace),
         "REGROW_TENSORBOARD": str(workspace / "tensorboard" / logs.name),
         "PYTHONUNBUFFERED": "1",
     }
     command = [sys.executable, "-m", "regrow_pipelines.local", str(logs / "arguments.json"), str(root)]
     start = time.monotonic()
-    with (logs / "pipeline.log").open("w") as log:
-        process = subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-            pass_fds=(lock,),
-        )
-        steps, outputs = _follow(process, events, console=console, logs=logs)
-    stopped = "register" not in {step.name for step in steps}
     results = workspace / "results"
-    if not stopped:
-        _collect(outputs, results)
-    shutil.rmtree(root, ignore_errors=True)
+    try:
+        with (logs / "pipeline.log").open("w") as log:
+            process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
+            steps, outputs = _follow(process, events, console=console, logs=logs)
+        stopped = "register" not in {step.name for step in steps}
+        if not stopped:
+            _collect(outputs, results)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
     return Run(results=results, steps=steps, seconds=time.monotonic() - start, stopped=stopped)
 
 
@@ -215,6 +176,11 @@ def _follow(
     if process.returncode != 0:
         if shutil.disk_usage(logs).free < SMALLEST_FREE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(logs))
+        if view.working:
+            raise RegrowError(
+                f"step '{view.working}' ended without a word: killed, or out of memory;"
+                f" see {logs / view.working}.log"
+            )
         raise RegrowError(f"the pipeline ended with status {process.returncode}; see {logs / 'pipeline.log'}")
     return view.steps, view.outputs
 
@@ -243,6 +209,7 @@ class _View:
         self.steps: list[StepLine] = []
         self.outputs: dict[str, Path] = {}
         self.failure: dict[str, Any] | None = None
+        self.working = ""
         self._last_end = time.time()
         self._last_shown = 0.0
         self._startup_s = 0.0
@@ -251,6 +218,7 @@ class _View:
         kind = event["event"]
         if kind == "launched":
             self._startup_s = event["startup_s"]
+            self.working = event["step"]
         elif kind == "started":
             self._update(f"{event['step']} …")
         elif kind == "progress":
@@ -289,6 +257,7 @@ class _View:
             figures=event["figures"],
         )
         self._last_end = event["time"]
+        self.working = ""
         self.steps.append(line)
         self.outputs |= {name: Path(path) for name, path in event["outputs"].items()}
         self._last_shown = time.monotonic()

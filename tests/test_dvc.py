@@ -71,11 +71,12 @@ def stages_run(output: str) -> list[str]:
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
 
 
-def make_repository(root: Path) -> Repository:
+def make_repository(root: Path, params: str = PARAMS) -> Repository:
     """The project's sources, small settings, the generated ``dvc.yaml``."""
     shutil.copytree(ROOT / "regrow", root / "regrow", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / ".gitignore", root)
-    (root / "params.yaml").write_text(PARAMS)
+    shutil.copy(ROOT / "requirements.lock", root)
+    (root / "params.yaml").write_text(params)
     made = Repository(root)
     made.run("git", "init", "-q")
     made.run("dvc", "init", "-q")
@@ -91,7 +92,30 @@ def test_only_the_changed_stage_is_run_again(tmp_path: Path) -> None:
     assert stages_run(repository.run("dvc", "repro", "augment")) == ["augment"]
     source = tmp_path / "regrow/dataset/splitting.py"
     source.write_text(source.read_text() + "\n# another comment\n")
-    assert list(repository.json("dvc", "status", "augment")) == ["prepare"]
+    assert list(repository.json("dvc", "status", "--with-deps", "augment")) == ["prepare"]
+
+
+def test_what_resolve_left_in_the_workspace_is_not_used(tmp_path: Path) -> None:
+    """After a legitimate change of the data, `prepare` must not be held to what `resolve` saw before it."""
+    (tmp_path / "raw").mkdir()
+    repository = make_repository(
+        tmp_path, PARAMS.replace("{kind: digits}", "{kind: csv, path: raw/table.csv, label: label}")
+    )
+    rows = ["a,b,label", *(f"{n},{n % 7},{'xy'[n % 2]}" for n in range(60))]
+    (tmp_path / "raw/table.csv").write_text("\n".join(rows) + "\n")
+    repository.run("dvc", "repro", "prepare")
+    described = {"source": {}, "resources": [{"name": "raw_data", "digest": {"sha256": "0" * 64}}]}
+    (tmp_path / "work/resolve/data").mkdir(parents=True)
+    (tmp_path / "work/resolve/data/data.json").write_text(json.dumps(described))
+    (tmp_path / "raw/table.csv").write_text("\n".join([*rows, "61,3,x"]) + "\n")
+    assert stages_run(repository.run("dvc", "repro", "prepare")) == ["prepare"]
+
+
+def test_another_lock_file_concerns_every_stage(tmp_path: Path) -> None:
+    repository = make_repository(tmp_path)
+    repository.run("dvc", "repro", "augment")
+    (tmp_path / "requirements.lock").write_text("numpy==3\n")
+    assert list(repository.json("dvc", "status", "--with-deps", "augment")) == ["prepare", "augment"]
 
 
 @pytest.fixture(scope="module")

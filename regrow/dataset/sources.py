@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from regrow.artifacts import is_full
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
-from regrow.provenance.digest import tree_digest, tree_files
+from regrow.provenance.digest import source_digest, tree_digest, tree_files
 from regrow.provenance.statement import Resource
 
 RAW_DATA = "raw_data"
@@ -132,7 +132,7 @@ def identify(source: Source) -> list[Resource]:
     if isinstance(source, Dvc):
         return [_dvc(source)]
     path = require(source.path)
-    return [Resource(name=RAW_DATA, uri=path.name, digest={"sha256": tree_digest(path)})]
+    return [Resource(name=RAW_DATA, uri=path.name, digest={"sha256": source_digest(path)})]
 
 
 def require(path: Path) -> Path:

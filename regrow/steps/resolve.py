@@ -14,6 +14,7 @@ from regrow.registry.chain import PACKAGE, data_version, package_digest
 from regrow.registry.champion import Champion, fetch_classes, fetch_model, find_alias
 from regrow.registry.client import connection, experiment_id, experiment_name, tracking_uri
 from regrow.registry.registration import CHAMPION, CODE_TAG, DATA_TAG, PARAMETERS_TAG, RegisteredModel
+from regrow.registry.tracking import close_stale
 from regrow.steps.spec import Output, StepContext, StepSpec
 
 SHORT = 12
@@ -42,7 +43,7 @@ def run(context: StepContext[ResolveParams]) -> None:
     resources = list(identify(params.source))
     progress.update(1, "data found")
     with connection(tracking_uri()) as client:
-        experiment_id(client, experiment_name())
+        close_stale(client, experiment_id(client, experiment_name()))
         champion = find_alias(client, params.model_name, CHAMPION)
         progress.update(2, "MLflow answers")
     known: dict[str, Any] = {}

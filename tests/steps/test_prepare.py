@@ -16,7 +16,7 @@ from regrow.dataset.directory import Dataset, open_dataset
 from regrow.dataset.sources import Dvc, identify
 from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest, file_digests
-from regrow.steps.execution import StepResult, execute
+from regrow.steps.execution import StepResult, cache_at, execute
 from regrow.steps.prepare import SPEC, PrepareParams
 
 CIFAR10 = Path(__file__).resolve().parents[3] / "shared" / "data" / "cifar10.zip"
@@ -114,6 +114,18 @@ def test_a_fault_leaves_nothing_behind(tmp_path: Path) -> None:
     assert result.statement.figures["rejected"] == 1
     assert sum(dataset.size(split) for split in ("train", "validation", "test")) == 20
     assert not [path for path in (tmp_path / ".regrow").rglob("*") if path.is_file()]
+
+
+def test_an_empty_class_folder_is_a_change(tmp_path: Path) -> None:
+    with zipfile.ZipFile(write_zip(tmp_path / "pets.zip")) as archive:
+        archive.extractall(tmp_path / "pets")
+    source = {"kind": "folder", "path": tmp_path / "pets"}
+    with cache_at(tmp_path / "cache"):
+        prepare(tmp_path / "a", source=source)
+        assert prepare(tmp_path / "b", source=source)[1].cached
+        (tmp_path / "pets/emu").mkdir()
+        with pytest.raises(RegrowError, match="emu"):
+            prepare(tmp_path / "c", source=source)
 
 
 def git(*arguments: str, cwd: Path) -> str:

@@ -12,6 +12,7 @@ from regrow.provenance.digest import file_digest
 from regrow.provenance.statement import read_statement
 from regrow.registry.chain import data_version, package_digest
 from regrow.registry.client import connect, experiment_id, tracking_uri
+from regrow.registry.tracking import Stream, stream
 from regrow.steps.execution import execute
 from regrow.steps.resolve import SPEC, ResolveParams
 
@@ -118,3 +119,20 @@ def test_what_cannot_be_reached_is_said_at_once(here: Path, monkeypatch: pytest.
         resolve(here)
     assert time.monotonic() - clock < 10
     assert not (here / "data").exists()
+
+
+def test_runs_that_a_killed_process_left_in_this_workspace_are_closed(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begun(workspace: str) -> Any:
+        monkeypatch.setenv("REGROW_WORKSPACE", workspace)
+        monkeypatch.setattr(Stream, "close", lambda self, status: None)
+        with stream(step="train", parameters={}) as run:
+            return run.run_id
+
+    mine, theirs, unknown = begun("mine"), begun("theirs"), begun("")
+    monkeypatch.setenv("REGROW_WORKSPACE", "mine")
+    resolve(here)
+    client = connect(tracking_uri())
+    found = [client.get_run(run_id).info.status for run_id in (mine, theirs, unknown)]
+    assert found == ["KILLED", "RUNNING", "RUNNING"]
