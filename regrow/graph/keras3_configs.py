@@ -45,10 +45,7 @@ def convert_config(kind: str, config: Config, *, source: Dialect, where: str) ->
         RegrowError: the other library lacks the class, or an argument that is not at its neutral value.
     """
     entry = layer_class(kind, source=source, where=where)
-    own, theirs = (
-        (entry.keras3, entry.tf_keras) if source == "keras3" else (entry.tf_keras, entry.keras3)
-    )
-    renamed = entry.renamed if source == "keras3" else {new: old for old, new in entry.renamed.items()}
+    renamed = entry.renamed if source == "keras3" else {theirs: ours for ours, theirs in entry.renamed.items()}
     converted: Config = {}
     for key, value in plain(config).items():
         if key == "dtype":
@@ -57,8 +54,8 @@ def convert_config(kind: str, config: Config, *, source: Dialect, where: str) ->
             found = _value(key, value, source=source, where=f"{where}, '{key}'")
             if found is not None or value is None:
                 converted[renamed.get(key, key)] = found
-        elif key not in theirs or key in own:
-            _check_neutral(key, value, own, source=source, where=where)
+        else:
+            _check_neutral(key, value, {**entry.tf_keras, **entry.keras3}, source=source, where=where)
     return converted
 
 
@@ -77,11 +74,12 @@ def _other(source: Dialect) -> str:
     return NAMES["tf_keras" if source == "keras3" else "keras3"]
 
 
-def _check_neutral(key: str, value: Any, own: Mapping[str, Any], *, source: Dialect, where: str) -> None:
-    neutral = own.get(key)
-    if value is None or neutral is ANY or key == "batch_input_shape":
+def _check_neutral(
+    key: str, value: Any, neutral: Mapping[str, Any], *, source: Dialect, where: str
+) -> None:
+    if value is None or neutral.get(key) is ANY or key == "batch_input_shape":
         return
-    if key in own and (value in neutral if isinstance(neutral, tuple) else value == neutral):
+    if key in neutral and (value in neutral[key] if isinstance(neutral[key], tuple) else value == neutral[key]):
         return
     raise RegrowError(f"{where}: its {key} is {value!r}, which {_other(source)} does not have")
 
