@@ -20,6 +20,7 @@ class Converted:
         return all(type(layer).__name__ != "Multiply" for layer in self.tail)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the layer and what follows it on tensors of its library."""
         entered = found = self.layer(*args, **kwargs)
         for layer in self.tail:
             found = layer([entered, found]) if type(layer).__name__ == "Multiply" else layer(found)
@@ -51,9 +52,10 @@ def construct(library: Any, kind: str, config: Config, *, where: str) -> Any:
         RegrowError: the library does not take these arguments.
     """
     cls = getattr(library.layers, kind)
-    live = any(hasattr(value, "weights") for value in config.values())
+    nested = any(isinstance(config.get(key), dict | list) for key in ("layer", "cell", "cells"))
     try:
-        return cls(**config) if live else cls.from_config(config)
+        # What from_config adds to the constructor differs between classes; only wrappers need it.
+        return cls.from_config(config) if nested else cls(**config)
     except (TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RegrowError(f"{where}: {library.__name__} does not take its arguments ({reason})") from None

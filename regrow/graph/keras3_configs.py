@@ -45,7 +45,9 @@ def convert_config(kind: str, config: Config, *, source: Dialect, where: str) ->
         RegrowError: the other library lacks the class, or an argument that is not at its neutral value.
     """
     entry = layer_class(kind, source=source, where=where)
-    renamed = entry.renamed if source == "keras3" else {theirs: ours for ours, theirs in entry.renamed.items()}
+    renamed = (
+        entry.renamed if source == "keras3" else {theirs: ours for ours, theirs in entry.renamed.items()}
+    )
     converted: Config = {}
     for key, value in plain(config).items():
         if key == "dtype":
@@ -74,12 +76,12 @@ def _other(source: Dialect) -> str:
     return NAMES["tf_keras" if source == "keras3" else "keras3"]
 
 
-def _check_neutral(
-    key: str, value: Any, neutral: Mapping[str, Any], *, source: Dialect, where: str
-) -> None:
+def _check_neutral(key: str, value: Any, neutral: Mapping[str, Any], *, source: Dialect, where: str) -> None:
     if value is None or neutral.get(key) is ANY or key == "batch_input_shape":
         return
-    if key in neutral and (value in neutral[key] if isinstance(neutral[key], tuple) else value == neutral[key]):
+    if key in neutral and (
+        value in neutral[key] if isinstance(neutral[key], tuple) else value == neutral[key]
+    ):
         return
     raise RegrowError(f"{where}: its {key} is {value!r}, which {_other(source)} does not have")
 

@@ -46,7 +46,8 @@ _CONV = _of(
     f"filters groups {_WINDOW} {_BIAS} {_tensor('kernel')}", keras3={"lora_rank": None, "lora_alpha": None}
 )
 _TRANSPOSED = _of(
-    f"filters output_padding {_WINDOW} {_BIAS} {_tensor('kernel')}", tf_keras={"groups": 1, "dilation_rate": ANY}
+    f"filters output_padding {_WINDOW} {_BIAS} {_tensor('kernel')}",
+    tf_keras={"groups": 1, "dilation_rate": ANY},
 )
 _DEPTHWISE = _of(f"depth_multiplier {_WINDOW} {_BIAS} {_tensor('depthwise')}", tf_keras={"groups": 1})
 _UNUSED_KERNEL = {f"kernel_{part}": ANY for part in ("initializer", "regularizer", "constraint")}
@@ -84,7 +85,9 @@ _CONV_LSTM = _of(
 )
 _MERGE = _of()
 _DROPOUT = _of("rate seed", keras3={"noise_shape": None}, tf_keras={"noise_shape": None})
-_SPATIAL = _of("rate seed", keras3={"noise_shape": None, "data_format": _LAST}, tf_keras={"noise_shape": None})
+_SPATIAL = _of(
+    "rate seed", keras3={"noise_shape": None, "data_format": _LAST}, tf_keras={"noise_shape": None}
+)
 
 
 def _augmenting(arguments: str) -> LayerClass:
@@ -158,7 +161,10 @@ LAYERS: dict[str, LayerClass] = {
         "num_heads key_dim value_dim dropout use_bias output_shape attention_axes activity_regularizer "
         f"{_tensor('kernel')} {_tensor('bias')}",
         keras3={"seed": ANY, "flash_attention": ANY, "use_gate": False, "sliding_window": None},
-        tf_keras={**dict.fromkeys(("query_shape", "key_shape", "value_shape"), ANY), "softmax_robust_masking": ANY},
+        tf_keras={
+            **dict.fromkeys(("query_shape", "key_shape", "value_shape"), ANY),
+            "softmax_robust_masking": ANY,
+        },
         parts={f"{part}_dense": f"_{part}_dense" for part in ("query", "key", "value", "output")},
     ),
     "Attention": _of("use_scale score_mode dropout", keras3={"seed": ANY}),
@@ -207,7 +213,11 @@ INITIALIZERS: dict[str, frozenset[str]] = {
     "RandomUniform": frozenset({"minval", "maxval", "seed"}),
     "VarianceScaling": frozenset({"scale", "mode", "distribution", "seed"}),
     "Orthogonal": frozenset({"gain", "seed"}),
-    **{f"{by}{kind}": frozenset({"seed"}) for by in ("Glorot", "He", "Lecun") for kind in ("Normal", "Uniform")},
+    **{
+        f"{by}{kind}": frozenset({"seed"})
+        for by in ("Glorot", "He", "Lecun")
+        for kind in ("Normal", "Uniform")
+    },
 }
 REGULARIZERS: dict[str, frozenset[str]] = {
     "L1": frozenset({"l1"}),
@@ -224,7 +234,6 @@ CONSTRAINTS: dict[str, frozenset[str]] = {
 
 # Activations that compute the same under the same name. `hard_sigmoid` is not among them: in `tf_keras` it is
 # max(0, min(1, 0.2 x + 0.5)), in Keras 3 max(0, min(1, x / 6 + 0.5)).
-SAME_ACTIVATIONS = frozenset(
-    "elu exponential gelu linear mish relu selu sigmoid silu softmax softplus softsign swish tanh".split()
-)
+_SAME = "elu exponential gelu linear mish relu selu sigmoid silu softmax softplus softsign swish tanh"
+SAME_ACTIVATIONS = frozenset(_SAME.split())
 HARD_SIGMOID_SLOPE = {"keras3": 1 / 6, "tf_keras": 0.2}

@@ -57,7 +57,14 @@ def _table() -> Iterator[Operation]:
     for kind, name in pairs.items():
         yield Operation(keras3=f"numpy.{kind}", symbol=f"math.{name}", inputs=both)
     singles = {"Absolute": "abs", "Negative": "negative", "Exp": "exp", "Log": "log", "Log1p": "log1p"}
-    singles |= {"Expm1": "expm1", "Sqrt": "sqrt", "Square": "square", "Sin": "sin", "Cos": "cos", "Sign": "sign"}
+    singles |= {
+        "Expm1": "expm1",
+        "Sqrt": "sqrt",
+        "Square": "square",
+        "Sin": "sin",
+        "Cos": "cos",
+        "Sign": "sign",
+    }
     singles |= {"Tanh": "tanh", "Floor": "floor", "Ceil": "ceil", "Reciprocal": "reciprocal"}
     for kind, name in singles.items():
         yield Operation(keras3=f"numpy.{kind}", symbol=f"math.{name}", inputs={"x": "x"})
@@ -77,15 +84,24 @@ def _table() -> Iterator[Operation]:
     yield Operation(keras3="nn.Softmax", symbol="nn.softmax", inputs={"x": "logits"}, settings=axis)
     yield Operation(keras3="nn.LogSoftmax", symbol="nn.log_softmax", inputs={"x": "logits"}, settings=axis)
     reductions = {"numpy.Mean": "mean", "numpy.Sum": "sum", "numpy.Max": "max", "numpy.Min": "min"}
-    reductions |= {"numpy.Prod": "prod", "numpy.Var": "variance", "numpy.Std": "std", "math.Logsumexp": "logsumexp"}
+    reductions |= {
+        "numpy.Prod": "prod",
+        "numpy.Var": "variance",
+        "numpy.Std": "std",
+        "math.Logsumexp": "logsumexp",
+    }
     kept = {"axis": "axis", "keepdims": "keepdims"}
     for kind, name in reductions.items():
-        yield Operation(keras3=kind, symbol=f"math.reduce_{name}", inputs={"x": "input_tensor"}, settings=kept)
+        yield Operation(
+            keras3=kind, symbol=f"math.reduce_{name}", inputs={"x": "input_tensor"}, settings=kept
+        )
     yield Operation(keras3="numpy.Matmul", symbol="linalg.matmul", inputs={"x1": "a", "x2": "b"})
     yield Operation(
         keras3="numpy.Reshape", symbol="reshape", inputs={"x": "tensor"}, settings={"newshape": "shape"}
     )
-    yield Operation(keras3="numpy.Transpose", symbol="transpose", inputs={"x": "a"}, settings={"axes": "perm"})
+    yield Operation(
+        keras3="numpy.Transpose", symbol="transpose", inputs={"x": "a"}, settings={"axes": "perm"}
+    )
     yield Operation(keras3="numpy.ExpandDims", symbol="expand_dims", inputs={"x": "input"}, settings=axis)
     yield Operation(keras3="numpy.Squeeze", symbol="squeeze", inputs={"x": "input"}, settings=axis)
     yield Operation(keras3="numpy.Concatenate", symbol="concat", inputs={"xs": "values"}, settings=axis)

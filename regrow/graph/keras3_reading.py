@@ -122,7 +122,9 @@ class Reader:
         import tensorflow as tf
 
         if not isinstance(node, dict) or "args" not in node:
-            raise RegrowError(f"layer '{name}': its calls are recorded in a way that no version of Keras 3 writes")
+            raise RegrowError(
+                f"layer '{name}': its calls are recorded in a way that no version of Keras 3 writes"
+            )
         try:
             args = _resolved(node["args"], outputs)
             kwargs = {key: _resolved(value, outputs) for key, value in node["kwargs"].items()}
@@ -200,7 +202,9 @@ def _resolved(value: Any, outputs: dict[str, list[list[Any]]]) -> Any:
         case None:
             return {key: _resolved(item, outputs) for key, item in value.items()}
         case kind:
-            raise RegrowError(f"a call has an argument of class {kind}, which cannot be converted to tf_keras")
+            raise RegrowError(
+                f"a call has an argument of class {kind}, which cannot be converted to tf_keras"
+            )
 
 
 def _structure(value: Any, tensor: Callable[[list[Any]], Any]) -> Any:

@@ -64,7 +64,9 @@ class FileWeights:
                     f"layer '{layer.name}' has {len(expected)} arrays of weights, but the file has {len(found)} at"
                     f" '{path}'"
                 )
-            layer.load_own_variables({key: _array(found[key], array, layer) for key, array in expected.items()})
+            layer.load_own_variables(
+                {key: _array(found[key], array, layer) for key, array in expected.items()}
+            )
         for names, inner in parts(layer):
             place = next((f"{path}/{name}" for name in names if f"{path}/{name}" in self._h5), None)
             self._layer(inner, place or f"{path}/{names[0]}")
@@ -118,7 +120,9 @@ def transfer(source: Any, target: Any) -> None:
             target.load_own_variables(arrays)
         except ValueError as error:
             reason = " ".join(str(error).split())[:200]
-            raise RegrowError(f"layer '{source.name}': Keras 3 does not take its weights ({reason})") from None
+            raise RegrowError(
+                f"layer '{source.name}': Keras 3 does not take its weights ({reason})"
+            ) from None
     entry = LAYERS.get(type(source).__name__)
     for ours, theirs in (entry.parts if entry else {}).items():
         inner = getattr(source, theirs)

@@ -135,7 +135,9 @@ def _operate(layer: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 def _is_tensor(value: Any) -> bool:
     values = value if isinstance(value, list | tuple) else [value]
-    return any(hasattr(item, "shape") and hasattr(item, "dtype") and not hasattr(item, "tolist") for item in values)
+    return any(
+        hasattr(item, "shape") and hasattr(item, "dtype") and not hasattr(item, "tolist") for item in values
+    )
 
 
 def _constant(value: Any) -> Any:
