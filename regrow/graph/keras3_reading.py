@@ -186,7 +186,7 @@ def _resolved(value: Any, outputs: dict[str, list[list[Any]]]) -> Any:
         return [_resolved(item, outputs) for item in value]
     if not isinstance(value, dict):
         return value
-    config = value.get("config")
+    config: Any = value.get("config")
     match value.get("class_name"):
         case "__keras_tensor__":
             name, node, index = config["keras_history"]
