@@ -12,6 +12,7 @@ from regrow.graph.keras3_layers import (
     HARD_SIGMOID_SLOPE,
     INITIALIZERS,
     LAYERS,
+    NUMBERS,
     REGULARIZERS,
     SAME_ACTIVATIONS,
     LayerClass,
@@ -54,6 +55,8 @@ def convert_config(kind: str, config: Config, *, source: Dialect, where: str) ->
             converted["dtype"] = dtype_policy(value, where=where)
         elif key in entry.common or key in renamed:
             found = _value(key, value, source=source, where=f"{where}, '{key}'")
+            if (kind, key) in NUMBERS and isinstance(found, list) and len(found) == 1:
+                found = found[0]
             if found is not None or value is None:
                 converted[renamed.get(key, key)] = found
         else:

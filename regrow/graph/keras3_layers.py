@@ -85,8 +85,10 @@ _CONV_LSTM = _of(
 )
 _MERGE = _of()
 _DROPOUT = _of("rate seed", keras3={"noise_shape": None}, tf_keras={"noise_shape": None})
-_SPATIAL = _of(
-    "rate seed", keras3={"noise_shape": None, "data_format": _LAST}, tf_keras={"noise_shape": None}
+_SPATIAL = LayerClass(
+    common=frozenset({"name", "rate", "seed"}),
+    keras3={"noise_shape": None, "data_format": _LAST},
+    tf_keras={"noise_shape": None, "trainable": ANY},
 )
 
 
@@ -231,6 +233,9 @@ CONSTRAINTS: dict[str, frozenset[str]] = {
     "UnitNorm": frozenset({"axis"}),
     "MinMaxNorm": frozenset({"min_value", "max_value", "rate", "axis"}),
 }
+
+# Arguments that `tf_keras` keeps as a list of one number, where Keras 3 takes the number.
+NUMBERS = frozenset({("BatchNormalization", "axis")})
 
 # Activations that compute the same under the same name. `hard_sigmoid` is not among them: in `tf_keras` it is
 # max(0, min(1, 0.2 x + 0.5)), in Keras 3 max(0, min(1, x / 6 + 0.5)).

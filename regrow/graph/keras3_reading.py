@@ -139,6 +139,9 @@ class Reader:
                 args[1] = tuple(args[1])
         else:
             kwargs = {key: value for key, value in kwargs.items() if value is not None}
+            # Keras 3 lets the model's own mode replace this one; in tf_keras it would be final.
+            if kwargs.get("training"):
+                del kwargs["training"]
         outputs[name].append(tf.nest.flatten(converted(*args, **kwargs)))
         return True
 

@@ -30,6 +30,7 @@ class FileWeights:
     def __init__(self, h5: Any, reader: Reader) -> None:
         self._h5, self._reader = h5, reader
         self._visited: set[int] = set()
+        self._by_name: dict[tuple[str, str], Any] = {}
 
     def load(self, model: Config, path: str = "") -> None:
         """Weights of all layers of the model config ``model``, whose group is ``path``.
@@ -52,10 +53,15 @@ class FileWeights:
         self._layer(self._reader.made[id(part)].layer, path)
 
     def _layer(self, layer: Any, path: str) -> None:
-        # A layer that was shared is in the file where it was met first.
+        # A layer that was shared is in the file where it was met first. Between a model and one inside it, Keras 3
+        # keeps the sharing by no more than the name.
         if id(layer) in self._visited:
             return
         self._visited.add(id(layer))
+        first = self._by_name.setdefault((type(layer).__name__, layer.name), layer)
+        if first is not layer and path not in self._h5 and layer.weights:
+            layer.set_weights(first.get_weights())
+            return
         expected = own_weights(layer)
         if expected:
             found = self._group(f"{path}/vars")

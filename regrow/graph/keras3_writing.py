@@ -9,14 +9,18 @@ from regrow.graph.keras3_operations import FROM_SYMBOL, GETITEM, keras3_call
 from regrow.graph.keras3_weights import transfer
 
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+# What the layers of one model became, by their id.
+Scope = dict[int, Converted]
 
 
 class Writer:
-    """Builds Keras 3 objects with the weights of `tf_keras` objects; one that is shared is built once."""
+    """Builds Keras 3 objects with the weights of `tf_keras` objects; one that a model shares is built once.
+
+    Between a model and one inside it nothing is shared: Keras 3 does not load what it saves of such a model.
+    """
 
     def __init__(self) -> None:
-        # The source is kept beside the result, so that its id stays its own.
-        self._made: dict[int, tuple[Any, Converted]] = {}
+        self._made: list[tuple[Any, Converted]] = []
 
     def model(self, model: Any) -> Any:
         """The Keras 3 model that answers as ``model`` does.
@@ -25,7 +29,7 @@ class Writer:
             RegrowError: a layer, an operation or an argument without counterpart in Keras 3.
         """
         converted = self._model(model)
-        for source, made in self._made.values():
+        for source, made in self._made:
             if not hasattr(source, "layers") and not _operation(source):
                 _transfer_layer(source, made)
         _fix_seeds(converted)
@@ -41,8 +45,9 @@ class Writer:
                 f" shape; a Sequential or Functional one is needed"
             )
         if isinstance(model, tf_keras.Sequential):
-            entries = [_input(model.inputs[0])]
-            made = join(keras, model.name, entries, [self._layer(layer) for layer in model.layers])
+            scope: Scope = {}
+            layers = [self._layer(layer, scope) for layer in model.layers]
+            made = join(keras, model.name, [_input(model.inputs[0])], layers)
         else:
             made = self._functional(model)
         if not model.trainable:
@@ -53,6 +58,7 @@ class Writer:
         import keras
         import tensorflow as tf
 
+        scope: Scope = {}
         tensors: dict[int, Any] = {id(tensor): _input(tensor).output for tensor in model.inputs}
 
         def known(value: Any) -> Any:
@@ -63,25 +69,30 @@ class Writer:
                 if node.is_input:
                     continue
                 args, kwargs = tf.nest.map_structure(known, (node.call_args, node.call_kwargs))
-                found = self._call(node.layer, args, kwargs)
+                found = self._call(node.layer, scope, args, kwargs)
                 flat = zip(tf.nest.flatten(node.outputs), tf.nest.flatten(found), strict=True)
                 tensors.update((id(old), new) for old, new in flat)
         inputs, outputs = tf.nest.map_structure(known, (model._nested_inputs, model._nested_outputs))
         return keras.Model(inputs, outputs, name=model.name)
 
-    def _call(self, layer: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def _call(self, layer: Any, scope: Scope, args: Any, kwargs: dict[str, Any]) -> Any:
         if _operation(layer):
             return _operate(layer, args, kwargs)
         given = {key: value for key, value in kwargs.items() if value is not None}
+        if given.get("training"):
+            raise RegrowError(
+                f"layer '{layer.name}' is called with training=True, which Keras 3 replaces by the mode of the model"
+            )
         if type(layer).__name__ in RECURRENT and isinstance(args[0], list | tuple):
             # tf_keras keeps the first states of a recurrent layer beside its input.
             args, given["initial_state"] = (args[0][0],), list(args[0][1:])
-        return self._layer(layer)(*args, **given)
+        return self._layer(layer, scope)(*args, **given)
 
-    def _layer(self, layer: Any) -> Converted:
-        if id(layer) not in self._made:
-            self._made[id(layer)] = (layer, self._new(layer))
-        return self._made[id(layer)][1]
+    def _layer(self, layer: Any, scope: Scope) -> Converted:
+        if id(layer) not in scope:
+            scope[id(layer)] = self._new(layer)
+            self._made.append((layer, scope[id(layer)]))
+        return scope[id(layer)]
 
     def _new(self, layer: Any) -> Converted:
         import keras
@@ -94,7 +105,7 @@ class Writer:
         if type(layer).__module__.split(".", 1)[0] != "tf_keras":
             raise RegrowError(f"{where} is not a layer of tf_keras, so Keras 3 does not have it")
         if kind == "TimeDistributed" and isinstance(layer.layer, tf_keras.Model):
-            config = {"name": layer.name, "layer": self._layer(layer.layer).layer}
+            config = {"name": layer.name, "layer": self._layer(layer.layer, {}).layer}
             return Converted(construct(keras, kind, config, where=where))
         if _operation(layer):
             raise RegrowError(f"{where} stands in a Sequential model, where Keras 3 has no operations")

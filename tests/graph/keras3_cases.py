@@ -274,6 +274,9 @@ def randomise(model: Any, seed: int = 0) -> Any:
     """Give every weight a value of its own, variances positive ones."""
     random = np.random.default_rng(seed)
     model.set_weights([random.uniform(0.1, 0.9, array.shape).astype(array.dtype) for array in model.get_weights()])
+    for layer in model.layers:
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
     return model
 
 
