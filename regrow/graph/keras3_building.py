@@ -1,10 +1,12 @@
 """Converted layers as live objects of either library, with the layers that stand for an activation it lacks."""
 
+import importlib
 from dataclasses import dataclass, field
 from typing import Any
 
 from regrow.errors import RegrowError
 from regrow.graph.keras3_configs import Config, Dialect, convert_config, split_activation
+from regrow.graph.keras3_layers import PLACES
 
 
 @dataclass
@@ -51,7 +53,8 @@ def construct(library: Any, kind: str, config: Config, *, where: str) -> Any:
     Raises:
         RegrowError: the library does not take these arguments.
     """
-    cls = getattr(library.layers, kind)
+    place = f"{library.__name__}.{PLACES.get(kind, 'layers')}"
+    cls = getattr(importlib.import_module(place), kind)
     nested = any(isinstance(config.get(key), dict | list) for key in ("layer", "cell", "cells"))
     try:
         # What from_config adds to the constructor differs between classes; only wrappers need it.

@@ -84,7 +84,6 @@ _CONV_LSTM = _of(
     parts={"cell": "cell"},
 )
 _MERGE = _of()
-_DROPOUT = _of("rate seed", keras3={"noise_shape": None}, tf_keras={"noise_shape": None})
 _SPATIAL = LayerClass(
     common=frozenset({"name", "rate", "seed"}),
     keras3={"noise_shape": None, "data_format": _LAST},
@@ -190,17 +189,28 @@ LAYERS: dict[str, LayerClass] = {
         parts={"forward_layer": "forward_layer", "backward_layer": "backward_layer"},
     ),
     "TimeDistributed": _of("layer", parts={"layer": "layer"}),
-    **dict.fromkeys(("Dropout", "AlphaDropout"), _DROPOUT),
+    "Dropout": _of("rate seed noise_shape"),
+    "AlphaDropout": _of("rate seed", keras3={"noise_shape": None}),
     **{f"SpatialDropout{n}D": _SPATIAL for n in (1, 2, 3)},
     "GaussianDropout": _of("rate seed"),
     "GaussianNoise": _of("stddev seed"),
     "ActivityRegularization": _of("l1 l2"),
+    "LayerScale": _of("init_values projection_dim"),
+    "StochasticDepth": _of("drop_path_rate"),
+    "CustomScaleLayer": _of("scale"),
     "RandomFlip": _augmenting("mode"),
     "RandomRotation": _augmenting("factor fill_mode fill_value interpolation"),
     "RandomZoom": _augmenting("height_factor width_factor fill_mode fill_value interpolation"),
     "RandomTranslation": _augmenting("height_factor width_factor fill_mode fill_value interpolation"),
     "RandomContrast": _augmenting("factor"),
     "RandomBrightness": _augmenting("factor"),
+}
+
+# Modules, in either library, of layers that belong to one of its applications.
+PLACES = {
+    "LayerScale": "src.applications.convnext",
+    "StochasticDepth": "src.applications.convnext",
+    "CustomScaleLayer": "src.applications.inception_resnet_v2",
 }
 
 # Values that are objects of their own: class name → arguments that both libraries know. How weights begin does not
