@@ -70,7 +70,6 @@ def _table() -> Iterator[Operation]:
         yield Operation(keras3=f"numpy.{kind}", symbol=f"math.{name}", inputs={"x": "x"})
     for kind, name in {"Sigmoid": "sigmoid", "LogSigmoid": "log_sigmoid"}.items():
         yield Operation(keras3=f"nn.{kind}", symbol=f"math.{name}", inputs={"x": "x"})
-    yield Operation(keras3="nn.Tanh", symbol="math.tanh", inputs={"x": "x"})
     yield Operation(keras3="math.Rsqrt", symbol="math.rsqrt", inputs={"x": "x"})
     yield Operation(keras3="nn.Softplus", symbol="math.softplus", inputs={"x": "features"})
     for kind in ("Relu", "Relu6", "Elu", "Selu", "Softsign", "Silu"):
@@ -99,9 +98,8 @@ def _table() -> Iterator[Operation]:
     yield Operation(
         keras3="numpy.Reshape", symbol="reshape", inputs={"x": "tensor"}, settings={"newshape": "shape"}
     )
-    yield Operation(
-        keras3="numpy.Transpose", symbol="transpose", inputs={"x": "a"}, settings={"axes": "perm"}
-    )
+    for symbol in ("transpose", "compat.v1.transpose"):  # tf.transpose itself is recorded as the second
+        yield Operation(keras3="numpy.Transpose", symbol=symbol, inputs={"x": "a"}, settings={"axes": "perm"})
     yield Operation(keras3="numpy.ExpandDims", symbol="expand_dims", inputs={"x": "input"}, settings=axis)
     yield Operation(keras3="numpy.Squeeze", symbol="squeeze", inputs={"x": "input"}, settings=axis)
     yield Operation(keras3="numpy.Concatenate", symbol="concat", inputs={"xs": "values"}, settings=axis)

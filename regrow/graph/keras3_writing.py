@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from regrow.errors import RegrowError
 from regrow.graph.keras3_building import Converted, build, construct, join
 from regrow.graph.keras3_configs import REPLACED, dtype_policy, plain
@@ -141,7 +143,9 @@ def _operate(layer: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         "config": {"name": layer.name.replace("/", "_"), **plain(settings)},
         "registered_name": kind,
     }
-    return keras.saving.deserialize_keras_object(described)(*(_constant(value) for value in inputs))
+    operation = keras.saving.deserialize_keras_object(described)
+    dtype = next((value.dtype for value in inputs if _is_tensor(value)), "float32")
+    return operation(*(_constant(value, dtype) for value in inputs))
 
 
 def _is_tensor(value: Any) -> bool:
@@ -151,9 +155,11 @@ def _is_tensor(value: Any) -> bool:
     )
 
 
-def _constant(value: Any) -> Any:
-    """A constant of TensorFlow as NumPy has it; tensors of the model as they are."""
-    return value.numpy() if hasattr(value, "numpy") and hasattr(value, "graph") is False else value
+def _constant(value: Any, dtype: str) -> Any:
+    """A constant of TensorFlow, or a list of numbers, as NumPy has it; tensors of the model as they are."""
+    if isinstance(value, list | tuple) and value and all(isinstance(item, int | float) for item in value):
+        return np.asarray(value, dtype)
+    return value.numpy() if hasattr(value, "numpy") else value
 
 
 def _slices(value: Any) -> Any:
