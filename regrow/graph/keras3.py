@@ -48,6 +48,9 @@ def read_keras3(file: Path) -> Any:
     except RegrowError as error:
         text = str(error)
         raise RegrowError(text if text.startswith(f"{file}: ") else f"{file}: {text}") from None
+    except Exception as error:  # what is missing or misplaced in a damaged config can fail anywhere
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise RegrowError(f"{file}: cannot be read as a model of Keras 3 ({reason})") from None
     return model
 
 

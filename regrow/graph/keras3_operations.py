@@ -98,8 +98,9 @@ def _table() -> Iterator[Operation]:
     yield Operation(
         keras3="numpy.Reshape", symbol="reshape", inputs={"x": "tensor"}, settings={"newshape": "shape"}
     )
-    for symbol in ("transpose", "compat.v1.transpose"):  # tf.transpose itself is recorded as the second
-        yield Operation(keras3="numpy.Transpose", symbol=symbol, inputs={"x": "a"}, settings={"axes": "perm"})
+    yield Operation(
+        keras3="numpy.Transpose", symbol="transpose", inputs={"x": "a"}, settings={"axes": "perm"}
+    )
     yield Operation(keras3="numpy.ExpandDims", symbol="expand_dims", inputs={"x": "input"}, settings=axis)
     yield Operation(keras3="numpy.Squeeze", symbol="squeeze", inputs={"x": "input"}, settings=axis)
     yield Operation(keras3="numpy.Concatenate", symbol="concat", inputs={"xs": "values"}, settings=axis)
@@ -117,6 +118,8 @@ OPERATIONS: tuple[Operation, ...] = tuple(_table())
 # Where TensorFlow has two names for one operation, the first is written.
 FROM_KERAS3: dict[str, Operation] = {entry.keras3: entry for entry in reversed(OPERATIONS)}
 FROM_SYMBOL: dict[str, Operation] = {entry.symbol: entry for entry in reversed(OPERATIONS)}
+# tf.transpose and tf.squeeze are recorded under their names in TensorFlow 1.
+FROM_SYMBOL |= {f"compat.v1.{name}": FROM_SYMBOL[name] for name in ("transpose", "squeeze")}
 # Operations that are read as the activation of this name.
 ACTIVATIONS = {"nn.HardSigmoid": "hard_sigmoid", "nn.HardSilu": "hard_silu", "nn.HardSwish": "hard_silu"}
 # What a setting may be, other than None, when the table does not carry it over: it changes nothing.

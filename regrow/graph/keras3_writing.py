@@ -124,13 +124,14 @@ def _operation(layer: Any) -> bool:
 def _operate(layer: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Call Keras 3's operation for a symbol of TensorFlow."""
     import keras
+    import tensorflow as tf
 
     where = f"layer '{layer.name}' ({layer.symbol})"
     if layer.symbol not in FROM_SYMBOL:
         raise RegrowError(f"{where} has no counterpart in Keras 3 that Regrow knows")
     entry = FROM_SYMBOL[layer.symbol]
     inputs, settings = keras3_call(entry, layer.function, args, kwargs, where=where)
-    if any(_is_tensor(value) for value in settings.values()):
+    if any(_is_tensor(value) for value in tf.nest.flatten(settings)):
         raise RegrowError(f"{where}: is given a tensor where Keras 3 takes a fixed value")
     if entry.symbol == GETITEM:
         inputs[1] = _slices(inputs[1])
@@ -144,15 +145,14 @@ def _operate(layer: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         "registered_name": kind,
     }
     operation = keras.saving.deserialize_keras_object(described)
-    dtype = next((value.dtype for value in inputs if _is_tensor(value)), "float32")
+    dtype = next((value.dtype for value in tf.nest.flatten(inputs) if _is_tensor(value)), "float32")
     return operation(*(_constant(value, dtype) for value in inputs))
 
 
 def _is_tensor(value: Any) -> bool:
-    values = value if isinstance(value, list | tuple) else [value]
-    return any(
-        hasattr(item, "shape") and hasattr(item, "dtype") and not hasattr(item, "tolist") for item in values
-    )
+    import keras
+
+    return isinstance(value, keras.KerasTensor)
 
 
 def _constant(value: Any, dtype: str) -> Any:
