@@ -9,7 +9,7 @@ from typing import Any
 
 from regrow.cli import artifact_path
 from regrow.config import read_document
-from regrow.provenance.code import PACKAGE, import_closure
+from regrow.provenance.code import PACKAGE, source_files
 from regrow.steps import NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
 
@@ -80,11 +80,11 @@ def _raw_data(spec: StepSpec[Any], config: Any) -> list[str]:
 
 
 def _sources(spec: StepSpec[Any]) -> list[str]:
-    """Regrow's sources that the step can reach, when they lie in this project; an installed package is no file."""
+    """The files in the step's code digest, when they lie in this project; an installed package is no file."""
     root = PACKAGE.parent
     if root != Path.cwd():
         return []
-    return [name for name in import_closure(spec.module) if (root / name).is_file()]
+    return list(source_files(spec.module))
 
 
 def missing_sections(params_file: Path) -> list[str]:

@@ -43,6 +43,7 @@ def make_champion(root: Path, tags: dict[str, str], *, content: str = "weights")
     run_id = str(client.create_run(experiment_id(client, "regrow")).info.run_id)
     (root / "model.keras").write_text(content)
     client.log_artifact(run_id, str(root / "model.keras"), "exports")
+    client.log_dict(run_id, {"targets": {"label": {"classes": ["cat", "dog"]}}}, "dataset/dataset.json")
     client.create_registered_model("regrow")
     version = client.create_model_version("regrow", f"runs:/{run_id}/model", run_id=run_id, tags=tags)
     client.set_registered_model_alias("regrow", "champion", version.version)
@@ -67,7 +68,13 @@ def test_first_run_has_no_champion_then_same_work_as_the_champion_stops(here: Pa
     }
     run_id = make_champion(here, tags)
     _, champion, figures = resolve(here, when_unchanged="stop", fingerprint="f" * 64)
-    assert champion == {"name": "regrow", "version": "1", "run_id": run_id, "alias": "champion"}
+    assert champion == {
+        "name": "regrow",
+        "version": "1",
+        "run_id": run_id,
+        "alias": "champion",
+        "classes": ["cat", "dog"],
+    }
     assert sorted(path.name for path in (here / "champion").iterdir()) == ["champion.json", "model.keras"]
     assert figures["champion"] == "regrow/1"
     assert not figures["changed"] and not figures["proceed"]
