@@ -65,7 +65,7 @@ def write_keras3(model: Any, file: Path) -> None:
     try:
         converted = Writer().model(model)
     except RegrowError as error:
-        raise RegrowError(f"cannot be written for Keras 3: {error}") from None
+        raise RegrowError(f"{file}: cannot be written for Keras 3: {error}") from None
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         written = Path(folder) / "model.keras"

@@ -20,7 +20,8 @@ ACTIVATIONS = re.compile(
 )
 # TFOpLambda layers name a symbol of TensorFlow, which also holds file and Python functions. These compute only.
 OPERATIONS = re.compile(
-    r"(__operators__|math|nn|linalg|signal)\.\w+|image\.resize|compat\.v1\.(gather|squeeze|transpose|nn\.\w+|math\.\w+)|reduce_\w+"
+    r"(__operators__|math|nn|linalg|signal)\.\w+|image\.resize|reduce_\w+"
+    r"|compat\.v1\.(gather|squeeze|transpose|nn\.\w+|math\.\w+)"
     "|argmax|boolean_mask|broadcast_to|cast|clip_by_value|concat|convert_to_tensor|expand_dims|gather|identity"
     "|meshgrid|one_hot|ones_like|pad|range|rank|repeat|reshape|reverse|roll|shape|size|slice|split|squeeze|stack"
     "|stop_gradient|strided_slice|tile|transpose|unstack|where|zeros_like"
