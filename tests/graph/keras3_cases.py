@@ -32,7 +32,9 @@ IMAGE, SERIES, ROW, CUBE = (6, 6, 4), (5, 4), (6,), (4, 4, 4, 2)
 SAME = {"padding": "same"}
 
 CASES: dict[str, Build] = {
-    "Dense": one(ROW, lambda L: L.Dense(3, activation="relu", kernel_regularizer="l2", bias_constraint="non_neg")),
+    "Dense": one(
+        ROW, lambda L: L.Dense(3, activation="relu", kernel_regularizer="l2", bias_constraint="non_neg")
+    ),
     "Dense without bias": one(SERIES, lambda L: L.Dense(3, use_bias=False, activation="softmax")),
     "EinsumDense": one(SERIES, lambda L: L.EinsumDense("abc,cd->abd", output_shape=(None, 3), bias_axes="d")),
     "Conv1D": one(SERIES, lambda L: L.Conv1D(3, 3, padding="causal", dilation_rate=2, activation="tanh")),
@@ -48,7 +50,9 @@ CASES: dict[str, Build] = {
     "SeparableConv1D": one(SERIES, lambda L: L.SeparableConv1D(3, 2)),
     "SeparableConv2D": one(IMAGE, lambda L: L.SeparableConv2D(3, 3, depth_multiplier=2, activation="elu")),
     "BatchNormalization": one(IMAGE, lambda L: L.BatchNormalization(epsilon=1e-2)),
-    "BatchNormalization, axis 1": one(IMAGE, lambda L: L.BatchNormalization(axis=1, scale=False, momentum=0.5)),
+    "BatchNormalization, axis 1": one(
+        IMAGE, lambda L: L.BatchNormalization(axis=1, scale=False, momentum=0.5)
+    ),
     "LayerNormalization": one(IMAGE, lambda L: L.LayerNormalization(epsilon=1e-6)),
     "LayerNormalization, axes": one(IMAGE, lambda L: L.LayerNormalization(axis=[2, 3], center=False)),
     "GroupNormalization": one(IMAGE, lambda L: L.GroupNormalization(2)),
@@ -62,7 +66,18 @@ CASES: dict[str, Build] = {
     **{
         f"Activation {name}": one(IMAGE, lambda L, name=name: L.Activation(name))  # type: ignore[misc]
         for name in (
-            *("elu", "exponential", "gelu", "hard_sigmoid", "linear", "mish", "relu", "selu", "sigmoid", "softmax"),
+            *(
+                "elu",
+                "exponential",
+                "gelu",
+                "hard_sigmoid",
+                "linear",
+                "mish",
+                "relu",
+                "selu",
+                "sigmoid",
+                "softmax",
+            ),
             *("softplus", "softsign", "swish", "tanh"),
         )
     },
@@ -103,7 +118,9 @@ CASES: dict[str, Build] = {
     "AdditiveAttention": two(SERIES, lambda L: L.AdditiveAttention()),
     "Embedding": one((5,), lambda L: L.Embedding(7, 3), "int32"),
     "LSTM": one(SERIES, lambda L: L.LSTM(3)),
-    "LSTM, sequences": one(SERIES, lambda L: L.LSTM(3, return_sequences=True, go_backwards=True, use_bias=False)),
+    "LSTM, sequences": one(
+        SERIES, lambda L: L.LSTM(3, return_sequences=True, go_backwards=True, use_bias=False)
+    ),
     "GRU": one(SERIES, lambda L: L.GRU(3, dropout=0.2, recurrent_dropout=0.2)),
     "GRU, reset before": one(SERIES, lambda L: L.GRU(3, reset_after=False)),
     "SimpleRNN": one(SERIES, lambda L: L.SimpleRNN(3, activation="relu")),
@@ -121,7 +138,9 @@ CASES: dict[str, Build] = {
     "Normalization, given": one(ROW, lambda L: L.Normalization(mean=[1.0] * 6, variance=[2.0] * 6)),
     "Resizing": one(IMAGE, lambda L: L.Resizing(9, 5)),
     "CenterCrop": one(IMAGE, lambda L: L.CenterCrop(3, 4)),
-    "CategoryEncoding": one((3,), lambda L: L.CategoryEncoding(num_tokens=7, output_mode="multi_hot"), "int32"),
+    "CategoryEncoding": one(
+        (3,), lambda L: L.CategoryEncoding(num_tokens=7, output_mode="multi_hot"), "int32"
+    ),
     "Dropout": one(IMAGE, lambda L: L.Dropout(0.3, seed=3)),
     "SpatialDropout1D": one(SERIES, lambda L: L.SpatialDropout1D(0.3)),
     "SpatialDropout2D": one(IMAGE, lambda L: L.SpatialDropout2D(0.3)),
@@ -273,7 +292,9 @@ def half_precision(keras: Any) -> Any:
 def randomise(model: Any, seed: int = 0) -> Any:
     """Give every weight a value of its own, variances positive ones."""
     random = np.random.default_rng(seed)
-    model.set_weights([random.uniform(0.1, 0.9, array.shape).astype(array.dtype) for array in model.get_weights()])
+    model.set_weights(
+        [random.uniform(0.1, 0.9, array.shape).astype(array.dtype) for array in model.get_weights()]
+    )
     for layer in model.layers:
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
@@ -288,7 +309,9 @@ def examples(model: Any, seed: int = 1) -> Any:
         shape = (3, *(5 if size is None else size for size in tensor.shape[1:]))
         name = tensor.name.split(":")[0]
         integers = "int" in str(getattr(tensor.dtype, "name", tensor.dtype))
-        found[name] = random.integers(0, 5, shape) if integers else random.normal(size=shape).astype("float32")
+        found[name] = (
+            random.integers(0, 5, shape) if integers else random.normal(size=shape).astype("float32")
+        )
     if len(found) == 1:
         return next(iter(found.values()))
     return found if isinstance(model.input, dict) else list(found.values())

@@ -20,7 +20,9 @@ from tests.graph.keras3_cases import answers, examples
 KERAS3: dict[str, Callable[[Any, Any], Any]] = {
     "arithmetic": lambda x, y: (x + y) * (2.0 - x) / (y * y + 1.0) - (-y) ** 2.0,
     "modulo": lambda x, y: ops.abs(x) // 0.3 + ops.mod(y, 0.7),
-    "comparison": lambda x, y: ops.where(ops.logical_and(x > y, x < 2.0 * y), x, ops.maximum(y, ops.minimum(x, 0.1))),
+    "comparison": lambda x, y: ops.where(
+        ops.logical_and(x > y, x < 2.0 * y), x, ops.maximum(y, ops.minimum(x, 0.1))
+    ),
     "elementwise": lambda x, y: ops.sqrt(ops.square(x) + ops.exp(y)) + ops.sin(x) * ops.cos(y) + ops.tanh(x),
     "logarithms": lambda x, y: ops.log(ops.exp(x)) + ops.log1p(ops.square(y)) + ops.rsqrt(ops.exp(x)),
     "activations": lambda x, y: ops.relu(x) + ops.relu6(y) + ops.sigmoid(x) + ops.silu(y) + ops.gelu(x),
@@ -30,7 +32,9 @@ KERAS3: dict[str, Callable[[Any, Any], Any]] = {
     "hard activations": lambda x, y: ops.hard_sigmoid(x) + ops.hard_silu(y),
     "softmax": lambda x, y: ops.softmax(x, axis=1) + ops.log_softmax(y),
     "reductions": lambda x, y: ops.mean(x, axis=[1, 2], keepdims=True) + ops.max(y, axis=-1, keepdims=True),
-    "all reductions": lambda x, y: ops.sum(x, axis=2) + ops.min(y, axis=2) * ops.std(x, axis=2) + ops.var(y, axis=2),
+    "all reductions": lambda x, y: (
+        ops.sum(x, axis=2) + ops.min(y, axis=2) * ops.std(x, axis=2) + ops.var(y, axis=2)
+    ),
     "shapes": lambda x, y: ops.transpose(ops.reshape(x, (-1, 4, 3)), (0, 2, 1)) + y,
     "axes": lambda x, y: ops.squeeze(ops.expand_dims(x, 1), 1) + y,
     "joining": lambda x, y: ops.concatenate([ops.stack([x, y], axis=2), ops.stack([y, y], axis=2)], axis=1),
@@ -44,11 +48,17 @@ TENSORFLOW: dict[str, Callable[[Any, Any], Any]] = {
     "arithmetic": lambda x, y: (x + y) * (2.0 - x) / (y * y + 1.0) - tf.pow(-y, 2.0),
     "scaled": lambda x, y: tf.math.truediv(x, [1.0, 2.0, 3.0, 4.0]) + tf.add(y, tf.constant(0.5)),
     "hard swish": lambda x, y: x * tf.nn.relu6(y + 3.0) * (1.0 / 6.0),
-    "activations": lambda x, y: tf.nn.silu(x) + tf.nn.gelu(y) + tf.nn.leaky_relu(x) + tf.nn.elu(y) + tf.nn.relu(x),
+    "activations": lambda x, y: (
+        tf.nn.silu(x) + tf.nn.gelu(y) + tf.nn.leaky_relu(x) + tf.nn.elu(y) + tf.nn.relu(x)
+    ),
     "softmax": lambda x, y: tf.nn.softmax(x) + tf.nn.log_softmax(y, axis=1) + tf.sigmoid(x) + tf.tanh(y),
     "comparison": lambda x, y: tf.where(x > y, tf.abs(x), tf.minimum(y, 0.2)),
-    "reductions": lambda x, y: tf.reduce_mean(x, [1, 2], keepdims=True) + tf.reduce_max(y, axis=-1, keepdims=True),
-    "shapes": lambda x, y: tf.transpose(tf.reshape(x, [-1, 4, 3]), [0, 2, 1]) + tf.squeeze(tf.expand_dims(y, 1), [1]),
+    "reductions": lambda x, y: (
+        tf.reduce_mean(x, [1, 2], keepdims=True) + tf.reduce_max(y, axis=-1, keepdims=True)
+    ),
+    "shapes": lambda x, y: (
+        tf.transpose(tf.reshape(x, [-1, 4, 3]), [0, 2, 1]) + tf.squeeze(tf.expand_dims(y, 1), [1])
+    ),
     "joining": lambda x, y: tf.concat([tf.stack([x, y], axis=2), tf.stack([y, y], 2)], axis=1),
     "slices": lambda x, y: x[:, 1:, ::2] * y[:, :2, tf.newaxis, 1],
     "ellipsis": lambda x, y: x[..., 1:3] + y[..., :2],
@@ -103,7 +113,9 @@ def test_the_table_names_what_both_libraries_have(entry: Any) -> None:
 def test_an_operation_without_counterpart_is_named(tmp_path: Path) -> None:
     assert "numpy.Sort" not in FROM_KERAS3
     joined(keras, lambda x, y: ops.sort(x) + y).save(tmp_path / "model.keras")
-    with pytest.raises(RegrowError, match=r"model\.keras: operation 'sort' \(numpy\.Sort\) has no counterpart in tf"):
+    with pytest.raises(
+        RegrowError, match=r"model\.keras: operation 'sort' \(numpy\.Sort\) has no counterpart in tf"
+    ):
         import_model(tmp_path / "model.keras")
     model = joined(tf_keras, lambda x, y: tf.sort(x) + y)
     with pytest.raises(RegrowError, match=r"layer 'tf\.sort' \(sort\) has no counterpart in Keras 3"):
