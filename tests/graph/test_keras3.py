@@ -12,7 +12,7 @@ from regrow.graph.files import import_model
 from regrow.graph.keras3 import write_keras3
 from tests.graph.keras3_cases import CASES, answers, examples, randomise
 
-# Here Keras 3 itself loses that a layer stands both in a model and in one inside it (and then cannot load its own file).
+# Keras 3 itself loses that a layer stands both in a model and in one inside it, and cannot load its own file of it.
 SPLIT = "nested and shared"
 
 

@@ -61,9 +61,9 @@ def test_keras3_loads_them_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nested and shared", "attention with heads", "Dropout", "Bidirectional"])
 def test_equal_models_give_equal_bytes(tmp_path: Path, name: str) -> None:
-    save_model(randomise(CASES[name](tf_keras)), tmp_path)
+    model = randomise(CASES[name](tf_keras))
     for target in ("a.keras", "b.keras"):
-        write_keras3(load_model(tmp_path), tmp_path / target)
+        write_keras3(model, tmp_path / target)
     assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
     write_keras3(import_model(tmp_path / "a.keras"), tmp_path / "c.keras")
     if name != "nested and shared":  # there Keras 3's file holds what was shared between models twice
@@ -144,23 +144,23 @@ def of_one(layer: Any, shape: tuple[int, ...] = (4, 3)) -> Any:
 
 
 REFUSED_IN: dict[str, tuple[Any, str]] = {
-    "Lambda": (lambda L: L.Lambda(lambda x: x * 2, name="double"), "layer 'double' carries Python code"),
-    "a class from outside": (lambda L: Scale(name="mine"), "layer 'mine'.* carries Python code"),
-    "a class named as Keras' own": (lambda L: Dense(2, name="mine"), "layer 'mine'.* carries Python code"),
+    "Lambda": (lambda of: of.Lambda(lambda x: x * 2, name="double"), "layer 'double' carries Python code"),
+    "a class from outside": (lambda of: Scale(name="mine"), "layer 'mine'.* carries Python code"),
+    "a class named as Keras' own": (lambda of: Dense(2, name="mine"), "layer 'mine'.* carries Python code"),
     "an unknown layer": (
-        lambda L: L.RMSNormalization(name="rms"),
+        lambda of: of.RMSNormalization(name="rms"),
         r"layer 'rms' \(RMSNormalization\) has no counter",
     ),
     "an unknown setting": (
-        lambda L: L.GRU(2, zero_output_for_mask=True, return_sequences=True, name="gru"),
+        lambda of: of.GRU(2, zero_output_for_mask=True, return_sequences=True, name="gru"),
         r"layer 'gru' \(GRU\): its zero_output_for_mask is True, which tf_keras does not have",
     ),
     "another function inside": (
-        lambda L: L.LSTM(2, recurrent_activation="hard_sigmoid", name="lstm"),
+        lambda of: of.LSTM(2, recurrent_activation="hard_sigmoid", name="lstm"),
         r"layer 'lstm' \(LSTM\), 'recurrent_activation' is 'hard_sigmoid', which cannot be expressed in tf_keras",
     ),
     "an unknown activation": (
-        lambda L: L.Dense(2, activation="squareplus", name="head"),
+        lambda of: of.Dense(2, activation="squareplus", name="head"),
         r"layer 'head' \(Dense\), 'activation' is 'squareplus', which cannot be expressed in tf_keras",
     ),
 }
@@ -243,7 +243,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 def test_an_archive_that_expands_without_bound_is_refused(tmp_path: Path) -> None:
     of_one(keras.layers.Dense(2)).save(tmp_path / "in.keras")
-    bad = changed(tmp_path / "in.keras", tmp_path / "bad.keras", model__weights__h5=bytes(1 << 29))
+    bad = changed(tmp_path / "in.keras", tmp_path / "bad.keras", model__weights__h5=bytes((1 << 28) + 1))
     with pytest.raises(RegrowError, match="would expand to"):
         import_model(bad)
 
@@ -270,23 +270,23 @@ class Ours(tf_keras.layers.Layer):
 
 REFUSED_OUT: dict[str, tuple[Any, str]] = {
     "Lambda": (
-        lambda L: L.Lambda(lambda x: x, name="same"),
+        lambda of: of.Lambda(lambda x: x, name="same"),
         r"layer 'same' \(Lambda\) has no counterpart in Keras 3",
     ),
     "a class from outside": (
-        lambda L: Ours(name="mine"),
+        lambda of: Ours(name="mine"),
         r"layer 'mine' \(Ours\) is not a layer of tf_keras",
     ),
     "an unknown layer": (
-        lambda L: L.LocallyConnected1D(2, 2, name="local"),
+        lambda of: of.LocallyConnected1D(2, 2, name="local"),
         r"layer 'local' \(LocallyConnected1D\)",
     ),
     "another function inside": (
-        lambda L: L.LSTM(2, recurrent_activation="hard_sigmoid", name="lstm"),
+        lambda of: of.LSTM(2, recurrent_activation="hard_sigmoid", name="lstm"),
         r"layer 'lstm' \(LSTM\), 'recurrent_activation' is 'hard_sigmoid', which cannot be expressed in Keras 3",
     ),
     "an unknown setting": (
-        lambda L: L.LSTM(2, time_major=True, name="lstm"),
+        lambda of: of.LSTM(2, time_major=True, name="lstm"),
         r"layer 'lstm' \(LSTM\): its time_major is True, which Keras 3 does not have",
     ),
 }
