@@ -1,0 +1,64 @@
+"""Layers that bring several tensors together."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from regrow.graph.rules.call import Axes, LayerCall
+from regrow.graph.rules.registry import AxisIds, rule
+from regrow.graph.ties import Ids
+
+
+@rule("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
+def merged(call: LayerCall) -> AxisIds:
+    """Element by element: index *i* of all goes together; an axis of length 1 is spread over the others'."""
+    return broadcast(call, call.inputs)
+
+
+def broadcast(call: LayerCall, tensors: Sequence[Axes]) -> AxisIds:
+    """The ids of an element-wise combination, NumPy's broadcasting rules applied; equal channels are tied."""
+    rank = max(len(tensor.shape) for tensor in tensors)
+    found: list[Ids | None] = []
+    for axis in range(-rank, 0):
+        present = [(t.ids[axis], t.shape[axis]) for t in tensors if len(t.shape) >= -axis]
+        full = [ids for ids, length in present if length != 1] or [ids for ids, _ in present]
+        traced = [ids for ids in full if ids is not None]
+        for ids in full[1:]:
+            if traced:
+                call.tied(full[0], ids)
+        found.append(full[0] if full[0] is not None else next(iter(traced), None))
+    return tuple(found)
+
+
+@rule("Concatenate")
+def concatenate(call: LayerCall) -> AxisIds:
+    """Ids are put side by side on ``axis`` and tied on all others."""
+    return joined(call, call.inputs, call.config["axis"])
+
+
+def joined(call: LayerCall, tensors: Sequence[Axes], axis: int) -> AxisIds:
+    """The ids of a concatenation on ``axis``; a part that is not traced gets ids that stay."""
+    axis %= len(tensors[0].shape)
+    found: list[Ids | None] = []
+    for position in range(len(tensors[0].shape)):
+        parts = [tensor.ids[position] for tensor in tensors]
+        if all(part is None for part in parts):
+            found.append(None)
+        elif position != axis:
+            found.append(_tied(call, parts))
+        else:
+            lengths = [tensor.shape[position] or 0 for tensor in tensors]
+            found.append(_side_by_side(call, parts, lengths))
+    return tuple(found)
+
+
+def _side_by_side(call: LayerCall, parts: Sequence[Ids | None], lengths: Sequence[int]) -> Ids:
+    return np.concatenate(
+        [call.fixed(length) if part is None else part for part, length in zip(parts, lengths, strict=True)]
+    )
+
+
+def _tied(call: LayerCall, parts: Sequence[Ids | None]) -> Ids | None:
+    for part in parts[1:]:
+        call.tied(parts[0], part)
+    return parts[0]
