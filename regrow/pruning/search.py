@@ -51,23 +51,24 @@ def meet(moves: Moves, price: Price, budget: float) -> Found:
     Where the last move overshoots by more than 3%, its group is left as it is and the moves after it are tried.
     """
     found = Found(budget=budget)
+
+    def noted(removed: Array) -> float:
+        return found.note(price(removed), removed)
+
     while True:
-        number = _first_within(moves, price, budget, found)
+        number = fewest(moves, noted, budget)
         if found.below is not None and found.below[0] >= (1 - TOLERANCE) * budget:
             return found
-        if number in (0, None):
+        if not number:
             return found
         moves = moves.without(int(moves.groups[number - 1]), after=number - 1)
 
 
-def _first_within(moves: Moves, price: Price, budget: float, found: Found) -> int | None:
-    """The smallest number of moves within the budget; None if even all are not."""
-
-    def within(number: int) -> bool:
-        removed = moves.removed(number)
-        return found.note(price(removed), removed) <= budget
-
-    number = bisect_left(range(len(moves) + 1), True, key=within)
+def fewest(moves: Moves, price: Price, budget: float) -> int | None:
+    """The smallest number of moves after which ``price`` is at most ``budget``; None if it is not after all."""
+    number = bisect_left(
+        range(len(moves) + 1), True, key=lambda count: price(moves.removed(count)) <= budget
+    )
     return number if number <= len(moves) else None
 
 
