@@ -72,14 +72,14 @@ def without(channels: Channels, removed: Array) -> Channels:
         )
         for group in channels.groups
     ]
-    return Channels(
+    return replace(
+        channels,
         graph=graph,
-        count=channels.count,
         slots=tuple(slots.values()),
-        reasons=channels.reasons,
         groups=tuple(groups),
         config_sizes=values(channels.config_sizes),
         argument_sizes=values(channels.argument_sizes),
+        scales=values(channels.scales),
         axes=tuple(left(units) for units in channels.axes),
         tensors=tuple(
             tuple(None if units is None else left(units) for units in tensor) for tensor in channels.tensors
