@@ -66,9 +66,7 @@ def meet(moves: Moves, price: Price, budget: float) -> Found:
 
 def fewest(moves: Moves, price: Price, budget: float) -> int | None:
     """The smallest number of moves after which ``price`` is at most ``budget``; None if it is not after all."""
-    number = bisect_left(
-        range(len(moves) + 1), True, key=lambda count: price(moves.removed(count)) <= budget
-    )
+    number = bisect_left(range(len(moves) + 1), True, key=lambda count: price(moves.removed(count)) <= budget)
     return number if number <= len(moves) else None
 
 

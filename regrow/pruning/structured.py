@@ -58,7 +58,10 @@ def prune_channels(
     check_patterns(graph.locations, skip)
     channels = trace(graph, protect=skip)
     if not channels.removable.any():
-        why = "; ".join(list(dict.fromkeys(channels.reasons.values()))[:3]) or "no layer has channels of its own"
+        why = (
+            "; ".join(list(dict.fromkeys(channels.reasons.values()))[:3])
+            or "no layer has channels of its own"
+        )
         raise RegrowError(f"prune.method: 'channels' finds no channel that may go: {why}")
 
     def worth(left: Channels) -> Array:

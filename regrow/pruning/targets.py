@@ -14,7 +14,9 @@ Ratio = Literal["macs", "parameters", "bytes"]
 class Target(Parameters):
     """Exactly one of these: a share of the model to keep, or a latency."""
 
-    macs: float | None = Field(None, gt=0, lt=1, description="share of multiply-accumulates kept; 0.5 is half")
+    macs: float | None = Field(
+        None, gt=0, lt=1, description="share of multiply-accumulates kept; 0.5 is half"
+    )
     parameters: float | None = Field(None, gt=0, lt=1, description="share of the parameters kept")
     bytes: float | None = Field(None, gt=0, lt=1, description="share of the arrays' bytes kept")
     latency_ms: float | None = Field(
@@ -48,7 +50,9 @@ class Target(Parameters):
 class ChannelOptions(Parameters):
     """How channels are chosen."""
 
-    criterion: CriterionName = Field("l2", description="what a channel is worth; taylor and apoz need the dataset")
+    criterion: CriterionName = Field(
+        "l2", description="what a channel is worth; taylor and apoz need the dataset"
+    )
     normalise: NormalisationName | None = Field(
         None,
         description="scores are divided by this of their group; mean unless given, but none for lamp, apoz, random",

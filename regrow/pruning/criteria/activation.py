@@ -34,7 +34,8 @@ def apoz(evidence: Evidence) -> Array:
                     share = np.count_nonzero(values[0], axis=others) / (values[0].size / len(units))
                     alive += np.bincount(units, share, minlength=channels.count) * len(features)
                     seen += np.bincount(units, minlength=channels.count) * len(features)
-    return np.divide(alive, seen, out=np.full(channels.count, np.nan), where=seen > 0)
+    found: Array = np.divide(alive, seen, out=np.full(channels.count, np.nan), where=seen > 0)
+    return found
 
 
 def activations(model: Any, view: View, features: Array) -> Iterator[tuple[Call, list[Array]]]:

@@ -1,6 +1,7 @@
 """What a criterion may look at, and sums of array values by unit."""
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,18 +80,22 @@ def is_weight(slot: Slot) -> bool:
     return slot.role != "channel" or "kernel" in name or name in SCALES
 
 
-def unit_sums(channels: Channels, measure: Callable[[str], Array | None], slots: Iterator[Slot]) -> Array:
+def _array(slot: Slot) -> str:
+    return slot.array
+
+
+def unit_sums(channels: Channels, measure: Callable[[str], Array | None], slots: Iterable[Slot]) -> Array:
     """Σ over ``slots`` of ``measure(array)``, an array of the same shape, by unit: float64, (units,).
 
     An array whose measure is None counts nothing; one with several slots is measured once.
     """
-    total, known = np.zeros(channels.count), ("", None)
-    for slot in sorted(slots, key=lambda slot: slot.array):
-        if slot.array != known[0]:
-            known = (slot.array, measure(slot.array))
-        values = known[1]
+    total = np.zeros(channels.count)
+    for name, along in itertools.groupby(sorted(slots, key=_array), key=_array):
+        values = measure(name)
         if values is None:
             continue
-        others = tuple(axis for axis in range(values.ndim) if axis != slot.axis)
-        total += np.bincount(slot.units, values.sum(axis=others, dtype=np.float64), minlength=channels.count)
+        for slot in along:
+            others = tuple(axis for axis in range(values.ndim) if axis != slot.axis)
+            sums = values.sum(axis=others, dtype=np.float64)
+            total += np.bincount(slot.units, sums, minlength=channels.count)
     return total

@@ -1,10 +1,10 @@
 """Criteria that look at weights alone: no data, and well under a second for millions of weights."""
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from regrow.graph.channels import Channels, Slot
+from regrow.graph.channels import Channels
 from regrow.pruning.criteria.evidence import Array, Evidence, is_weight, unit_sums
 
 
@@ -45,7 +45,7 @@ def batch_norm_scale(evidence: Evidence) -> Array:
         for slot in channels.slots
         if slot.array.endswith("/gamma") and f"{slot.array.removesuffix('gamma')}moving_mean" in arrays
     ]
-    found = unit_sums(channels, lambda name: np.abs(arrays[name]), iter(scales))
+    found = unit_sums(channels, lambda name: np.abs(arrays[name]), scales)
     normalised = np.zeros(channels.count, np.bool_)
     for slot in scales:
         normalised[slot.units] = True
@@ -78,9 +78,9 @@ def _distances(rows: Array) -> Array:
     centred = rows - rows.mean(axis=0)
     squares = np.einsum("ij,ij->i", centred, centred)
     apart = squares[:, None] + squares[None, :] - 2 * (centred @ centred.T)
-    return np.sqrt(np.maximum(apart, 0, out=apart)).sum(axis=1, dtype=np.float64)
+    found: Array = np.sqrt(np.maximum(apart, 0, out=apart)).sum(axis=1, dtype=np.float64)
+    return found
 
 
-def _over_weights(channels: Channels, measure: Any) -> Array:
-    slots: list[Slot] = [slot for slot in channels.slots if is_weight(slot)]
-    return unit_sums(channels, measure, iter(slots))
+def _over_weights(channels: Channels, measure: Callable[[str], Array]) -> Array:
+    return unit_sums(channels, measure, filter(is_weight, channels.slots))

@@ -40,12 +40,12 @@ COMPARABLE = frozenset({"lamp", "random", "apoz"})
 
 def by_mean(scores: Array) -> Array:
     """Divided by the group's mean."""
-    return _divided(scores, np.nanmean(scores))
+    return _divided(scores, float(scores.mean()))
 
 
 def by_max(scores: Array) -> Array:
     """Divided by the group's largest."""
-    return _divided(scores, np.nanmax(scores))
+    return _divided(scores, float(scores.max()))
 
 
 def unchanged(scores: Array) -> Array:
@@ -81,7 +81,9 @@ def score(
     ).astype(np.float64)
     if channels.removable.any() and not np.isfinite(found[channels.removable]).any():
         lacking = {"batch_norm_scale": "batch normalisation", "apoz": "rectifier (ReLU)"}.get(criterion)
-        what = f"no channel that may go runs through a {lacking}" if lacking else "no channel has a finite score"
+        what = (
+            f"no channel that may go runs through a {lacking}" if lacking else "no channel has a finite score"
+        )
         raise RegrowError(f"prune.channels.criterion: '{criterion}' cannot be used here: {what}")
     for group in channels.groups:
         known = group.units[np.isfinite(found[group.units])]

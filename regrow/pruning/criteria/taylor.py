@@ -47,7 +47,7 @@ def taylor(evidence: Evidence) -> Array:
         by_name: Mapping[str, Array] = {
             name: np.asarray(product, np.float64) for name, product in zip(learnt, found, strict=True)
         }
-        total += unit_sums(channels, by_name.get, iter(slots)) ** 2 * len(features)
+        total += unit_sums(channels, by_name.get, slots) ** 2 * len(features)
         count += len(features)
     return total / max(count, 1)
 
