@@ -61,6 +61,20 @@ class StepContext(Generic[P]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileUse(Generic[P]):
+    """What a step is handed that works on a model file of the user's, outside any workspace.
+
+    ``inputs`` are those that were named on the command line. ``output`` is an empty directory; what is written there
+    appears under its final name only when the function returns.
+    """
+
+    model: Path
+    params: P
+    inputs: Mapping[str, Path]
+    output: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepSpec(Generic[P]):
     """The only place that says what a step takes and gives.
 
@@ -77,6 +91,7 @@ class StepSpec(Generic[P]):
         imports: slow libraries that ``run`` needs; imported and timed before it is called.
         packages: distributions whose versions can change the result; part of the cache key.
         cached: whether equal inputs, parameters and code may be answered with an earlier result.
+        on_file: the step on a model file that stands for its first input; gives what is printed (for `rich`).
         outside: what the step reads besides its inputs (raw data), with digests; part of the cache key.
     """
 
@@ -89,6 +104,7 @@ class StepSpec(Generic[P]):
     imports: Sequence[str] = ()
     packages: Sequence[str] = ()
     cached: bool = True
+    on_file: Callable[[FileUse[P]], Any] | None = None
     outside: Callable[[P], Sequence[Resource]] | None = None
 
     @property
