@@ -14,6 +14,11 @@ from regrow.steps import NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
 
 WORKSPACE = Path("work")
+ON_FILE = (
+    "With MODEL, a .keras or .h5 file, the step works on it alone: without a workspace, with the default parameters,"
+    " those in --params and --set."
+)
+FILE_RESULTS = {"model.keras", "pruning", "report.json"}
 
 
 def artifact_path(workspace: Path, *, step: str, name: str) -> Path:
@@ -131,13 +136,15 @@ def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--trust", is_flag=True, help="Load a model that holds code of its own (Lambda layers).")
-def inspect(model: Path, trust: bool) -> None:
+@click.option("--groups", is_flag=True, help="Print which channels can only be removed together, instead.")
+def inspect(model: Path, trust: bool, groups: bool) -> None:
     """Print the layers of MODEL with shapes, parameters, MACs and sparsity."""
     from rich.console import Console
 
+    from regrow.graph.group_table import render_groups
     from regrow.graph.inspection import render_file
 
-    Console().print(render_file(model, trust=trust))
+    Console().print((render_groups if groups else render_file)(model, trust=trust))
 
 
 def _directory_option(
@@ -159,8 +166,22 @@ def _step_command(name: str) -> click.Command:
     """The CLI verb of a step, derived from its `StepSpec`."""
     spec = get_spec(name)
 
-    def run_step(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, **paths: Any) -> None:
-        _run_step(spec, _config(params_file, overrides), workspace=workspace, paths=paths)
+    def run_step(
+        params_file: Path | None,
+        overrides: tuple[str, ...],
+        workspace: Path,
+        model: Path | None = None,
+        output: Path | None = None,
+        **paths: Any,
+    ) -> None:
+        if model is not None:
+            _run_on_file(spec, model, params_file, overrides, output=output, paths=paths)
+        elif output is not None:
+            raise RegrowError(
+                "-o: belongs to a MODEL file; the outputs of the step have options of their own"
+            )
+        else:
+            _run_step(spec, _config(params_file, overrides), workspace=workspace, paths=paths)
 
     command: Callable[..., Any] = _params_options(run_step)
     command = click.option(
@@ -170,7 +191,63 @@ def _step_command(name: str) -> click.Command:
         command = _directory_option(command, "output", output.name, output.help, name, output.name)
     for item in reversed(spec.inputs):
         command = _directory_option(command, "input", item.name, item.help, item.producer, item.output)
-    return click.command(name, help=spec.summary, short_help=spec.summary)(command)
+    text = spec.summary
+    if spec.on_file is not None:
+        command, text = _file_options(command), f"{spec.summary}\n\n{ON_FILE}"
+    return click.command(name, help=text, short_help=spec.summary)(command)
+
+
+def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="With MODEL: where the result goes.  [default: the model's name with -pruned]",
+    )(command)
+    return click.argument("model", type=click.Path(path_type=Path), required=False)(command)
+
+
+def _run_on_file(
+    spec: StepSpec[Any],
+    model: Path,
+    params_file: Path | None,
+    overrides: tuple[str, ...],
+    *,
+    output: Path | None,
+    paths: dict[str, Path | None],
+) -> None:
+    """Run ``spec.on_file``. The configuration of the folder that one happens to stand in is not used."""
+    from rich.console import Console
+
+    from regrow.artifacts import new_directory
+    from regrow.config import load_config, step_params
+    from regrow.steps.spec import FileUse
+
+    if spec.on_file is None:
+        raise RegrowError(f"{spec.name}: takes no MODEL")
+    usable = {item.name for item in spec.inputs[1:]}
+    given = {name: path for name, path in paths.items() if path is not None}
+    for name in given:
+        if name not in usable:
+            raise RegrowError(
+                f"--{name.replace('_', '-')}: cannot be used with a MODEL file; -o names the result"
+            )
+    params = step_params(load_config(params_file, overrides), spec.name)
+    target = output or Path(f"{model.stem}-pruned")
+    _check_target(target, model)
+    with new_directory(target) as place:
+        shown = spec.on_file(FileUse(model=model, params=params, inputs=given, output=place))
+    Console().print(shown)
+    click.echo(f"{target}: written")
+
+
+def _check_target(target: Path, model: Path) -> None:
+    """Refuse a directory that holds something else: the result takes its place."""
+    if target.resolve() in (model.resolve(), *model.resolve().parents):
+        raise RegrowError(f"{target}: holds the model that is read; name another directory with -o")
+    if target.exists() and (not target.is_dir() or {path.name for path in target.iterdir()} - FILE_RESULTS):
+        raise RegrowError(f"{target}: exists and holds other files; name a new directory with -o")
 
 
 def _run_step(spec: StepSpec[Any], config: Any, *, workspace: Path, paths: dict[str, Path | None]) -> None:

@@ -59,7 +59,9 @@ def _shown(names: Iterable[str]) -> str:
 
 def _verdict(channels: Channels, group: Group) -> str:
     free: Any = group.units[channels.removable[group.units]]
-    reasons = dict.fromkeys(channels.reasons[unit] for unit in group.units.tolist() if unit in channels.reasons)
+    reasons = dict.fromkeys(
+        channels.reasons[unit] for unit in group.units.tolist() if unit in channels.reasons
+    )
     if not len(free):
         return "stay: " + "; ".join(reasons)
     one = np.zeros(channels.count, np.bool_)

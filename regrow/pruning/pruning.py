@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import math
 import zipfile
 import zlib
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from regrow.artifacts import read_json, write_json
+from regrow.artifacts import read_json
 from regrow.errors import RegrowError
 from regrow.graph.kernels import layers, prunable_kernels
 from regrow.graph.removal import Surgery
@@ -94,7 +95,7 @@ class Pruning:
     def write(self, directory: Path) -> None:
         """Write ``surgery.json`` and ``masks.npz``; equal prunings give equal bytes."""
         directory.mkdir(parents=True, exist_ok=True)
-        write_json(directory / SURGERY, {"schema_version": 1, "axes": self.surgery.to_json()})
+        (directory / SURGERY).write_text(_surgery_text(self.surgery), "utf-8")
         with zipfile.ZipFile(directory / MASKS, "w") as archive:
             for name in sorted(self.masks):
                 buffer = io.BytesIO()
@@ -122,6 +123,16 @@ class Pruning:
             if mask.dtype != np.uint8 or mask.max(initial=0) > 1:
                 raise RegrowError(f"{directory / MASKS}: '{name}' is not a uint8 array of 0 and 1")
         return cls(masks=masks, surgery=cut)
+
+
+def _surgery_text(surgery: Surgery) -> str:
+    """JSON with an array to a line: a large model has some hundred thousand indices."""
+    lines = [
+        f"  {json.dumps(name, ensure_ascii=False)}: {json.dumps(axes, allow_nan=False)}"
+        for name, axes in sorted(surgery.to_json().items())
+    ]
+    joined = ",\n".join(lines)
+    return '{\n "schema_version": 1,\n "axes": {' + (f"\n{joined}\n }}" if lines else "}") + "\n}\n"
 
 
 def _surgery(file: Path, axes: Any) -> Surgery:

@@ -60,7 +60,6 @@ class PruneParams(Parameters):
         BeforeValidator(_listed, json_schema_input_type=MethodName | tuple[MethodName, ...]),
     ] = Field(
         ("magnitude",),
-        min_length=1,
         description="one method or several, one after the other: channels are removed, the smallest magnitudes are"
         " zeroed, or n of each m consecutive weights are kept; channels if only a target is given",
     )
@@ -78,7 +77,9 @@ class PruneParams(Parameters):
     gradual: Gradual = Field(default_factory=Gradual, description="settings of schedule gradual")
     n: int = Field(2, ge=1, description="n_m: weights kept of each m")
     m: int = Field(4, ge=2, description="n_m: block of consecutive weights along the input channels")
-    skip: tuple[str, ...] = Field((), description="patterns of layer names that are left alone, such as 'conv1*'")
+    skip: tuple[str, ...] = Field(
+        (), description="patterns of layer names that are left alone, such as 'conv1*'"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="gradual.fit.seed unless given there")
 
     @model_validator(mode="before")
@@ -101,6 +102,8 @@ class PruneParams(Parameters):
 
     @model_validator(mode="after")
     def _sequence(self) -> Self:
+        if not self.method:
+            raise ValueError("method names none; accepted: channels, magnitude, n_m, or several of them")
         for name in self.method:
             if self.method.count(name) > 1:
                 raise ValueError(f"method names '{name}' twice; each can be used once")
