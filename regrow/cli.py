@@ -18,7 +18,6 @@ ON_FILE = (
     "With MODEL, a .keras or .h5 file, the step works on it alone: without a workspace, with the default parameters,"
     " those in --params and --set."
 )
-FILE_RESULTS = {"model.keras", "pruning", "report.json"}
 
 
 def artifact_path(workspace: Path, *, step: str, name: str) -> Path:
@@ -175,7 +174,12 @@ def _step_command(name: str) -> click.Command:
         **paths: Any,
     ) -> None:
         if model is not None:
-            _run_on_file(spec, model, params_file, overrides, output=output, paths=paths)
+            from regrow.config import load_config, step_params
+            from regrow.model_files import run_on_file
+
+            # The params.yaml of the folder that one happens to stand in is not meant for this file.
+            params = step_params(load_config(params_file, overrides), name)
+            run_on_file(spec, params, model, output=output, paths=paths)
         elif output is not None:
             raise RegrowError(
                 "-o: belongs to a MODEL file; the outputs of the step have options of their own"
@@ -206,48 +210,6 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="With MODEL: where the result goes.  [default: the model's name with -pruned]",
     )(command)
     return click.argument("model", type=click.Path(path_type=Path), required=False)(command)
-
-
-def _run_on_file(
-    spec: StepSpec[Any],
-    model: Path,
-    params_file: Path | None,
-    overrides: tuple[str, ...],
-    *,
-    output: Path | None,
-    paths: dict[str, Path | None],
-) -> None:
-    """Run ``spec.on_file``. The configuration of the folder that one happens to stand in is not used."""
-    from rich.console import Console
-
-    from regrow.artifacts import new_directory
-    from regrow.config import load_config, step_params
-    from regrow.steps.spec import FileUse
-
-    if spec.on_file is None:
-        raise RegrowError(f"{spec.name}: takes no MODEL")
-    usable = {item.name for item in spec.inputs[1:]}
-    given = {name: path for name, path in paths.items() if path is not None}
-    for name in given:
-        if name not in usable:
-            raise RegrowError(
-                f"--{name.replace('_', '-')}: cannot be used with a MODEL file; -o names the result"
-            )
-    params = step_params(load_config(params_file, overrides), spec.name)
-    target = output or Path(f"{model.stem}-pruned")
-    _check_target(target, model)
-    with new_directory(target) as place:
-        shown = spec.on_file(FileUse(model=model, params=params, inputs=given, output=place))
-    Console().print(shown)
-    click.echo(f"{target}: written")
-
-
-def _check_target(target: Path, model: Path) -> None:
-    """Refuse a directory that holds something else: the result takes its place."""
-    if target.resolve() in (model.resolve(), *model.resolve().parents):
-        raise RegrowError(f"{target}: holds the model that is read; name another directory with -o")
-    if target.exists() and (not target.is_dir() or {path.name for path in target.iterdir()} - FILE_RESULTS):
-        raise RegrowError(f"{target}: exists and holds other files; name a new directory with -o")
 
 
 def _run_step(spec: StepSpec[Any], config: Any, *, workspace: Path, paths: dict[str, Path | None]) -> None:
