@@ -114,5 +114,5 @@ SPEC = StepSpec(
     run=run,
     on_file=run_on_file,
     imports=["tensorflow", "tf_keras", "tensorflow_model_optimization"],
-    packages=["numpy", "tensorflow", "tf_keras", "tensorflow-model-optimization"],
+    packages=["numpy", "tensorflow", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert"],
 )
