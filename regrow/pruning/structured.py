@@ -1,7 +1,7 @@
 """Structured pruning: whole channels are taken out of a model, so that it is smaller and faster."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,13 +76,21 @@ def prune_channels(
             seed=seed,
         )
 
+    unknown = _without_score(channels, worth(channels), options.criterion)
     removed, latencies = _chosen(channels, worth, options, target)
     smaller, surgery = remove(channels, removed)
     return ChannelPruning(
         model=smaller.to_model(),
         pruning=Pruning(masks={}, surgery=surgery),
-        report=channel_report(channels, removed, options, target, latencies=latencies),
+        report=channel_report(unknown, removed, options, target, latencies=latencies),
     )
+
+
+def _without_score(channels: Channels, scores: Array, criterion: str) -> Channels:
+    """The channels, with a reason for those that stay because the criterion says nothing of them."""
+    silent = np.flatnonzero(channels.removable & ~np.isfinite(scores)).tolist()
+    why = f"criterion '{criterion}' says nothing of them"
+    return replace(channels, reasons={**dict.fromkeys(silent, why), **channels.reasons})
 
 
 def _chosen(

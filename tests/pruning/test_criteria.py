@@ -205,5 +205,7 @@ def test_a_criterion_that_says_nothing_of_the_model_is_refused() -> None:
 
     layers = keras.layers
     model = keras.Sequential([layers.Input((4,)), layers.Dense(8), layers.Dense(2)])
-    with pytest.raises(RegrowError, match="'batch_norm_scale' cannot be used here: no channel .* batch norm"):
+    with pytest.raises(
+        RegrowError, match=r"'batch_norm_scale' cannot be used here: no channel .* batch norm"
+    ):
         score(trace(Graph.of(model)), model=model, criterion="batch_norm_scale", normalise="mean")
