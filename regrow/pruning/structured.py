@@ -76,13 +76,16 @@ def prune_channels(
             seed=seed,
         )
 
-    unknown = _without_score(channels, worth(channels), options.criterion)
-    removed, latencies = _chosen(channels, worth, options, target)
+    first = worth(channels)
+    removed, latencies = _chosen(
+        channels, lambda left: first if left is channels else worth(left), options, target
+    )
+    explained = _without_score(channels, first, options.criterion)
     smaller, surgery = remove(channels, removed)
     return ChannelPruning(
         model=smaller.to_model(),
         pruning=Pruning(masks={}, surgery=surgery),
-        report=channel_report(unknown, removed, options, target, latencies=latencies),
+        report=channel_report(explained, removed, options, target, latencies=latencies),
     )
 
 
