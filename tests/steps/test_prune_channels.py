@@ -32,7 +32,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGROW_TRACKING", "off")
 
 
-def prune(trained: Path, digits: Dataset, overlay: Path, target: Path, **params: Any) -> StepResult:
+def prune(trained: Path, digits: Dataset, overlay: Path, made: Path, **params: Any) -> StepResult:
     return execute(
         prune_step.SPEC,
         PruneParams.model_validate(params),
@@ -42,8 +42,8 @@ def prune(trained: Path, digits: Dataset, overlay: Path, target: Path, **params:
             "dataset": digits.path,
             "overlay": overlay,
         },
-        outputs={name: target / name for name in ROLES},
-        statement=target / "statement",
+        outputs={name: made / name for name in ROLES},
+        statement=made / "statement",
     )
 
 
