@@ -126,15 +126,13 @@ def _count(kept: np.ndarray[Any, np.dtype[np.bool_]], units: Ids) -> int:
     return int(np.count_nonzero(kept[units]))
 
 
-def _set(config: Any, key: tuple[str | int, ...], value: int) -> None:
+def _set(config: Any, key: tuple[Any, ...], value: int) -> None:
     *path, last = key
-    inner: Any = entry(config, path)
+    inner = entry(config, path)
     if not isinstance(inner, list | dict):  # a tuple may be replaced by a list, as JSON does
-        outer, changed = entry(config, path[:-1]), list(inner)
-        changed[int(last)] = value
-        outer[path[-1]] = changed
-    else:
-        inner[last] = value
+        inner = list(inner)
+        entry(config, path[:-1])[path[-1]] = inner
+    inner[last] = value
 
 
 def _keywords(node: Any) -> Iterator[dict[str, Any]]:

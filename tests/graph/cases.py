@@ -202,8 +202,8 @@ def attention() -> Any:
 def einsum() -> Any:
     inputs = keras.Input((6, 5))
     x = layers.EinsumDense("abc,cde->abde", output_shape=(None, 4, 6), bias_axes="de")(inputs)
-    x = layers.EinsumDense("abde,def->abdf", output_shape=(None, 4, 5), bias_axes="f")(x)
-    x = layers.EinsumDense("...de,def->...f", output_shape=(None, 7))(x)
+    x = layers.EinsumDense("abde,def->abdf", output_shape=(6, 4, 5), bias_axes="f")(x)
+    x = layers.EinsumDense("...de,def->...f", output_shape=7)(x)
     return keras.Model(inputs, layers.EinsumDense("...x,xy->...y", output_shape=2, bias_axes="y")(x))
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from .cases import case
+from .cases import CASES, case
+
+__all__ = ["CASES"]
 
 layers = keras.layers
 

@@ -30,6 +30,8 @@ def einsum_dense(call: LayerCall) -> Outputs:
     """``equation`` such as ``"abc,cd->abd"``: letters of the kernel alone, and the output, are new channels."""
     terms, outputs = call.config["equation"].replace(" ", "").split("->")
     taken, kernel = terms.split(",")
+    # The config states sizes of named axes only, without the batch, which may be part of the ellipsis.
+    named = outputs.removeprefix("...") if outputs.startswith("...") else outputs.replace("...", "")[1:]
     if "..." in taken:
         # The ellipsis stands for as many leading axes as are not named.
         free = len(call.input.shape) - len(taken.replace("...", ""))
@@ -47,7 +49,7 @@ def einsum_dense(call: LayerCall) -> Outputs:
     for axis, letter in enumerate(call.config["bias_axes"] or ""):
         call.indexed("bias", axis, ids[letter])
     stated = call.config["output_shape"]
-    for axis, letter in enumerate(outputs[1:]):
+    for axis, letter in enumerate(named):
         if isinstance(stated, int):
             call.sized("output_shape", ids[letter])
         elif stated[axis] is not None:
