@@ -25,8 +25,8 @@ def prune_file(source: Path, target: Path) -> dict[str, float]:
     """Load, prune, save; what it took, and what is left."""
     import tf_keras
 
-    import regrow.pruning.structured as structured
     from regrow.graph.files import import_model, save_model
+    from regrow.pruning import structured
     from regrow.pruning.targets import ChannelOptions, Target
 
     tf_keras.backend.clear_session()  # so that TensorFlow's own start is not counted
