@@ -88,9 +88,15 @@ class Dataset:
 
     def calibration(self, n: int, seed: int = 0) -> Array:
         """``n`` unaugmented training examples (all if there are fewer), drawn without replacement, in file order."""
+        return np.asarray(self.features("train")[self._drawn(n, seed)])
+
+    def labelled_calibration(self, n: int, seed: int = 0) -> tuple[Array, Array]:
+        """The examples of `calibration` and their labels."""
+        return self.calibration(n, seed), np.asarray(self.labels("train")[self._drawn(n, seed)])
+
+    def _drawn(self, n: int, seed: int) -> Array:
         total = self.size("train")
-        chosen = np.sort(np.random.default_rng(seed).permutation(total)[: min(n, total)])
-        return np.asarray(self.features("train")[chosen])
+        return np.sort(np.random.default_rng(seed).permutation(total)[: min(n, total)])
 
     def _shards(self, split: str, name: str) -> list[Array]:
         if split not in self.info.shards:

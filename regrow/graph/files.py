@@ -68,6 +68,11 @@ def import_model(file: Path, trust: bool = False) -> Any:
         raise RegrowError(f"{file}: cannot be loaded as a tf_keras model ({reason})") from None
 
 
+def load_file(path: Path, *, trust: bool = False) -> Any:
+    """`import_model` of a model file, or of a model artifact (a directory with ``model.keras``)."""
+    return import_model(path / MODEL if (path / MODEL).is_file() else path, trust=trust)
+
+
 def _rebuilt(model: Any) -> Any:
     import tf_keras
 

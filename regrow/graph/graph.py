@@ -23,7 +23,7 @@ class Graph:
 
     ``config`` is Keras' own config, nested models nested, so that names, sharing and call arguments survive.
     ``arrays`` holds every variable's value by layer path and attribute name: ``backbone/conv1/kernel``.
-    ``sequential`` tells the two model classes apart; ``classes`` are the layer classes that Keras does not find by name.
+    ``sequential`` tells the two model classes apart; ``classes`` are the layer classes unknown to Keras by name.
     """
 
     config: Mapping[str, Any]
