@@ -1,9 +1,10 @@
 """What tracing finds: units that can be removed, the arrays they index, and what a model costs without them."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,6 @@ from regrow.graph.rules.record import Key
 from regrow.graph.rules.registry import AxisIds
 from regrow.graph.ties import Ids
 
-Role = Literal["output", "input", "channel"]
 Removed = Ids | np.ndarray[Any, np.dtype[np.bool_]] | Iterable[int]
 
 
@@ -52,6 +52,11 @@ class Cost:
     number: int
     units: tuple[Ids, ...]
 
+    @property
+    def macs(self) -> int:
+        """With all units kept."""
+        return self.number * math.prod(map(len, self.units))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Channels:
@@ -59,7 +64,8 @@ class Channels:
 
     ``reasons`` says of each unit that must stay why. ``axes`` are the units of every traced tensor or array axis:
     none may lose all of its indices. ``tensors`` gives for each tensor of ``graph.view`` and each of its axes the
-    units, or None where none are traced.
+    units, or None where none are traced. ``scales`` are arrays that are multiplied by the root of the share of their
+    units that is kept, because the layer divides by the root of their number.
     """
 
     graph: Graph
@@ -69,6 +75,7 @@ class Channels:
     groups: tuple[Group, ...]
     config_sizes: Mapping[tuple[str, Key], Ids]
     argument_sizes: Mapping[tuple[str, int, Key], Ids]
+    scales: Mapping[str, Ids]
     axes: tuple[Ids, ...]
     tensors: tuple[AxisIds, ...]
     costs: tuple[Cost, ...]
@@ -150,6 +157,7 @@ class Products:
 
     def total(self, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> int:
         """The sum where the units in ``kept`` are there."""
-        counts = np.add.reduceat(kept[self._flat].astype(np.int64), self._starts) if len(self._starts) else []
-        sizes = np.append(np.asarray(counts, np.int64), 1)
+        # A last element, which counts 1, serves both the short products and a model without any units.
+        flat = np.append(kept[self._flat], True).astype(np.int64)
+        sizes = np.add.reduceat(flat, np.append(self._starts, len(self._flat)))
         return int((self._numbers * sizes[self._columns].prod(axis=1)).sum())

@@ -19,14 +19,19 @@ class Surgery:
     """What was cut out of the parent's arrays.
 
     ``kept`` holds, by array name and axis, the parent's indices that are left; axes not named are whole.
+    ``scales`` are factors on arrays that make up for a division by the root of a removed number of channels, as
+    attention's by the root of its key size.
     """
 
     kept: Mapping[str, Mapping[int, Kept]] = field(default_factory=dict)
+    scales: Mapping[str, float] = field(default_factory=dict)
 
     def apply(self, name: str, array: Array) -> Array:
         """``array``, shaped as the parent's array ``name``, cut as that one was."""
         for axis, indices in self.kept.get(name, {}).items():
             array = np.take(array, indices, axis=axis)
+        if name in self.scales:
+            array = (array * self.scales[name]).astype(array.dtype)
         return array
 
     def then(self, later: "Surgery") -> "Surgery":
@@ -36,23 +41,34 @@ class Surgery:
             own = kept.setdefault(name, {})
             for axis, indices in axes.items():
                 own[axis] = own[axis][indices] if axis in own else indices
-        return Surgery(kept=kept)
+        scales = dict(self.scales)
+        for name, scale in later.scales.items():
+            scales[name] = scales.get(name, 1.0) * scale
+        return Surgery(kept=kept, scales=scales)
 
-    def to_json(self) -> dict[str, dict[str, list[int]]]:
-        """The form of ``surgery.json``: indices by array name and axis."""
-        return {
+    def to_json(self) -> dict[str, dict[str, Any]]:
+        """The form of ``surgery.json``: by array, the kept indices of each axis and the ``scale`` if there is one."""
+        found: dict[str, dict[str, Any]] = {
             name: {str(axis): indices.tolist() for axis, indices in sorted(axes.items())}
             for name, axes in sorted(self.kept.items())
         }
+        for name, scale in self.scales.items():
+            found.setdefault(name, {})["scale"] = scale
+        return found
 
     @classmethod
     def from_json(cls, axes: Mapping[str, Mapping[str, Any]]) -> "Surgery":
         """Read what `to_json` gave."""
         return cls(
             kept={
-                name: {int(axis): np.asarray(indices, np.int64) for axis, indices in by_axis.items()}
+                name: {
+                    int(axis): np.asarray(indices, np.int64)
+                    for axis, indices in by_axis.items()
+                    if axis != "scale"
+                }
                 for name, by_axis in axes.items()
-            }
+            },
+            scales={name: by_axis["scale"] for name, by_axis in axes.items() if "scale" in by_axis},
         )
 
 
@@ -71,7 +87,12 @@ def remove(channels: Channels, removed: Removed) -> tuple[Graph, Surgery]:
     for slot in channels.slots:
         if not kept[slot.units].all():
             indices.setdefault(slot.array, {})[slot.axis] = np.flatnonzero(kept[slot.units])
-    surgery = Surgery(kept=indices)
+    scales = {
+        name: float(np.sqrt(kept[units].mean()))
+        for name, units in channels.scales.items()
+        if not kept[units].all()
+    }
+    surgery = Surgery(kept=indices, scales=scales)
     arrays = {name: surgery.apply(name, array) for name, array in graph.arrays.items()}
     config = _resized(channels, kept)
     return Graph(config=config, arrays=arrays, sequential=graph.sequential, classes=graph.classes), surgery
@@ -105,15 +126,13 @@ def _count(kept: np.ndarray[Any, np.dtype[np.bool_]], units: Ids) -> int:
     return int(np.count_nonzero(kept[units]))
 
 
-def _set(config: Any, key: tuple[str | int, ...], value: int) -> None:
+def _set(config: Any, key: tuple[Any, ...], value: int) -> None:
     *path, last = key
     inner = entry(config, path)
-    if isinstance(inner, tuple):  # tuples of a config may be replaced by lists, as JSON does
-        outer, changed = entry(config, path[:-1]), list(inner)
-        changed[int(last)] = value
-        outer[path[-1]] = changed
-    else:
-        inner[last] = value
+    if not isinstance(inner, list | dict):  # a tuple may be replaced by a list, as JSON does
+        inner = list(inner)
+        entry(config, path[:-1])[path[-1]] = inner
+    inner[last] = value
 
 
 def _keywords(node: Any) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from regrow.graph.channels import Channels, Cost, Group, Slot
 from regrow.graph.graph import Graph
 from regrow.graph.rules.call import Axes, LayerCall
 from regrow.graph.rules.record import Record
-from regrow.graph.rules.registry import AxisIds, rule_for
+from regrow.graph.rules.registry import AxisIds, listed, rule_for
 from regrow.graph.ties import Ids, classes
 from regrow.graph.view import Call, Reference, View
 
@@ -33,14 +33,18 @@ def trace(graph: Graph, *, protect: Sequence[str] = ()) -> Channels:
     protected = _protected(view, protect)
     record = Record(array_shapes={name: array.shape for name, array in graph.arrays.items()})
     tensors: list[Axes] = [Axes(shape, (None,) * len(shape)) for shape in view.shapes]
+    uses: dict[int, list[Call]] = {}
     for call in view.calls:
-        given = _outputs(graph, call, record, tensors)
-        for tensor, ids in zip(call.outputs, given, strict=True):
-            tensors[tensor] = Axes(view.shapes[tensor], ids)
+        for number in call.inputs:
+            uses.setdefault(number, []).append(call)
+    for call in view.calls:
+        given = _outputs(graph, call, record, tensors, [use for n in call.outputs for use in uses.get(n, ())])
+        for tensor, axis_ids in zip(call.outputs, given, strict=True):
+            tensors[tensor] = axes = Axes(view.shapes[tensor], axis_ids)
             if call.layer in protected:
-                _pin_all(record, tensors[tensor], f"'{call.layer}' is protected")
-    for tensor in view.outputs:
-        _pin_all(record, tensors[tensor], "they are the model's outputs")
+                _pin_all(record, axes, f"'{call.layer}' is protected")
+    for number in view.outputs:
+        _pin_all(record, tensors[number], "they are the model's outputs")
     for (array, axis), (ids, role) in record.axes.items():
         if role != "input" and array.rpartition("/")[0] in protected:
             record.pin(ids, f"'{array.rpartition('/')[0]}' is protected")
@@ -49,7 +53,9 @@ def trace(graph: Graph, *, protect: Sequence[str] = ()) -> Channels:
     return _channels(graph, record, tensors)
 
 
-def _outputs(graph: Graph, call: Call, record: Record, tensors: Sequence[Axes]) -> Sequence[AxisIds]:
+def _outputs(
+    graph: Graph, call: Call, record: Record, tensors: Sequence[Axes], uses: Sequence[Call]
+) -> list[AxisIds]:
     seen = LayerCall(
         record=record,
         path=call.layer,
@@ -60,10 +66,11 @@ def _outputs(graph: Graph, call: Call, record: Record, tensors: Sequence[Axes]) 
         keywords=_filled(call.keywords, tensors),
         inputs=[tensors[number] for number in call.inputs],
         shapes=[graph.view.shapes[number] for number in call.outputs],
+        uses=uses,
     )
     known = rule_for(call.class_name, keras=call.keras)
     found = known(seen) if known is not None else seen.left_whole("is of a class that no rule knows")
-    several: Sequence[Any] = found if isinstance(found, list) else [found]
+    several = listed(found)
     for ids, shape in zip(several, seen.shapes, strict=True):
         lengths = [None if axis is None else len(axis) for axis in ids]
         if len(ids) != len(shape) or any(a != b for a, b in zip(lengths, shape, strict=True) if a and b):
@@ -125,6 +132,7 @@ def _channels(graph: Graph, record: Record, tensors: Sequence[Axes]) -> Channels
         groups=_groups(record, unit_of, slots),
         config_sizes={key: vectors.units(ids) for key, ids in record.config_sizes.items()},
         argument_sizes={key: vectors.units(ids) for key, ids in record.argument_sizes.items()},
+        scales={array: vectors.units(ids) for array, ids in record.scales.items()},
         axes=tuple(vectors.found.values()),
         tensors=units_of_tensors,
         costs=tuple(_costs(record, vectors)),
@@ -199,15 +207,9 @@ def _groups(record: Record, unit_of: Ids, slots: Sequence[Slot]) -> tuple[Group,
             members.setdefault(block, []).append(slot)
     groups = []
     for block in np.unique(block_label).tolist():
-        if block not in members:
-            continue  # ids that stand for untraced channels
-        layers = [path for (_, path), label in zip(record.blocks, block_label, strict=True) if label == block]
-        groups.append(
-            Group(
-                name=layers[0],
-                layers=tuple(dict.fromkeys(layers)),
-                units=np.flatnonzero(group_of_unit == block),
-                slots=tuple(members[block]),
-            )
-        )
+        makers = [path for (_, path), label in zip(record.blocks, block_label, strict=True) if label == block]
+        paths = tuple(dict.fromkeys(path for path in makers if path is not None))
+        if paths:  # ids that stand for untraced channels belong to no group
+            units = np.flatnonzero(group_of_unit == block)
+            groups.append(Group(name=paths[0], layers=paths, units=units, slots=tuple(members[block])))
     return tuple(groups)

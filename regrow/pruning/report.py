@@ -16,8 +16,12 @@ def pruning_report(
     allocation: str | None,
     target: float | None,
     left_dense: Mapping[str, str],
+    channels: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Sparsity of the whole and of each kernel; ``left_dense`` gives the reason for kernels that were spared."""
+    """Sparsity of the whole and of each kernel; ``left_dense`` gives the reason for kernels that were spared.
+
+    ``channels`` is what `regrow.pruning.channel_report` says, where channels were removed.
+    """
     costs = {cost.name: cost for cost in layer_costs(model)}
     layers: Sequence[dict[str, Any]] = [
         {
@@ -38,4 +42,5 @@ def pruning_report(
         "sparsity_target": target,
         "sparsity": sparsity(model),
         "layers": list(layers),
+        **({"channels": dict(channels)} if channels is not None else {}),
     }

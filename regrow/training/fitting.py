@@ -15,6 +15,7 @@ from regrow.errors import RegrowError
 from regrow.progress import Progress
 from regrow.tasks import get_task
 from regrow.training.schedules import keras_schedule, learning_rates
+from regrow.training.selection import Selection
 from regrow.training.settings import FitSettings, Optimizer
 
 OnEpoch = Callable[[int, dict[str, float]], None]
@@ -50,8 +51,8 @@ def fit(
 ) -> FitResult:
     """Train ``model`` in place and leave it with the weights of the best epoch.
 
-    Best is the highest validation accuracy, then the lowest validation loss. Losses include the model's own
-    regularisation, and label smoothing where there is some.
+    Best is the lowest validation loss among the epochs whose validation accuracy is within one standard error of
+    the highest. Losses include the model's own regularisation, and label smoothing where there is some.
 
     Args:
         model: a `tf_keras` model from raw float32 features to probabilities; it is compiled here.
@@ -96,6 +97,7 @@ def fit(
         step=step,
         progress=progress,
         on_epoch=on_epoch,
+        selection=Selection(dataset.size("validation")),
     )
     model.fit(
         train,
@@ -184,11 +186,9 @@ class _Watch:
     step: str
     progress: Progress
     on_epoch: OnEpoch | None
+    selection: Selection
     history: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = 0
     stopped_early: bool = False
-    _best: tuple[float, float] = (-math.inf, -math.inf)
-    _weights: list[Any] = field(default_factory=list)
     _to_beat: float = -math.inf
     _waited: int = 0
 
@@ -197,7 +197,7 @@ class _Watch:
         epoch = index + 1
         entry = self._entry(epoch, logs)
         self.history.append(entry)
-        self._keep_best(epoch, entry)
+        self.selection.offer(epoch, entry, self.model.get_weights)
         epochs = self.settings.epochs
         if self.on_epoch is not None:
             self.on_epoch(epoch, dict(entry))
@@ -217,12 +217,6 @@ class _Watch:
         entry["learning_rate"] = float(self.rates[epoch * steps - 1])
         return entry
 
-    def _keep_best(self, epoch: int, entry: Mapping[str, float]) -> None:
-        score = (entry["val_accuracy"], -entry["val_loss"])
-        if score > self._best:
-            self._best, self.best_epoch = score, epoch
-            self._weights = self.model.get_weights()
-
     def _stop_early(self, accuracy: float, *, last: bool) -> None:
         rule = self.settings.early_stopping
         if rule is None:
@@ -236,10 +230,11 @@ class _Watch:
             self.stopped_early = True
 
     def finish(self) -> FitResult:
-        """Give the model its best weights back."""
-        self.model.set_weights(self._weights)
+        """Give the model the weights of its best epoch back."""
+        best = self.selection.chosen
+        self.model.set_weights(best.weights)
         if self.stopped_early:
             epochs = self.settings.epochs
-            note = f"stopped after epoch {len(self.history)}, best epoch {self.best_epoch}"
-            self.progress.update(epochs, f"{note} val_accuracy {self._best[0]:.4f}", total=epochs)
-        return FitResult(history=self.history, best_epoch=self.best_epoch, stopped_early=self.stopped_early)
+            note = f"stopped after epoch {len(self.history)}, best epoch {best.epoch}"
+            self.progress.update(epochs, f"{note} val_accuracy {best.accuracy:.4f}", total=epochs)
+        return FitResult(history=self.history, best_epoch=best.epoch, stopped_early=self.stopped_early)

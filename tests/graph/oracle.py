@@ -17,7 +17,8 @@ from regrow.graph.kernels import layers
 from regrow.graph.view import Call, Reference
 
 Masks = list[Any]  # by axis: 1 for kept and 0 for removed, shaped to broadcast; None where nothing is removed
-Formula = Callable[..., Any]
+Given = dict[int, tuple[Any, Masks]]  # a call's inputs by number
+Formula = Callable[[Any, Call, Given], Any]
 
 
 def zeroed(channels: Channels, removed: np.ndarray) -> Graph:
@@ -25,7 +26,9 @@ def zeroed(channels: Channels, removed: np.ndarray) -> Graph:
     gone = channels.mask(removed)
     arrays = {name: array.copy() for name, array in channels.graph.arrays.items()}
     for slot in channels.slots:
-        if slot.role == "input":
+        # A removed key channel must add nothing to the scores, though the keys still have it.
+        key_channel = "query_dense/" in slot.array and slot.axis == arrays[slot.array].ndim - 1
+        if slot.role == "input" or key_channel:
             index = [slice(None)] * arrays[slot.array].ndim
             index[slot.axis] = gone[slot.units]
             arrays[slot.array][tuple(index)] = 0
@@ -53,22 +56,31 @@ def expected(channels: Channels, removed: np.ndarray, inputs: Sequence[Any]) -> 
 def _evaluate(call: Call, layer: Any, values: dict[int, Any], masks: dict[int, Masks]) -> list[Any]:
     import tensorflow as tf
 
-    def filled(structure: Any) -> Any:
-        if isinstance(structure, Reference):
-            return values[structure.tensor]
-        if isinstance(structure, dict):
-            return {key: filled(value) for key, value in structure.items()}
-        if isinstance(structure, list | tuple):
-            return type(structure)([filled(value) for value in structure])
-        return structure
-
-    arguments, keywords = filled(call.arguments), filled(call.keywords)
-    formula = FORMULAS.get(call.class_name)
+    arguments, keywords = filled(call.arguments, values), filled(call.keywords, values)
+    formula = FORMULAS.get(_kind(call, layer))
     if formula is not None and any(mask is not None for number in call.inputs for mask in masks[number]):
-        return [formula(layer, *[values[n] for n in call.inputs], masks=[masks[n] for n in call.inputs])]
+        given = {number: (values[number], masks[number]) for number in call.inputs}
+        return list(tf.nest.flatten(formula(layer, call, given)))
     if _softmax(layer) and masks[call.outputs[0]][-1] is not None:
         return [_softmax_output(layer, arguments[0], masks[call.outputs[0]][-1])]
     return list(tf.nest.flatten(layer(*arguments, **keywords)))
+
+
+def filled(structure: Any, values: dict[int, Any]) -> Any:
+    """The arguments of a call, values in place of references."""
+    if isinstance(structure, Reference):
+        return values[structure.tensor]
+    if isinstance(structure, dict):
+        return {key: filled(value, values) for key, value in structure.items()}
+    if isinstance(structure, list | tuple):
+        return type(structure)([filled(value, values) for value in structure])
+    return structure
+
+
+def _kind(call: Call, layer: Any) -> str:
+    if call.class_name in ("TFOpLambda", "SlicingOpLambda"):
+        return str(layer.symbol).rpartition(".")[2]
+    return call.class_name
 
 
 def _masks(tensor: Any, gone: np.ndarray) -> Masks:
@@ -102,9 +114,9 @@ def _standardised(x: Any, weight: Any, axes: Sequence[int], epsilon: float) -> A
     return (x - mean) / (_mean((x - mean) ** 2, weight, axes) + epsilon) ** 0.5
 
 
-def _layer_normalization(layer: Any, x: Any, *, masks: list[Masks]) -> Any:
+def _layer_normalization(layer: Any, x: Any, *, masks: Masks) -> Any:
     axes = [axis % len(x.shape) for axis in layer.axis]
-    found = _standardised(x, _weight(masks[0]), axes, layer.epsilon)
+    found = _standardised(x, _weight(masks), axes, layer.epsilon)
     shape = [size if axis in axes else 1 for axis, size in enumerate(x.shape)]
     for array, scale in ((layer.gamma, True), (layer.beta, False)):
         if array is not None:
@@ -113,14 +125,14 @@ def _layer_normalization(layer: Any, x: Any, *, masks: list[Masks]) -> Any:
     return found
 
 
-def _group_normalization(layer: Any, x: Any, *, masks: list[Masks]) -> Any:
+def _group_normalization(layer: Any, x: Any, *, masks: Masks) -> Any:
     import tensorflow as tf
 
     if layer.axis not in (-1, len(x.shape) - 1):
         raise NotImplementedError("the oracle normalises groups of the last axis")
     channels = x.shape[-1]
     groups = channels if layer.groups == -1 else layer.groups
-    weight = np.broadcast_to(_weight(masks[0]), x.shape)
+    weight = np.broadcast_to(_weight(masks), x.shape)
     shape = (*x.shape[:-1], groups, channels // groups)
     axes = [*range(1, len(x.shape) - 1), len(x.shape)]
     # A group that has lost all its channels has no statistics; nothing reads it.
@@ -133,10 +145,10 @@ def _group_normalization(layer: Any, x: Any, *, masks: list[Masks]) -> Any:
     return found if layer.beta is None else found + np.asarray(layer.beta)
 
 
-def _unit_normalization(layer: Any, x: Any, *, masks: list[Masks]) -> Any:
+def _unit_normalization(layer: Any, x: Any, *, masks: Masks) -> Any:
     import tensorflow as tf
 
-    square = tf.reduce_sum((x * _weight(masks[0])) ** 2, layer.axis, keepdims=True)
+    square = tf.reduce_sum((x * _weight(masks)) ** 2, layer.axis, keepdims=True)
     return x / tf.maximum(square, 1e-12) ** 0.5
 
 
@@ -152,18 +164,59 @@ def _softmax_output(layer: Any, x: Any, mask: Any) -> Any:
     return tf.nn.softmax(layer(x) + (mask - 1) * 1e9)
 
 
-def _softmax_layer(layer: Any, x: Any, *, masks: list[Masks]) -> Any:
+def _softmax_layer(layer: Any, x: Any, *, masks: Masks) -> Any:
     import tensorflow as tf
 
     axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
-    weight = _weight([mask for axis, mask in enumerate(masks[0]) if axis in [a % len(x.shape) for a in axes]])
+    weight = _weight([mask for axis, mask in enumerate(masks) if axis in [a % len(x.shape) for a in axes]])
     raised = tf.exp(x - tf.reduce_max(x, axes, keepdims=True)) * weight
     return raised / tf.reduce_sum(raised, axes, keepdims=True)
 
 
+def _masked_inputs(layer: Any, call: Call, given: Given) -> Any:
+    """Removed channels are zero before they meet each other: products and sums over them miss nothing."""
+    inputs = {number: value * _weight(masks) for number, (value, masks) in given.items()}
+    return layer(*filled(call.arguments, inputs), **filled(call.keywords, inputs))
+
+
+def _reduce_mean(x: Any, masks: Masks, axis: Any, keepdims: bool) -> Any:
+    import tensorflow as tf
+
+    axes = list(range(len(x.shape))) if axis is None else [axis] if isinstance(axis, int) else list(axis)
+    weight = _weight(
+        [mask for number, mask in enumerate(masks) if number in [a % len(x.shape) for a in axes]]
+    )
+    found = _mean(x, weight, axes)
+    return found if keepdims else tf.squeeze(found, axes)
+
+
+def _mean_operation(layer: Any, call: Call, given: Given) -> Any:
+    x, masks = given[call.inputs[0]]
+    named = dict(zip(("axis", "keepdims"), call.arguments[1:], strict=False)) | dict(call.keywords)
+    return _reduce_mean(x, masks, named.get("axis"), bool(named.get("keepdims")))
+
+
+def _max_operation(layer: Any, call: Call, given: Given) -> Any:
+    inputs = {number: value + (_weight(masks) - 1) * 1e9 for number, (value, masks) in given.items()}
+    return layer(*filled(call.arguments, inputs), **filled(call.keywords, inputs))
+
+
+def _single(function: Callable[..., Any]) -> Formula:
+    def formula(layer: Any, call: Call, given: Given) -> Any:
+        ((x, masks),) = given.values()
+        return function(layer, x, masks=masks)
+
+    return formula
+
+
 FORMULAS: dict[str, Formula] = {
-    "LayerNormalization": _layer_normalization,
-    "GroupNormalization": _group_normalization,
-    "UnitNormalization": _unit_normalization,
-    "Softmax": _softmax_layer,
+    "LayerNormalization": _single(_layer_normalization),
+    "GroupNormalization": _single(_group_normalization),
+    "UnitNormalization": _single(_unit_normalization),
+    "Softmax": _single(_softmax_layer),
+    **dict.fromkeys(("Dot", "Attention", "AdditiveAttention"), _masked_inputs),
+    **dict.fromkeys(("matmul", "reduce_sum", "l2_normalize", "einsum"), _masked_inputs),
+    "reduce_mean": _mean_operation,
+    "reduce_max": _max_operation,
+    "softmax": _max_operation,
 }

@@ -2,8 +2,8 @@
 
 import pytest
 
-from .cases import CASES
 from .checking import check_removal
+from .operation_cases import CASES
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

@@ -8,7 +8,7 @@ from typing import Any
 from regrow.graph.rules.record import Factor, Record
 from regrow.graph.rules.registry import AxisIds
 from regrow.graph.ties import Ids
-from regrow.graph.view import Shape
+from regrow.graph.view import Call, Shape
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ class LayerCall:
     """One call of a layer, as rules see it.
 
     ``config`` is the layer's; array names are relative to the layer (``kernel``, ``cell/bias``).
-    ``arguments`` and ``keywords`` hold `Axes` where tensors were. ``shapes`` are the outputs'.
+    ``arguments`` and ``keywords`` hold `Axes` where tensors were. ``shapes`` are the outputs', ``uses`` the calls
+    that take them. Inside a wrapper, ``arrays`` and ``keys`` lead to the inner layer, and ``times`` is how often it
+    runs.
     """
 
     record: Record
@@ -49,8 +51,10 @@ class LayerCall:
     keywords: Mapping[str, Any]
     inputs: Sequence[Axes]
     shapes: Sequence[Shape]
+    uses: Sequence[Call] = ()
     arrays: str = ""
     keys: tuple[str | int, ...] = ()
+    times: tuple[Factor, ...] = ()
 
     @property
     def input(self) -> Axes:
@@ -63,29 +67,40 @@ class LayerCall:
         return f"{self.class_name} '{self.path}'"
 
     def inside(
-        self, attribute: str, *, key: str, inputs: Sequence[Axes], shapes: Sequence[Shape]
+        self,
+        attribute: str,
+        *,
+        key: str,
+        inputs: Sequence[Axes],
+        shapes: Sequence[Shape],
+        times: Sequence[Factor] = (),
     ) -> "LayerCall":
-        """The same call as the layer inside sees it, whose arrays are ``attribute/…`` and config at ``key``."""
+        """The call as a layer inside sees it: its arrays are ``attribute/…``, its config is at ``key``."""
         inner = self.config[key]
         return replace(
             self,
             class_name=inner["class_name"],
             config=inner["config"],
-            arguments=tuple(inputs),
+            arguments=tuple(inputs[:1]),
             keywords={},
             inputs=inputs,
             shapes=shapes,
             arrays=f"{self.arrays}{attribute}/",
             keys=(*self.keys, key, "config"),
+            times=(*self.times, *times),
         )
 
     def array_shape(self, array: str) -> tuple[int, ...] | None:
         """The shape of an array, or None where the layer has no such array."""
         return self.record.array_shapes.get(self._name(array))
 
-    def produced(self, array: str, axis: int) -> Ids:
-        """New ids for an array axis that makes channels; the same ids at each call of a shared layer."""
-        return self.record.produced(self._name(array), axis, self.path)
+    def produced(self, array: str, axis: int, *, copies: int = 1) -> Ids:
+        """New ids for an array axis that makes channels; the same ids at each call of a shared layer.
+
+        With ``copies``, the axis holds that many blocks side by side with one index per channel each, as the gates
+        of a recurrent layer do.
+        """
+        return self.record.produced(self._name(array), axis, self.path, copies)
 
     def consumed(self, array: str, axis: int, ids: Ids | None) -> None:
         """The array axis is indexed by channels that the layer takes in and sums over."""
@@ -110,7 +125,7 @@ class LayerCall:
 
     def fixed(self, length: int) -> Ids:
         """Ids, which stay, for an axis that is not traced."""
-        return self.record.fixed(length, self.path, f"{self.named} puts them beside traced channels")
+        return self.record.fixed(length, f"{self.named} puts them beside traced channels")
 
     def left_whole(self, why: str) -> list[AxisIds]:
         """All channels that flow in stay, and none are traced further."""
@@ -118,6 +133,11 @@ class LayerCall:
             for _, ids in tensor.traced():
                 self.pinned(ids, why)
         return [(None,) * len(shape) for shape in self.shapes]
+
+    def compensated(self, array: str, ids: Ids) -> None:
+        """The layer divides by the root of the number of these channels: ``array`` makes up for those removed."""
+        if self.array_shape(array) is not None:
+            self.record.scales[self._name(array)] = ids
 
     def sized(self, key: str | tuple[str | int, ...], ids: Ids | None) -> None:
         """The config entry at ``key`` is the number of these channels."""
@@ -132,9 +152,8 @@ class LayerCall:
 
     def macs(self, *factors: Factor | str) -> None:
         """Count the product of ``factors`` multiply-accumulate operations: numbers, ids (their count), arrays."""
-        self.record.count_macs(
-            self.path, [self._name(factor) if isinstance(factor, str) else factor for factor in factors]
-        )
+        named = [self._name(factor) if isinstance(factor, str) else factor for factor in factors]
+        self.record.count_macs(self.path, [*self.times, *named])
 
     def positions(self, shape: Shape, axes: Sequence[int]) -> int:
         """The number of positions over ``axes`` of ``shape``; an unknown length counts as 1."""

@@ -53,10 +53,11 @@ def equal_groups(call: LayerCall, ids: Ids | None, groups: int) -> Ids | None:
     """Tie index *i* of every group, so that groups stay equal; the ids of the first group."""
     if ids is None:
         return None
-    members = ids.reshape(groups, -1)
+    members: Ids = ids.reshape(groups, -1)
     for other in members[1:]:
         call.tied(members[0], other)
-    return members[0]
+    first: Ids = members[0]
+    return first
 
 
 @rule("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")

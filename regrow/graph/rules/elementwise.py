@@ -1,13 +1,13 @@
 """Layers that treat each channel by itself, and those that only look."""
 
 from regrow.graph.rules.call import LayerCall
-from regrow.graph.rules.registry import AxisIds, rule
+from regrow.graph.rules.registry import AxisIds, Outputs, rule
 
 
 @rule(
     *("Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax"),
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
-    *("AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization"),
+    *("AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization", "StochasticDepth"),
 )
 def unchanged(call: LayerCall) -> AxisIds:
     """The output's channels are the input's. A softmax over channels is taken over those that are left."""
@@ -31,4 +31,11 @@ def parametric_relu(call: LayerCall) -> AxisIds:
     for axis, length in enumerate(shape):
         if length != 1 or call.input.shape[axis + 1] == 1:
             call.indexed("alpha", axis, call.input.ids[axis + 1])
+    return call.input.ids
+
+
+@rule("Masking")
+def masking(call: LayerCall) -> Outputs:
+    """A step is masked where all its features have one value, so none may be left out."""
+    call.left_whole("compares all of them")
     return call.input.ids

@@ -9,9 +9,12 @@ from regrow.graph.rules.registry import AxisIds, rule
 from regrow.graph.ties import Ids
 
 
-@rule("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
+@rule("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "CustomScaleLayer")
 def merged(call: LayerCall) -> AxisIds:
-    """Element by element: index *i* of all goes together; an axis of length 1 is spread over the others'."""
+    """Element by element: index *i* of all goes together; an axis of length 1 is spread over the others'.
+
+    ``CustomScaleLayer`` is InceptionResNetV2's scaled addition.
+    """
     return broadcast(call, call.inputs)
 
 
@@ -62,3 +65,29 @@ def _tied(call: LayerCall, parts: Sequence[Ids | None]) -> Ids | None:
     for part in parts[1:]:
         call.tied(parts[0], part)
     return parts[0]
+
+
+@rule("Dot")
+def dot(call: LayerCall) -> AxisIds:
+    """Sums over one axis of each tensor, which go together; the batch axis is common."""
+    left, right = call.inputs[:2]
+    axes = call.config["axes"]
+    first, second = (axes, axes) if isinstance(axes, int) else axes
+    first, second = first % len(left.shape), second % len(right.shape)
+    call.tied(left.ids[first], right.ids[second])
+    rest = [axis for axis in range(1, len(right.shape)) if axis != second]
+    call.macs(*left.extents(1), *(right.extent(axis) for axis in rest))
+    found = [left.ids[axis] for axis in range(len(left.shape)) if axis != first]
+    found += [right.ids[axis] for axis in rest]
+    return tuple(found) if len(found) > 1 else (None, None)
+
+
+def multiplied(call: LayerCall, left: Axes, right: Axes) -> AxisIds:
+    """The ids of a matrix product (…, n, k) · (…, k, m): *k* goes together, leading axes are broadcast."""
+    call.tied(left.ids[-1], right.ids[-2])
+    heads = [Axes(tensor.shape[:-2], tensor.ids[:-2]) for tensor in (left, right)]
+    lead = broadcast(call, heads)
+    # The batch counts once; where only one side has leading axes, they are the product's.
+    wide = max(heads, key=lambda head: len(head.shape))
+    call.macs(*wide.extents(1), left.extent(-2), left.extent(-1), right.extent(-1))
+    return (*lead, left.ids[-2], right.ids[-1])

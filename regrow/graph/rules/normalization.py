@@ -10,18 +10,16 @@ PER_CHANNEL = ("gamma", "beta", "moving_mean", "moving_variance")
 @rule("BatchNormalization", "SyncBatchNormalization")
 def batch_normalization(call: LayerCall) -> AxisIds:
     """Statistics over everything but ``axis``; over the batch, also where that axis is one of space."""
-    axes = call.config["axis"]
     for array in PER_CHANNEL:
-        _indexed_by(call, array, axes if isinstance(axes, list | tuple) else [axes])
+        _indexed_by(call, array, call.config["axis"])
     return call.input.ids
 
 
 @rule("LayerNormalization")
 def layer_normalization(call: LayerCall) -> AxisIds:
     """Statistics over ``axis``, one or several; ``gamma`` and ``beta`` have these axes."""
-    axes = call.config["axis"]
     for array in PER_CHANNEL[:2]:
-        _indexed_by(call, array, axes if isinstance(axes, list | tuple) else [axes])
+        _indexed_by(call, array, call.config["axis"])
     return call.input.ids
 
 
@@ -45,6 +43,14 @@ def unit_normalization(call: LayerCall) -> AxisIds:
     return call.input.ids
 
 
-def _indexed_by(call: LayerCall, array: str, axes: list[int]) -> None:
-    for position, axis in enumerate(axes):
+def _indexed_by(call: LayerCall, array: str, axes: int | list[int]) -> None:
+    for position, axis in enumerate([axes] if isinstance(axes, int) else axes):
         call.indexed(array, position, call.input.ids[axis])
+
+
+@rule("LayerScale")
+def layer_scale(call: LayerCall) -> AxisIds:
+    """ConvNeXt's learned factor per channel."""
+    call.indexed("gamma", 0, call.input.ids[-1])
+    call.sized("projection_dim", call.input.ids[-1])
+    return call.input.ids

@@ -16,38 +16,43 @@ class Record:
     """Collected while a model is traced.
 
     ``axes`` gives ids and role by array name and axis. ``blocks`` are the ranges of ids made together, with the
-    path of the layer that made them. ``config_sizes`` and ``argument_sizes`` are numbers in the config that
+    path of the layer that made them, or None. ``scales`` are arrays to be multiplied by the root of the share of
+    ids that is kept. ``config_sizes`` and ``argument_sizes`` are numbers in the config that
     follow ids; ``macs`` are products of ints, ids and array names, by layer.
     """
 
     array_shapes: Mapping[str, tuple[int, ...]]
     size: int = 0
     axes: dict[tuple[str, int], tuple[Ids, str]] = field(default_factory=dict)
-    blocks: list[tuple[int, str]] = field(default_factory=list)
+    blocks: list[tuple[int, str | None]] = field(default_factory=list)
     ties: list[tuple[Ids, Ids]] = field(default_factory=list)
     pins: list[tuple[Ids, str]] = field(default_factory=list)
     config_sizes: dict[tuple[str, Key], Ids] = field(default_factory=dict)
     argument_sizes: dict[tuple[str, int, Key], Ids] = field(default_factory=dict)
+    scales: dict[str, Ids] = field(default_factory=dict)
     macs: list[tuple[str, Sequence[Factor | str]]] = field(default_factory=list)
     untraced: set[tuple[str, int]] = field(default_factory=set)
 
-    def produced(self, array: str, axis: int, path: str) -> Ids:
-        """The ids of an array axis that makes channels."""
+    def produced(self, array: str, axis: int, path: str, copies: int) -> Ids:
+        """The ids of an array axis that makes channels; ``copies`` blocks of the axis hold the same ids."""
         axis %= len(self.array_shapes[array])
+        length = self.array_shapes[array][axis] // copies
         if (array, axis) not in self.axes:
-            length = self.array_shapes[array][axis]
-            self.axes[array, axis] = (np.arange(self.size, self.size + length), "output")
-            self.blocks.append((self.size, path))
-            self.size += length
-        return self.axes[array, axis][0]
+            ids = self._new(length, path)
+            self.axes[array, axis] = (ids if copies == 1 else np.tile(ids, copies), "output")
+        ids = self.axes[array, axis][0]
+        return ids if copies == 1 else ids[:length]
 
-    def fixed(self, length: int, path: str, why: str) -> Ids:
+    def fixed(self, length: int, why: str) -> Ids:
         """Ids for an axis that is not traced, where it stands beside one that is; they stay."""
-        ids = np.arange(self.size, self.size + length)
-        self.blocks.append((self.size, path))
-        self.size += length
+        ids = self._new(length, None)
         self.pin(ids, why)
         return ids
+
+    def _new(self, length: int, path: str | None) -> Ids:
+        self.blocks.append((self.size, path))
+        self.size += length
+        return np.arange(self.size - length, self.size)
 
     def index(self, array: str, axis: int, ids: Ids | None, role: str) -> None:
         """An array axis is indexed by ``ids``; what it was indexed by at another call is tied to them."""

@@ -25,22 +25,19 @@ A class without a rule is left whole: the channels that flow into it stay, and t
 """
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from regrow.graph.ties import Ids
 
 AxisIds = tuple[Ids | None, ...]
-Rule = Callable[[Any], AxisIds | Sequence[AxisIds]]
+Outputs = AxisIds | list[AxisIds]
+Rule = Callable[[Any], Outputs]
 
 RULES: dict[str, Rule] = {}
 FAMILIES = (
-    "dense",
-    "convolution",
-    "normalization",
-    "merging",
-    "shaping",
-    "elementwise",
+    *("dense", "convolution", "normalization", "merging", "shaping", "elementwise", "attention"),
+    *("recurrent", "wrapping", "preprocessing", "tf_operations"),
 )
 
 
@@ -62,3 +59,8 @@ def rule_for(class_name: str, *, keras: bool) -> Rule | None:
     if found is None or keras or not found.__module__.startswith("regrow.graph.rules."):
         return found
     return None
+
+
+def listed(found: Outputs) -> list[AxisIds]:
+    """What a rule returned, one entry per output tensor."""
+    return found if isinstance(found, list) else [found]

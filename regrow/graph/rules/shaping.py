@@ -74,15 +74,16 @@ def reshaped(call: LayerCall, tensor: Axes, shape: Shape) -> AxisIds:
     """
     if all(ids is None for ids in tensor.ids):
         return (None,) * len(shape)
-    runs = _runs(tensor.shape[1:], shape[1:])
+    old, new = _completed(tensor.shape[1:], shape[1:])
+    runs = _runs(old, new)
     if runs is None:
         for _, ids in tensor.traced():
             call.pinned(ids, f"reshapes {tensor.shape[1:]} to {shape[1:]}, where they cannot be followed")
         return (None,) * len(shape)
     found: list[Ids | None] = [None]
     for (start, stop), (new_start, new_stop) in runs:
-        part = Axes(tensor.shape[1:][start:stop], tensor.ids[1:][start:stop])
-        found += _reshaped_run(call, part, shape[1:][new_start:new_stop])
+        part = Axes(old[start:stop], tensor.ids[1:][start:stop])
+        found += _reshaped_run(call, part, new[new_start:new_stop])
     return tuple(found)
 
 
@@ -120,14 +121,36 @@ def _runs(old: Shape, new: Shape) -> list[tuple[tuple[int, int], tuple[int, int]
 
     An unknown length is a factor of its own that matches another unknown length.
     """
+    if _signature(old) != _signature(new):
+        return _outer_runs(old, new)
     cuts = {_signature(old[:end]): end for end in range(len(old), -1, -1)}
     matched = [(cuts[key], end) for end in range(len(new) + 1) if (key := _signature(new[:end])) in cuts]
-    if matched[-1] != (len(old), len(new)):
-        last = (cuts.get(_signature(old), -1), len(new))
-        if _signature(old) != _signature(new):
-            return None
-        matched[-1] = (len(old), last[1])
+    matched[-1] = (len(old), len(new))
     return [((a, b), (c, d)) for (a, c), (b, d) in pairwise(matched)]
+
+
+def _outer_runs(old: Shape, new: Shape) -> list[tuple[tuple[int, int], tuple[int, int]]] | None:
+    """Equal last axes are runs of their own; what is before them, of unknown length, is one run."""
+    same = 0
+    while same < min(len(old), len(new)) and old[-1 - same] is not None and old[-1 - same] == new[-1 - same]:
+        same += 1
+    if not same:
+        return None
+    left, right = len(old) - same, len(new) - same
+    return [
+        ((0, left), (0, right)),
+        *(((left + n, left + n + 1), (right + n, right + n + 1)) for n in range(same)),
+    ]
+
+
+def _completed(old: Shape, new: Shape) -> tuple[Shape, Shape]:
+    """Both shapes, a single unknown length filled in where the other shape says it."""
+    for one, other in ((old, new), (new, old)):
+        if one.count(None) == 1 and None not in other:
+            missing = math.prod(size or 0 for size in other) // max(1, math.prod(size or 1 for size in one))
+            filled = tuple(missing if size is None else size for size in one)
+            return (filled, other) if one is old else (other, filled)
+    return old, new
 
 
 def _signature(shape: Shape) -> tuple[int, int]:
