@@ -37,7 +37,7 @@ def training_input(
 
     policy = load_policy(overlay) if overlay is not None else Policy()
     features, labels = training_arrays(dataset, overlay, policy)
-    classes, steps = len(dataset.classes), -(-len(labels) // batch_size)
+    classes, steps = len(dataset.classes), _batches(len(labels), batch_size)
     gather = _gatherer(features, labels)
     epochs = counter()
 
@@ -68,6 +68,16 @@ def training_input(
     data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     data = data.map(change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return data.prefetch(tf.data.AUTOTUNE).apply(tf.data.experimental.assert_cardinality(steps))
+
+
+def steps_per_epoch(dataset: Dataset, overlay: Path | None, *, batch_size: int) -> int:
+    """The number of batches of `training_input`."""
+    policy = load_policy(overlay) if overlay is not None else Policy()
+    return _batches(len(training_arrays(dataset, overlay, policy)[1]), batch_size)
+
+
+def _batches(examples: int, batch_size: int) -> int:
+    return -(-examples // batch_size)
 
 
 def evaluation_input(dataset: Dataset, split: str, *, batch_size: int) -> Any:

@@ -71,7 +71,11 @@ def without_blocks(graph: Graph, blocks: Iterable[Block]) -> tuple[Graph, Surger
     left = replace(graph, config=config)
     gone = frozenset(graph.locations) - frozenset(left.locations)
     arrays = {name: array for name, array in graph.arrays.items() if gone.isdisjoint(_parents(name))}
-    surgery = {name: {0: np.zeros(0, np.int64)} for name in graph.arrays if name not in arrays}
+    surgery = {
+        name: {0: np.zeros(0, np.int64)}
+        for name, array in graph.arrays.items()
+        if name not in arrays and array.ndim
+    }
     return replace(left, arrays=arrays), Surgery(kept=surgery)
 
 

@@ -1,6 +1,5 @@
 """Channels in several rounds: a part of the way, a short recovery, the next part; with sparse training where asked."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from regrow.pruning.pruning import Pruning
 from regrow.pruning.sparse_training import SparseTraining, shrinker
 from regrow.pruning.structured import ChannelPruning, Choice, choose_channels, cut_channels
 from regrow.pruning.targets import Target
+from regrow.training.schedules import learning_rates
 from regrow.training.settings import FitSettings
 
 
@@ -43,9 +43,12 @@ class Trainer:
             keep="last" if after_batch is not None else "best",
         )
 
-    def steps(self, settings: FitSettings) -> int:
-        """About how many optimizer steps ``settings`` come to."""
-        return settings.epochs * math.ceil(self.dataset.size("train") / settings.batch_size)
+    def rates(self, settings: FitSettings) -> Any:
+        """The learning rate of each step."""
+        from regrow.augmentation.input import steps_per_epoch
+
+        steps = steps_per_epoch(self.dataset, self.overlay, batch_size=settings.batch_size)
+        return learning_rates(settings, steps_per_epoch=steps)
 
 
 def prune_in_rounds(
@@ -133,7 +136,7 @@ def _shrink(
         model,
         channels,
         sparse,
-        steps=trainer.steps(sparse.fit),
+        rates=trainer.rates(sparse.fit),
         chosen=choice.removed if choice else None,
     )
     trainer.train(model, sparse.fit, after_batch=shrink)

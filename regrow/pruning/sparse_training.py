@@ -1,7 +1,8 @@
 """Sparse training: what is to be removed is driven to zero first, so that its removal costs little.
 
-Each penalty acts after the optimizer's step as its proximal or decoupled form, so that it is the same for every
-optimizer and, for the lasso and for slimming, gives exact zeros (Parikh & Boyd 2014, section 6.5).
+Each penalty acts after the optimizer's step in its proximal or decoupled form, so that it is the same for every
+optimizer and, for the lasso and for slimming, gives exact zeros (Parikh & Boyd 2014, section 6.5). How much it takes
+off in a step follows the learning rate; how much it takes off in all is ``strength``, whatever rate and epochs are.
 """
 
 from collections.abc import Callable
@@ -18,9 +19,7 @@ from regrow.pruning.criteria.evidence import Array, is_weight
 from regrow.training.settings import FitSettings
 
 SPARSE_FIT: dict[str, Any] = {"epochs": 6, "early_stopping": None}
-# Found on the scale of weights: a unit whose weights' root mean square is below about 40 × strength vanishes in
-# 2,000 steps at a mean rate of 0.02.
-STRENGTHS = {"group_lasso": 5e-4, "growing_l2": 1.0, "slimming": 5e-3}
+STRENGTHS = {"group_lasso": 0.05, "growing_l2": 5.0, "slimming": 0.5}
 Penalty = Literal["group_lasso", "growing_l2", "slimming"]
 
 
@@ -29,8 +28,8 @@ class SparseTraining(Parameters):
 
     penalty: Penalty = Field(
         "growing_l2",
-        description="group_lasso: all channels, √size · ‖w‖ (DepGraph's groups); growing_l2: those chosen for removal"
-        " (GReg); slimming: |γ| of batch normalisations",
+        description="group_lasso: all channels with all that is coupled to them; growing_l2: those chosen for removal"
+        " (GReg); slimming: scales of batch normalisations",
     )
     strength: float | None = Field(
         None,
@@ -49,55 +48,59 @@ class SparseTraining(Parameters):
 
 
 def shrinker(
-    model: Any, channels: Channels, options: SparseTraining, *, steps: int, chosen: Array | None = None
+    model: Any, channels: Channels, options: SparseTraining, *, rates: Array, chosen: Array | None = None
 ) -> Callable[[], None]:
     """A function to call after each optimizer step of ``model``, compiled by then: it applies the penalty once.
 
-    With η the step's learning rate and λ the strength:
+    With a_t the part of the strength that falls to step t, proportional to the learning rate:
 
-    - group_lasso (Yuan & Lin 2006): w_u ← w_u · max(0, 1 − η λ √n_u / ‖w_u‖), w_u all coupled slices of a unit that may
+    - group_lasso (Yuan & Lin 2006): w_u ← w_u · max(0, 1 − a_t √n_u / ‖w_u‖), w_u all coupled slices of a unit that may
       go, of n_u elements;
-    - growing_l2 (GReg-1, Wang 2021): w_u ← w_u · (1 − η λ t / ``steps``) at step t, for the units in ``chosen``;
-    - slimming (Liu 2017): γ ← sign(γ) · max(0, |γ| − η λ).
+    - growing_l2 (GReg-1, Wang 2021): w_u ← w_u · (1 − a_t), a_t growing with t, for the units in ``chosen``;
+    - slimming (Liu 2017): γ ← sign(γ) · max(0, |γ| − a_t).
 
     Args:
         model: the model that ``channels`` was traced from.
         channels: its units.
         options: penalty and strength.
-        steps: optimizer steps of the whole training.
+        rates: the learning rate of each step, (steps,).
         chosen: a mask of the units to remove, for growing_l2.
     """
-    import tensorflow as tf
-
+    weights = np.asarray(rates, np.float64)
+    if options.penalty == "growing_l2":
+        weights = weights * np.arange(1, len(weights) + 1)
+    amounts = options.weight * weights / weights.sum()
     slots = [slot for slot in channels.slots if is_weight(slot)]
     if options.penalty == "slimming":
-        return _slimmer(model, slots, options.weight)
-    free = channels.removable if options.penalty == "group_lasso" else chosen
+        return _slimmer(model, slots, amounts)
+    return _group_shrinker(model, channels, slots, options.penalty, amounts, chosen)
+
+
+def _group_shrinker(
+    model: Any, channels: Channels, slots: list[Slot], penalty: str, amounts: Array, chosen: Array | None
+) -> Callable[[], None]:
+    import tensorflow as tf
+
+    free = channels.removable if penalty == "group_lasso" else chosen
     assert free is not None
     by_name = _variables(model)
     places = [(by_name[slot.array], slot.axis, tf.constant(slot.units, tf.int32)) for slot in slots]
     allowed = tf.constant(free)
-    sizes = np.zeros(channels.count)
-    for slot in slots:
-        array = channels.graph.arrays[slot.array]
-        sizes += np.bincount(slot.units, minlength=channels.count) * (array.size / array.shape[slot.axis])
-    roots = tf.constant(np.sqrt(sizes), tf.float32)
+    roots = tf.constant(np.sqrt(_sizes(channels, slots)), tf.float32)
+
+    def norms() -> Any:
+        squares = [
+            tf.math.unsorted_segment_sum(_along(tf.square(variable), axis), units, channels.count)
+            for variable, axis, units in places
+        ]
+        return tf.sqrt(tf.add_n(squares))
 
     @tf.function  # type: ignore[untyped-decorator]
     def shrink() -> None:
-        rate = options.weight * tf.cast(model.optimizer.learning_rate, tf.float32)
-        if options.penalty == "group_lasso":
-            squares = tf.add_n(
-                [
-                    tf.math.unsorted_segment_sum(_along(tf.square(variable), axis), units, channels.count)
-                    for variable, axis, units in places
-                ]
-            )
-            factors = tf.maximum(0.0, 1 - rate * tf.math.divide_no_nan(roots, tf.sqrt(squares)))
-        else:
-            share = tf.cast(model.optimizer.iterations, tf.float32) / steps
-            factors = tf.fill([channels.count], tf.maximum(0.0, 1 - rate * share))
-        factors = tf.where(allowed, factors, 1.0)
+        loss = _amount(model, amounts)
+        if penalty == "group_lasso":
+            loss = loss * tf.math.divide_no_nan(roots, norms())
+        factors = tf.where(allowed, tf.maximum(0.0, 1 - loss), 1.0)
         for variable, axis, units in places:
             shape = [-1 if place == axis else 1 for place in range(len(variable.shape))]
             variable.assign(variable * tf.cast(tf.reshape(tf.gather(factors, units), shape), variable.dtype))
@@ -108,7 +111,7 @@ def shrinker(
     return call
 
 
-def _slimmer(model: Any, slots: list[Slot], strength: float) -> Callable[[], None]:
+def _slimmer(model: Any, slots: list[Slot], amounts: Array) -> Callable[[], None]:
     import tensorflow as tf
 
     by_name = _variables(model)
@@ -120,7 +123,7 @@ def _slimmer(model: Any, slots: list[Slot], strength: float) -> Callable[[], Non
 
     @tf.function  # type: ignore[untyped-decorator]
     def shrink() -> None:
-        limit = strength * tf.cast(model.optimizer.learning_rate, tf.float32)
+        limit = _amount(model, amounts)
         for scale in scales:
             scale.assign(tf.sign(scale) * tf.maximum(0.0, tf.abs(scale) - tf.cast(limit, scale.dtype)))
 
@@ -128,6 +131,24 @@ def _slimmer(model: Any, slots: list[Slot], strength: float) -> Callable[[], Non
         shrink()
 
     return call
+
+
+def _amount(model: Any, amounts: Array) -> Any:
+    """What falls to the step that the optimizer has just made."""
+    import tensorflow as tf
+
+    step = tf.cast(model.optimizer.iterations, tf.int32) - 1
+    return tf.gather(tf.constant(amounts, tf.float32), tf.clip_by_value(step, 0, len(amounts) - 1))
+
+
+def _sizes(channels: Channels, slots: list[Slot]) -> Array:
+    """Elements in all slices of each unit."""
+    sizes = np.zeros(channels.count)
+    for slot in slots:
+        array = channels.graph.arrays[slot.array]
+        slices = np.bincount(slot.units, minlength=channels.count)
+        sizes += slices * (array.size / array.shape[slot.axis])
+    return sizes
 
 
 def _along(values: Any, axis: int) -> Any:
