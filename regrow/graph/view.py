@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from regrow.graph.kernels import layers
+from regrow.graph.kernels import shortest
 
 Shape = tuple[int | None, ...]
 
@@ -58,17 +58,25 @@ def is_model(layer: Any) -> bool:
 def view_of(model: Any) -> View:
     """The calls of a Functional or Sequential model."""
     view = View()
-    paths = {id(layer): path for path, layer in layers(model)}
+    found: dict[int, list[str]] = {}
+    _collect_paths(model, "", found)
+    paths = {key: shortest(same) for key, same in found.items()}
     numbers: dict[int, int] = {}
-    _walk(model, "", None, view, paths, numbers)
+    _walk(model, None, view, paths, numbers)
     view.inputs = tuple(numbers[id(tensor)] for tensor in model.inputs)
     view.outputs = tuple(numbers[id(tensor)] for tensor in model.outputs)
     return view
 
 
+def _collect_paths(model: Any, prefix: str, found: dict[int, list[str]]) -> None:
+    for layer in model._flatten_layers(recursive=False, include_self=False):
+        found.setdefault(id(layer), []).append(f"{prefix}{layer.name}")
+        if is_model(layer):
+            _collect_paths(layer, f"{prefix}{layer.name}/", found)
+
+
 def _walk(
     model: Any,
-    prefix: str,
     taken: list[int] | None,
     view: View,
     paths: Mapping[int, str],
@@ -85,11 +93,11 @@ def _walk(
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             outputs = tf.nest.flatten(node.outputs)
-            path = paths.get(id(node.layer), f"{prefix}{node.layer.name}")
+            path = paths[id(node.layer)]
             if is_model(node.layer):
                 given = node.layer._flatten_to_reference_inputs(node.call_args[0])
                 inner: dict[int, int] = {}
-                _walk(node.layer, f"{path}/", [numbers[id(t)] for t in given], view, paths, inner)
+                _walk(node.layer, [numbers[id(t)] for t in given], view, paths, inner)
                 inside = [inner[id(tensor)] for tensor in node.layer.outputs]
                 numbers.update(zip(map(id, outputs), inside, strict=True))
                 continue
