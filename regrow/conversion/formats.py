@@ -2,7 +2,9 @@
 
 from typing import Literal, get_args
 
-Format = Literal["keras", "saved_model", "tflite_fp32", "tflite_fp16", "tflite_int8", "onnx", "mlflow", "keras3"]
+Format = Literal[
+    "keras", "saved_model", "tflite_fp32", "tflite_fp16", "tflite_int8", "onnx", "mlflow", "keras3"
+]
 FORMATS: tuple[Format, ...] = get_args(Format)
 # Keras 3 does not have every layer that the other formats can hold, so it is written where it is asked for.
 DEFAULT_FORMATS: tuple[Format, ...] = tuple(name for name in FORMATS if name != "keras3")
