@@ -48,7 +48,8 @@ class Reader:
     def layer(self, part: Config) -> Converted:
         """The layer, nested model or operation described by ``part``.
 
-        What stands both in a model and in one inside it becomes two: neither library loads its own file of such a model.
+        What stands both in a model and in one inside it becomes two: neither library loads its own file of
+        such a model.
         """
         found = self.made[id(part)] = self._new(part)
         return found
