@@ -155,7 +155,8 @@ def _operation(part: Config) -> Converted:
     """The layer in which `tf_keras` wraps a symbol of TensorFlow."""
     import tf_keras
 
-    kind, name = _operation_name(part), part["config"]["name"]
+    # Keras before 3.8 has the name beside the config alone.
+    kind, name = _operation_name(part), part["name"]
     where = f"operation '{name}' ({kind})"
     if kind in ACTIVATIONS:
         config = {"name": name, "activation": ACTIVATIONS[kind]}
