@@ -27,7 +27,6 @@ class Reader:
 
     def __init__(self) -> None:
         self.made: dict[int, Converted] = {}
-        self._shared: dict[int, Converted] = {}
 
     def model(self, part: Config) -> Any:
         """The model described by ``part``, weights as they happen to be initialised.
@@ -47,14 +46,12 @@ class Reader:
         return model
 
     def layer(self, part: Config) -> Converted:
-        """The layer, nested model or operation described by ``part``; one that is shared is built once."""
-        shared = part.get("shared_object_id")
-        found = self._shared.get(shared) if shared is not None else None
-        if found is None:
-            found = self._new(part)
-            if shared is not None:
-                self._shared[shared] = found
-        self.made[id(part)] = found
+        """The layer, nested model or operation described by ``part``.
+
+        What stands both in a model and in one inside it becomes two: neither library loads its own file of
+        such a model.
+        """
+        found = self.made[id(part)] = self._new(part)
         return found
 
     def _new(self, part: Config) -> Converted:
@@ -137,8 +134,8 @@ class Reader:
         if kind in FROM_KERAS3:
             where = f"operation '{name}' ({kind})"
             args, kwargs = tensorflow_call(FROM_KERAS3[kind], part["config"], args, kwargs, where=where)
-            if kind == "numpy.GetItem" and isinstance(args[1], list):
-                args[1] = tuple(args[1])
+            if kind == "numpy.GetItem":
+                args[1] = _slices(args[1], len(args[0].shape))
         else:
             kwargs = {key: value for key, value in kwargs.items() if value is not None}
             # Keras 3 lets the model's own mode replace this one; in tf_keras it would be final.
@@ -158,7 +155,8 @@ def _operation(part: Config) -> Converted:
     """The layer in which `tf_keras` wraps a symbol of TensorFlow."""
     import tf_keras
 
-    kind, name = _operation_name(part), part["config"]["name"]
+    # Keras before 3.8 has the name beside the config alone.
+    kind, name = _operation_name(part), part["name"]
     where = f"operation '{name}' ({kind})"
     if kind in ACTIVATIONS:
         config = {"name": name, "activation": ACTIVATIONS[kind]}
@@ -210,6 +208,19 @@ def _resolved(value: Any, outputs: dict[str, list[list[Any]]]) -> Any:
             raise RegrowError(
                 f"a call has an argument of class {kind}, which cannot be converted to tf_keras"
             )
+
+
+def _slices(key: Any, rank: int) -> Any:
+    """The key of ``x[key]`` as `tf_keras` keeps it: slices as dicts, and slices for an ellipsis."""
+    parts = key if isinstance(key, list | tuple) else [key]
+    taken = sum(part is not None and part is not Ellipsis for part in parts)
+    spread: list[Any] = []
+    for part in parts:
+        spread += [slice(None)] * (rank - taken) if part is Ellipsis else [part]
+    return tuple(
+        {"start": part.start, "stop": part.stop, "step": part.step} if isinstance(part, slice) else part
+        for part in spread
+    )
 
 
 def _structure(value: Any, tensor: Callable[[list[Any]], Any]) -> Any:

@@ -25,11 +25,10 @@ def file_names(kinds: Iterable[str]) -> Iterator[str]:
 
 
 class FileWeights:
-    """Loads the weights of a model that a `Reader` built from an open HDF5 file, each layer once."""
+    """Loads the weights of a model that a `Reader` built, from an open HDF5 file."""
 
     def __init__(self, h5: Any, reader: Reader) -> None:
         self._h5, self._reader = h5, reader
-        self._visited: set[int] = set()
         self._by_name: dict[tuple[str, str], Any] = {}
 
     def load(self, model: Config, path: str = "") -> None:
@@ -53,11 +52,8 @@ class FileWeights:
         self._layer(self._reader.made[id(part)].layer, path)
 
     def _layer(self, layer: Any, path: str) -> None:
-        # A layer that was shared is in the file where it was met first. Between a model and one inside it, Keras 3
-        # keeps the sharing by no more than the name.
-        if id(layer) in self._visited:
-            return
-        self._visited.add(id(layer))
+        # A layer that stands in a model and in one inside it is in the file where it was met first, and Keras 3 keeps
+        # nothing but the name to say so.
         first = self._by_name.setdefault((type(layer).__name__, layer.name), layer)
         if first is not layer and path not in self._h5 and layer.weights:
             layer.set_weights(first.get_weights())

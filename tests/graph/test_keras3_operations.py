@@ -12,7 +12,7 @@ import tf_keras
 from keras import ops
 
 from regrow.errors import RegrowError
-from regrow.graph.files import import_model
+from regrow.graph.files import import_model, load_model, save_model
 from regrow.graph.keras3 import write_keras3
 from regrow.graph.keras3_operations import FROM_KERAS3, OPERATIONS
 from tests.graph.keras3_cases import answers, examples
@@ -75,10 +75,12 @@ def joined(library: Any, compute: Callable[[Any, Any], Any]) -> Any:
 @pytest.mark.parametrize("name", KERAS3)
 def test_operations_of_keras3_come_in_and_go_out_again(tmp_path: Path, name: str) -> None:
     model = joined(keras, KERAS3[name])
-    model.save(tmp_path / "model.keras")
-    found = import_model(tmp_path / "model.keras")
+    model.save(tmp_path / "in.keras")
+    found = import_model(tmp_path / "in.keras")
     given = examples(model)
     np.testing.assert_allclose(answers(found, given)[0], answers(model, given)[0], rtol=1e-5, atol=1e-5)
+    save_model(found, tmp_path)
+    np.testing.assert_array_equal(answers(load_model(tmp_path), given)[0], answers(found, given)[0])
     write_keras3(found, tmp_path / "again.keras")
     again = keras.saving.load_model(tmp_path / "again.keras")
     np.testing.assert_allclose(answers(again, given)[0], answers(model, given)[0], rtol=1e-5, atol=1e-5)
