@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from regrow import __version__
+from regrow.chatter import without_chatter
 from regrow.errors import RegrowError
 from regrow.steps import NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
@@ -296,7 +297,8 @@ for _name in NAMES:
 def main() -> None:
     """Entry point: a user's mistake is one sentence on standard error and status 1."""
     try:
-        cli.main(standalone_mode=False)
+        with without_chatter():
+            cli.main(standalone_mode=False)
     except RegrowError as error:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)
