@@ -107,6 +107,14 @@ def test_a_legacy_file_that_keras3_refuses_goes_out(tmp_path: Path) -> None:
     )
 
 
+def test_an_h5_file_of_keras3_is_named(tmp_path: Path) -> None:
+    of_one(keras.layers.Dense(2)).save(tmp_path / "in.h5")
+    with pytest.raises(
+        RegrowError, match=r"in\.h5: is an \.h5 file of Keras 3\.\d+\.\d+, which is read from \.keras"
+    ):
+        import_model(tmp_path / "in.h5")
+
+
 @pytest.mark.parametrize("activation", ["hard_silu", "hard_sigmoid", "relu6", "leaky_relu"])
 @pytest.mark.parametrize("sequential", [True, False])
 def test_activations_of_keras3_alone_become_layers(tmp_path: Path, activation: str, sequential: bool) -> None:
