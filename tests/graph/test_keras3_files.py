@@ -132,9 +132,10 @@ def test_inspect_takes_a_file_of_keras3(tmp_path: Path) -> None:
 def test_a_model_of_keras3_is_pruned_and_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layers = keras.layers
     entry = keras.Input((8, 8, 2), name="entry")
-    x = first = layers.Conv2D(8, 3, padding="same", activation="hard_sigmoid")(layers.Rescaling(0.5)(entry))
+    x = first = layers.Conv2D(16, 3, padding="same", activation="hard_sigmoid")(layers.Rescaling(0.5)(entry))
     x = layers.ReLU()(layers.BatchNormalization()(layers.DepthwiseConv2D(3, padding="same")(x)))
-    x = layers.Conv2D(8, 3, padding="same")(x) + first
+    x = layers.Conv2D(24, 3, padding="same", activation="gelu")(x)
+    x = layers.Conv2D(16, 3, padding="same")(x) + first
     x = layers.Dense(12, activation="silu")(keras.ops.mean(x, axis=[1, 2]))
     model = randomise(keras.Model(entry, layers.Dense(3, activation="softmax")(x)))
     model.save(tmp_path / "mine.keras")
