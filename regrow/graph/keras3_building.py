@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from regrow.errors import RegrowError
-from regrow.graph.keras3_configs import Config, Dialect, convert_config, split_activation
+from regrow.graph.keras3_configs import (
+    Config,
+    Dialect,
+    activation_name,
+    convert_config,
+    split_activation,
+)
 from regrow.graph.keras3_layers import PLACES
 
 
@@ -35,13 +41,14 @@ def build(library: Any, kind: str, config: Config, *, source: Dialect, where: st
     Raises:
         RegrowError: it has no counterpart there.
     """
+    replaced = activation_name(config.get("activation"))
     config, tail = split_activation(kind, config, source=source)
     converted = convert_config(kind, config, source=source, where=where)
     name = converted["name"] = str(converted["name"]).replace("/", "_")
     layer = construct(library, kind, converted, where=where)
     dtype = {"dtype": converted["dtype"]} if "dtype" in converted else {}
     followers = [
-        construct(library, kind, {"name": f"{name}_{kind.lower()}", **dtype, **extra}, where=where)
+        construct(library, kind, {"name": f"{name}_{replaced}_{kind.lower()}", **dtype, **extra}, where=where)
         for kind, extra in tail
     ]
     return Converted(layer, followers)

@@ -113,6 +113,9 @@ def _h5_config(file: Path) -> Any:
     with h5py.File(file) as h5:
         refuse_links(h5, file)
         text = h5.attrs.get("model_config")
+        version = str(h5.attrs.get("keras_version", ""))
+    if version.startswith("3."):
+        raise RegrowError(f"{file}: is an .h5 file of Keras {version}, which is read from .keras files only")
     if text is None:
         raise RegrowError(f"{file}: holds weights but no architecture; save the whole model")
     return json.loads(text)
