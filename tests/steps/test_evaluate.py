@@ -46,7 +46,7 @@ def made(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     root = tmp_path_factory.mktemp("inputs")
     model = network(0)
     model.compile("adam", "sparse_categorical_crossentropy")
-    features, labels = digits.features("train").astype(np.float32), np.asarray(digits.labels("train"))
+    features, labels = np.asarray(digits.features("train"), np.float32), np.asarray(digits.labels("train"))
     model.fit(features, labels, epochs=3, verbose=0)
     for role, share in (("parent", 0.0), ("recovered", 0.5), ("pruned", 0.9)):
         zero_smallest(model, share)
@@ -94,7 +94,7 @@ def result(made: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> t
 def right(digits: Dataset, directory: Path) -> np.ndarray:
     from regrow.graph.files import load_model
 
-    answers = load_model(directory).predict(digits.features("test").astype(np.float32), verbose=0)
+    answers = load_model(directory).predict(np.asarray(digits.features("test"), np.float32), verbose=0)
     return answers.argmax(1) == digits.labels("test")
 
 
