@@ -65,19 +65,25 @@ def import_model(file: Path, trust: bool = False) -> Any:
         refuse_code(file)
     import tf_keras
 
-    options = {"safe_mode": not trust} if file.suffix == ".keras" and file.is_file() else {}
+    options = {"safe_mode": not trust} if file.suffix == ".keras" else {}
     try:
-        model = tf_keras.models.load_model(file, compile=False, **options)
-        # A SavedModel's layers call functions of its own graph; rebuilt, they are Keras' own.
-        return _rebuilt(model) if file.is_dir() else model
+        if file.is_dir():
+            return _from_saved_model(file)
+        return tf_keras.models.load_model(file, compile=False, **options)
     except Exception as error:  # a damaged file can fail anywhere in h5py, zipfile, Keras or TensorFlow
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise RegrowError(f"{file}: cannot be loaded as a tf_keras model ({reason})") from None
 
 
-def _rebuilt(model: Any) -> Any:
+def _from_saved_model(folder: Path) -> Any:
+    """The model that a SavedModel's metadata describes, with the weights in its checkpoint.
+
+    Its graph is not loaded: operations in it write and read files, some as soon as it is loaded.
+    """
+    import tensorflow as tf
     import tf_keras
 
-    rebuilt = tf_keras.models.clone_model(model)
-    rebuilt.set_weights(model.get_weights())
-    return rebuilt
+    model = tf_keras.models.model_from_json(json.dumps(architecture(folder)))
+    stored = tf.train.Checkpoint(model).read(str(folder / "variables" / "variables"))
+    stored.assert_existing_objects_matched().expect_partial()
+    return model
