@@ -130,7 +130,9 @@ def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], 
 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--trust", is_flag=True, help="Load a model that holds code of its own (Lambda layers).")
+@click.option(
+    "--trust", is_flag=True, help="Load a model that holds code of its own (Lambda layers), and let it run."
+)
 def inspect(model: Path, trust: bool) -> None:
     """Print the layers of MODEL with shapes, parameters, MACs and sparsity."""
     from rich.console import Console
