@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from regrow.dataset.unpacking import MAX_BYTES, MAX_RATIO
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
 from regrow.provenance.digest import tree_digest, tree_files
@@ -40,8 +41,8 @@ class Archive(Parameters):
 
     kind: Literal["archive"]
     path: Path
-    max_bytes: int = Field(20 * 2**30, gt=0)
-    max_ratio: float = Field(200, gt=0)
+    max_bytes: int = Field(MAX_BYTES, gt=0)
+    max_ratio: float = Field(MAX_RATIO, gt=0)
 
 
 class Npz(Parameters):

@@ -151,7 +151,9 @@ def _saved_model_config(folder: Path) -> Any:
     from tf_keras.protobuf import saved_metadata_pb2
 
     parsed = saved_metadata_pb2.SavedMetadata.FromString(metadata.read_bytes())
-    root = next((json.loads(node.metadata) for node in parsed.nodes if node.node_path == "root"), {})
+    root: dict[str, Any] = next(
+        (json.loads(node.metadata) for node in parsed.nodes if node.node_path == "root"), {}
+    )
     return {"class_name": root.get("class_name"), "config": root.get("config")}
 
 

@@ -1,5 +1,6 @@
 """Folders and archives of images: where classes and splits come from, and what is never trusted."""
 
+import gzip
 import io
 import tarfile
 import zipfile
@@ -149,6 +150,26 @@ def test_bombs_are_refused_before_they_expand(tmp_path: Path) -> None:
         assert len(list_examples(archive(path, max_ratio=1e6)).names) == 2
         with pytest.raises(RegrowError, match="more than 1000 bytes"):
             list_examples(archive(path, max_bytes=1000))
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_header_that_fills_the_memory_is_refused(tmp_path: Path, mode: str, kind: bytes) -> None:
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = kind, 2**20
+    with tarfile.open(tmp_path / "a.tar", mode) as made:  # type: ignore[call-overload]
+        made.addfile(info, io.BytesIO(b"9" * info.size))
+    with pytest.raises(
+        RegrowError, match=r"a\.tar: is a broken archive \(a header of 1048576 bytes; accepted: at most 2"
+    ):
+        list_examples(archive(tmp_path / "a.tar"))
+
+
+def test_a_packed_tar_of_nothing_but_headers_is_refused(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("cat").tobuf()
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(header * 40_000))
+    with pytest.raises(RegrowError, match=r"a\.tgz: expands more than 200-fold"):
+        list_examples(archive(tmp_path / "a.tgz"))
 
 
 def test_a_member_twice_is_refused(tmp_path: Path) -> None:
