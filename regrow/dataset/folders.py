@@ -14,6 +14,7 @@ from regrow.dataset.listing import Listing
 from regrow.dataset.sources import Archive, Folder
 from regrow.dataset.unpacking import DAMAGED, check_expansion, is_packed, unpacked
 from regrow.errors import RegrowError
+from regrow.provenance.digest import require_unicode
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 SPLIT_FOLDERS = {
@@ -198,6 +199,8 @@ def _list(
     root: Path, found: Iterable[Member], read: Callable[[Sequence[Member]], Iterator[tuple[int, bytes]]]
 ) -> Listing:
     shown = sorted((member for member in found if not _is_hidden(member.path)), key=lambda m: m.path)
+    for member in shown:
+        require_unicode(root / member.path)
     files = [member for member in shown if not member.is_folder]
     images = [member for member in files if member.path.suffix.lower() in IMAGES]
     if not images:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import tarfile
 import zipfile
 from collections.abc import Mapping
@@ -203,6 +204,18 @@ def test_a_damaged_member_reads_as_nothing_and_does_not_hide_the_others(tmp_path
     found = read(list_examples(archive(path)))
     assert found["cat/1.png"] == b""
     assert found["cat/2.png"] == png(1)
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_names_that_are_not_utf_8_are_said(tmp_path: Path, kind: str) -> None:
+    files = {os.fsdecode(b"cat/caf\xe9.png"): png(), "dog/1.png": png()}
+    source = (
+        Folder(kind="folder", path=write_folder(tmp_path, files))
+        if kind == "folder"
+        else archive(write_tar(tmp_path / "a.tar", files, "w"))
+    )
+    with pytest.raises(RegrowError, match=r"cat/caf\\xe9\.png: its name is not UTF-8; rename it"):
+        list_examples(source)
 
 
 def test_wrong_kinds_are_said(tmp_path: Path) -> None:
