@@ -3,12 +3,13 @@
 import hashlib
 import json
 import shutil
+import urllib.parse
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from regrow.dataset.unpacking import MAX_BYTES, MAX_RATIO
 from regrow.errors import RegrowError
@@ -80,6 +81,19 @@ class Dvc(Parameters):
     label: str | None = Field(None, description="csv: the label's column")
     features: tuple[str, ...] | None = Field(None, description="csv: feature columns (default: all others)")
     shape: tuple[int, int, int] | None = Field(None, description="csv: height, width, channels of an image")
+
+    @field_validator("repo")
+    @classmethod
+    def _holds_no_credentials(cls, repo: str) -> str:
+        """Parameters are written into statements, pipelines and MLflow, where anyone may read them."""
+        parts = urllib.parse.urlsplit(repo)
+        # A user alone is part of most SSH addresses, and over HTTP a token.
+        if parts.password is not None or ("@" in parts.netloc and "ssh" not in parts.scheme):
+            raise ValueError(
+                "holds a user name or password, which would be stored with every run; take it out of the address:"
+                " git's credential helper keeps it, and `dvc config` those of the DVC remote"
+            )
+        return repo
 
     @model_validator(mode="after")
     def _csv_needs_a_label(self) -> Self:
