@@ -93,6 +93,24 @@ def test_fp16_holds_half_the_bytes(exported: Exported) -> None:
     assert size["tflite_int8"] < size["tflite_fp16"] < 0.7 * size["tflite_fp32"]
 
 
+def test_what_is_shipped_carries_no_code(exported: Exported) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    from regrow.graph.trust import refuse_code
+
+    for name in ("saved_model", "mlflow/tf2model"):
+        content = (exported.directory / name / "saved_model.pb").read_bytes()
+        (meta,) = saved_model_pb2.SavedModel.FromString(content).meta_graphs
+        used = {node.op for function in meta.graph_def.library.function for node in function.node_def}
+        assert "Conv2D" in used
+        assert not used & {"PyFunc", "EagerPyFunc", "ReadFile", "WriteFile", "PrintV2", "MatchingFiles"}
+    refuse_code(exported.directory / "model.keras")
+    folder = exported.directory / "mlflow"
+    assert not [
+        path.name for path in folder.rglob("*") if "pickle" in path.name or path.suffix in (".pkl", ".py")
+    ]
+
+
 def test_the_saved_model_has_a_serving_signature(exported: Exported) -> None:
     import tensorflow as tf
 

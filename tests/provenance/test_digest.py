@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regrow.errors import RegrowError
-from regrow.provenance.digest import tree_digest
+from regrow.provenance.digest import source_digest, tree_digest
 
 NAMES = st.text("abcXYZ 0-_.é", min_size=1, max_size=8).filter(lambda name: name not in (".", ".."))
 
@@ -41,3 +41,27 @@ def test_a_name_that_is_not_utf_8_is_said(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9") / "1.png").touch()
     with pytest.raises(RegrowError, match=r"caf\\xe9/1\.png: its name is not UTF-8; rename it"):
         tree_digest(tmp_path)
+
+
+def test_raw_data_has_another_digest_with_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat/1.png").write_bytes(b"1")
+    (tmp_path / "cat-2").mkdir()
+    (tmp_path / "cat-2/1.png").write_bytes(b"1")
+    before = source_digest(tmp_path)
+    assert before == tree_digest(tmp_path), "nothing changes where no folder is empty"
+    (tmp_path / "cat/deep/er").mkdir(parents=True)
+    one = source_digest(tmp_path)
+    (tmp_path / "dog").mkdir()
+    assert len({before, one, source_digest(tmp_path)}) == 3
+    assert tree_digest(tmp_path) == before
+    command = (source_digest.__doc__ or "").split("::")[1]
+    said = subprocess.run(
+        ["bash", "-c", command.replace("cd DIRECTORY && ", "")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert source_digest(tmp_path) == said.stdout.split()[0]
+    assert source_digest(tmp_path / "cat/1.png") == tree_digest(tmp_path / "cat/1.png")

@@ -32,7 +32,7 @@ def export(trained: Path, digits: Dataset, target: Path, **params: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(trained: Path, digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(trained, digits, tmp_path_factory.mktemp("exported"))
+    return export(trained, digits, tmp_path_factory.mktemp("exported"), formats=FORMATS)
 
 
 def test_every_format_is_there_and_agrees(exported: Path) -> None:
@@ -137,9 +137,9 @@ def test_evaluate_measures_the_test_split(
     made = evaluate(trained, exported, digits, surroundings, tmp_path, champion=trained / "parent")
     metrics = read_json(made / "metrics/metrics.json")
     model = load_model(trained / "parent")
-    right = model.predict(digits.features("test").astype(np.float32), verbose=0).argmax(1) == digits.labels(
-        "test"
-    )
+    right = model.predict(np.asarray(digits.features("test"), np.float32), verbose=0).argmax(
+        1
+    ) == digits.labels("test")
     for role in ("parent", "pruned", "recovered", "champion"):
         assert metrics[f"{role}.accuracy"] == pytest.approx(right.mean())
     assert metrics["recovered_vs_parent.accuracy_difference"] == 0
