@@ -1,8 +1,9 @@
 """The command ``regrow``: one verb per step, and what works on the whole."""
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,20 @@ def _config(params_file: Path | None, overrides: tuple[str, ...]) -> Any:
     return load_config(params_file, overrides)
 
 
+@contextlib.contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    """Within the block ``output`` is written.
+
+    Raises:
+        RegrowError: it cannot be.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RegrowError(f"{output}: cannot be written ({error.strerror or error})") from None
+    click.echo(f"{output}: written")
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 def cli() -> None:
@@ -103,9 +118,11 @@ def compile_command(params_file: Path | None, overrides: tuple[str, ...], output
     """Write the pipeline as YAML for Kubeflow Pipelines."""
     import importlib
 
+    if output.suffix not in (".yaml", ".yml"):
+        raise RegrowError(f"{output}: is no name of a pipeline's file; accepted: one that ends in .yaml")
     config = _config(params_file, overrides)
-    importlib.import_module("regrow_pipelines.compiling").compile_pipeline(config, output)
-    click.echo(f"{output}: written")
+    with _writing(output):
+        importlib.import_module("regrow_pipelines.compiling").compile_pipeline(config, output)
 
 
 @cli.command()
@@ -152,15 +169,17 @@ def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], 
         )
     text = render_stages(config, params_file=file, workspace=WORKSPACE)
     if not check:
-        output.write_text(text, "utf-8")
-        click.echo(f"{output}: written")
+        with _writing(output):
+            output.write_text(text, "utf-8")
     elif not output.is_file() or output.read_text("utf-8") != text:
         raise RegrowError(f"{output}: is out of date; `regrow dvc-yaml` writes it anew")
 
 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--trust", is_flag=True, help="Load a model that holds code of its own (Lambda layers).")
+@click.option(
+    "--trust", is_flag=True, help="Load a model that holds code of its own (Lambda layers), and let it run."
+)
 @click.option("--groups", is_flag=True, help="Print which channels can only be removed together, instead.")
 def inspect(model: Path, trust: bool, groups: bool) -> None:
     """Print the layers of MODEL with shapes, parameters, MACs and sparsity."""

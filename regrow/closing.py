@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from regrow.artifacts import read_json
+from regrow.registry.client import without_credentials
 from regrow.running import Run
 
 
@@ -25,7 +26,7 @@ def print_closing(done: Run, *, console: Console, tracking_uri: str) -> None:
     _line(console, f"report    {done.results / 'report' / 'report.html'}")
     _line(console, f"models    {done.results / 'recovered_exports'}")
     _line(console, f"version   {registration['name']} {registration['version']}, aliases: {aliases}")
-    _line(console, f"tracking  {tracking_uri}")
+    _line(console, f"tracking  {without_credentials(tracking_uri)}")
 
 
 def _line(console: Console, text: str) -> None:

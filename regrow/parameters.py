@@ -11,7 +11,10 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 class Parameters(BaseModel):
     """A section of ``params.yaml``: unknown keys are refused, values do not change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    # Inputs are hidden in pydantic's own messages: an address may hold a password.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
     @model_validator(mode="wrap")
     @classmethod

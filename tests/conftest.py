@@ -1,5 +1,9 @@
-"""Real data and small models that tests share."""
+"""Real data and small models that tests share, and a process that knows nothing of Regrow."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +78,34 @@ def trained(digits: Dataset, overlay: Path, tmp_path_factory: pytest.TempPathFac
         statement=root / "statement",
     )
     return root
+
+
+PLAIN = """
+import sys
+sys.modules["regrow"] = None
+import mlflow, numpy as np
+model = mlflow.pyfunc.load_model(sys.argv[1])
+assert "tf_keras" not in sys.modules
+np.save(sys.argv[3], model.predict(np.load(sys.argv[2])))
+"""
+
+
+@pytest.fixture
+def served_plainly(tmp_path: Path) -> Callable[..., Any]:
+    """What ``mlflow.pyfunc`` answers in a process without Regrow and without its choice of Keras."""
+
+    def answer(uri: str, features: Any, *, cwd: Path = tmp_path) -> Any:
+        entry, result = tmp_path / "served_features.npy", tmp_path / "served_answers.npy"
+        np.save(entry, features)
+        done = subprocess.run(
+            [sys.executable, "-c", PLAIN, uri, str(entry), str(result)],
+            cwd=cwd,
+            env={name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return np.load(result)
+
+    return answer

@@ -7,6 +7,8 @@ import pytest
 from regrow.config import load_config
 from regrow.errors import RegrowError
 from regrow.keys import keys
+from regrow.parameters import canonical_json
+from regrow.steps.component import run_component
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -82,6 +84,32 @@ def test_malformed_overrides(tmp_path: Path, override: str) -> None:
 def test_missing_file() -> None:
     with pytest.raises(RegrowError, match="no such file"):
         load_config(Path("nowhere.yaml"))
+
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    "repo",
+    [f"https://me:{SECRET}@host/r.git", f"https://{SECRET}@host/r.git", f"ssh://git:{SECRET}@host/r.git"],
+)
+def test_credentials_in_an_address_are_refused_and_not_repeated(tmp_path: Path, repo: str) -> None:
+    source = f"{{kind: dvc, repo: '{repo}', path: data, format: folder}}"
+    with pytest.raises(RegrowError, match=r"repo: holds credentials, .* credential helper") as refused:
+        load(tmp_path, f"prepare:\n  source: {source}\n")
+    assert SECRET not in str(refused.value)
+    section = {"source": {"kind": "dvc", "repo": repo, "path": "data", "format": "folder"}}
+    with pytest.raises(RegrowError, match="cannot use") as refused:
+        run_component("prepare", canonical_json(section), inputs={}, outputs={})
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "repo", ["git@host:r.git", "ssh://git@host/r.git", "https://host/r.git", "../r", "/a@b/r"]
+)
+def test_addresses_without_credentials_are_taken(tmp_path: Path, repo: str) -> None:
+    source = f"{{kind: dvc, repo: '{repo}', path: data, format: folder}}"
+    load(tmp_path, f"prepare:\n  source: {source}\n")
 
 
 def test_a_fault_on_the_command_line_is_not_said_to_be_in_the_file(tmp_path: Path) -> None:

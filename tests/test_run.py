@@ -5,8 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -82,21 +85,22 @@ def test_a_killed_run_is_completed_without_repeating_finished_steps(finished: tu
         assert name in output
 
 
-def test_the_registered_model_serves(finished: tuple[Path, str]) -> None:
+def test_the_registered_model_serves(
+    finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, served_plainly: Callable[..., Any]
+) -> None:
     folder, _ = finished
-    code = (
-        "import regrow, mlflow, numpy as np\n"
-        "mlflow.set_tracking_uri('sqlite:///mlflow.db')\n"
-        "versions = mlflow.MlflowClient().search_model_versions(\"name='regrow-digits'\")\n"
-        "assert len(versions) == 1, versions\n"
-        "model = mlflow.pyfunc.load_model('models:/regrow-digits@challenger')\n"
-        "print(np.asarray(model.predict(np.zeros((3, 8, 8, 1), 'float32'))).shape)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().endswith("(3, 10)")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    answers = served_plainly("models:/regrow-digits@challenger", np.zeros((3, 8, 8, 1), np.float32))
+    assert answers.shape == (3, 10)
+    assert answers.sum(axis=1) == pytest.approx(1, abs=1e-4)
+
+
+def test_one_version_was_registered(finished: tuple[Path, str]) -> None:
+    from mlflow import MlflowClient
+
+    folder, _ = finished
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    assert len(client.search_model_versions("name='regrow-digits'")) == 1
 
 
 def test_a_second_run_repeats_nothing_and_registers_nothing_new(finished: tuple[Path, str]) -> None:

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from regrow.conversion.formats import FILES
-from regrow.graph.files import MODEL, save_model
+from regrow.graph.files import save_model
 from regrow.graph.keras3 import write_keras3
-from regrow.provenance.digest import file_digest
+from regrow.provenance.digest import tree_digest, tree_files
 
 Array = np.ndarray[Any, np.dtype[Any]]
 # What it takes to serve the MLflow model.
-SERVING = ("mlflow", "numpy", "tensorflow", "tf_keras")
+SERVING = ("mlflow", "numpy", "tensorflow")
 
 
 def to_keras(model: Any, directory: Path, calibration: Array) -> None:
@@ -33,8 +33,11 @@ def to_keras3(model: Any, directory: Path, calibration: Array) -> None:
     write_keras3(model, directory / FILES["keras3"])
 
 
-def to_saved_model(model: Any, directory: Path, calibration: Array) -> None:
-    """``saved_model/`` with the signature ``serving_default``: float32 features in, probabilities out."""
+def _servable(model: Any) -> tuple[Any, Any]:
+    """``model`` as a module that is called with float32 features, and its signature ``serving_default``.
+
+    Nothing of Keras is in it, so it is loaded by TensorFlow alone.
+    """
     import tensorflow as tf
 
     specification = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="features")
@@ -43,10 +46,23 @@ def to_saved_model(model: Any, directory: Path, calibration: Array) -> None:
     servable.weights = list(model.weights)
 
     @tf.function(input_signature=[specification])  # type: ignore[untyped-decorator]
+    def answer(features: Any) -> Any:
+        return tf.identity(model(features, training=False), name="probabilities")
+
+    @tf.function(input_signature=[specification])  # type: ignore[untyped-decorator]
     def serve(features: Any) -> dict[str, Any]:
-        return {"probabilities": tf.identity(model(features, training=False), name="probabilities")}
+        return {"probabilities": answer(features)}
+
+    servable.__call__ = answer
+    return servable, serve
+
+
+def to_saved_model(model: Any, directory: Path, calibration: Array) -> None:
+    """``saved_model/`` with the signature ``serving_default``: float32 features in, probabilities out."""
+    import tensorflow as tf
 
     target = directory / FILES["saved_model"]
+    servable, serve = _servable(model)
     tf.saved_model.save(servable, str(target), signatures={"serving_default": serve})
     _fix_fingerprint(target / "fingerprint.pb")
 
@@ -126,36 +142,39 @@ def to_onnx(model: Any, directory: Path, calibration: Array) -> None:
 
 
 def to_mlflow(model: Any, directory: Path, calibration: Array) -> None:
-    """``mlflow/``: an MLflow model with signature and input example that ``mlflow.pyfunc`` loads."""
+    """``mlflow/``: an MLflow model with signature and input example that ``mlflow.pyfunc`` loads.
+
+    It holds a SavedModel: with a Keras file, MLflow would load it with whichever Keras the server's environment
+    makes TensorFlow choose.
+    """
     import mlflow
     from mlflow.models import infer_signature
 
     target = directory / FILES["mlflow"]
     example = np.asarray(calibration[:2], np.float32)
+    servable, serve = _servable(model)
     mlflow.tensorflow.save_model(
-        model,
+        servable,
         str(target),
         signature=infer_signature(example, model.predict(example, verbose=0)),
         input_example=example,
-        keras_model_kwargs={"save_format": "keras"},
+        saved_model_kwargs={"signatures": {"serving_default": serve}},
         # Stated: MLflow would load the model in a process of its own to find out.
         pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in SERVING],
     )
-    # Pickled code that a plain model does not need and a reader should not have to trust.
-    (target / "data" / "global_custom_objects.cloudpickle").unlink(missing_ok=True)
-    save_model(model, target / "data")
     _fix_description(target)
 
 
 def _fix_description(folder: Path) -> None:
-    """Take the time and the random identifier out of ``MLmodel``, so that equal models have equal bytes."""
+    """Take the time and the random identifiers out of what MLflow wrote, so that equal models have equal bytes."""
     from mlflow.models import Model
 
     described = Model.load(str(folder / "MLmodel"))
-    files = sorted(path for path in (folder / "data").rglob("*") if path.is_file())
+    content = folder / described.flavors["tensorflow"]["saved_model_dir"]
+    _fix_fingerprint(content / "fingerprint.pb")
     described.utc_time_created = "1980-01-01 00:00:00.000000"
-    described.model_uuid = file_digest(folder / "data" / MODEL)[:32]
-    described.model_size_bytes = sum(path.stat().st_size for path in files)
+    described.model_uuid = tree_digest(content)[:32]
+    described.model_size_bytes = sum(path.stat().st_size for path in tree_files(content))
     described.save(str(folder / "MLmodel"))
 
 

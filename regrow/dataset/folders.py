@@ -1,10 +1,9 @@
 """Image folders, and zip and tar archives of them, read in place: nothing is ever unpacked to disk."""
 
-import lzma
+import contextlib
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,9 @@ from typing import Any
 
 from regrow.dataset.listing import Listing
 from regrow.dataset.sources import Archive, Folder
+from regrow.dataset.unpacking import DAMAGED, check_expansion, is_packed, unpacked
 from regrow.errors import RegrowError
+from regrow.provenance.digest import require_unicode
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 SPLIT_FOLDERS = {
@@ -25,8 +26,15 @@ SPLIT_FOLDERS = {
     "valid": "validation",
     "validation": "validation",
 }
-FREE_BYTES = 2**24  # an archive this small is no bomb, however well it is packed
-BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
+HEADERS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+LONGEST_HEADER = 2**18  # a path has 4096 bytes at most; extended attributes take more
+BROKEN = (*DAMAGED, zipfile.BadZipFile, tarfile.TarError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ def list_archive(source: Archive) -> Listing:
     try:
         if zipfile.is_zipfile(path):
             return _list_zip(source)
-        if tarfile.is_tarfile(path):
+        if _is_tar(path):
             return _list_tar(source)
     except BROKEN as error:
         raise RegrowError(f"{path}: is a broken archive ({' '.join(str(error).split())})") from None
@@ -102,10 +110,51 @@ def _list_zip(source: Archive) -> Listing:
     return _list(source.path, found, read)
 
 
+def _is_tar(path: Path) -> bool:
+    """Whether ``path`` begins with a tar header; `tarfile.is_tarfile` would read whatever the header announces."""
+    try:
+        with unpacked(path) as file:
+            tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+class _TarHeader(tarfile.TarInfo):
+    """A header that does not take more memory than a header needs."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        """Where tarfile turns to what follows a header; it names this method as the one to override."""
+        # Long names and extended headers are read into memory whole.
+        if self.type in HEADERS and self.size > LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size} bytes; accepted: at most {LONGEST_HEADER}")
+        header: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
+        return header
+
+
+@contextlib.contextmanager
+def _open_tar(source: Archive) -> Iterator[tarfile.TarFile]:
+    """The tar, to be read once in its order; what is unpacked of a packed one, headers too, is bounded."""
+    path = source.path
+    if not is_packed(path):
+        with tarfile.open(path, "r:", tarinfo=_TarHeader) as archive:
+            yield archive
+        return
+    with (
+        unpacked(path, **_limits(source)) as file,
+        tarfile.open(str(path), "r|", fileobj=file, tarinfo=_TarHeader) as archive,
+    ):
+        yield archive
+
+
+def _limits(source: Archive) -> dict[str, Any]:
+    return {"max_bytes": source.max_bytes, "max_ratio": source.max_ratio, "limits": "prepare.source"}
+
+
 def _list_tar(source: Archive) -> Listing:
     found: list[Member] = []
     guard = _Guard(source)
-    with tarfile.open(source.path) as archive:
+    with _open_tar(source) as archive:
         for info in archive:
             path = guard.admit(info.name, info.size, is_link=info.issym() or info.islnk())
             if info.isfile() or info.isdir():
@@ -114,7 +163,7 @@ def _list_tar(source: Archive) -> Listing:
     def read(members: Sequence[Member]) -> Iterator[tuple[int, bytes]]:
         index_of = {member.handle: index for index, member in enumerate(members)}
         # In the archive's order: a compressed tar cannot be read backwards.
-        with tarfile.open(source.path) as archive:
+        with _open_tar(source) as archive:
             for info in archive:
                 if info.offset in index_of:
                     file = archive.extractfile(info)
@@ -128,7 +177,6 @@ class _Guard:
 
     def __init__(self, source: Archive) -> None:
         self.source = source
-        self.packed = max(source.path.stat().st_size, 1)
         self.total = 0
         self.seen: set[PurePosixPath] = set()
 
@@ -143,15 +191,7 @@ class _Guard:
             raise RegrowError(f"{where}: member '{name}' is there twice; such archives are refused")
         self.seen.add(path)
         self.total += size
-        if self.total > self.source.max_bytes:
-            raise RegrowError(
-                f"{where}: expands to more than {self.source.max_bytes} bytes, the limit of"
-                " prepare.source.max_bytes"
-            )
-        if self.total > FREE_BYTES and self.total > self.source.max_ratio * self.packed:
-            raise RegrowError(
-                f"{where}: expands more than {self.source.max_ratio:g}-fold, the limit of prepare.source.max_ratio"
-            )
+        check_expansion(where, self.total, **_limits(self.source))
         return path
 
 
@@ -159,6 +199,8 @@ def _list(
     root: Path, found: Iterable[Member], read: Callable[[Sequence[Member]], Iterator[tuple[int, bytes]]]
 ) -> Listing:
     shown = sorted((member for member in found if not _is_hidden(member.path)), key=lambda m: m.path)
+    for member in shown:
+        require_unicode(root / member.path)
     files = [member for member in shown if not member.is_folder]
     images = [member for member in files if member.path.suffix.lower() in IMAGES]
     if not images:

@@ -1,7 +1,7 @@
 """Raw data as a plain list of examples, whatever kind of source it came in."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,8 @@ class Listing:
 
     ``labels`` and ``splits`` are None where an example has no label, or the source makes no splits.
     ``stream`` yields ``(index, content)`` once for each example in whatever order is cheap to read: the
-    encoded bytes of an image (``encoded``), or an array. ``empty`` names class folders without examples;
-    ``ignored`` counts files that are no images.
+    encoded bytes of an image (``encoded``), or an array. ``faults`` says of examples by index why they cannot be
+    used; ``empty`` names class folders without examples; ``ignored`` counts files that are no images.
     """
 
     task: str
@@ -29,6 +29,7 @@ class Listing:
     stream: Callable[[], Iterator[tuple[int, bytes | Array]]]
     encoded: bool
     value_range: tuple[float, float] | None = None
+    faults: Mapping[int, str] = field(default_factory=dict)
     empty: Sequence[str] = ()
     ignored: int = 0
 
@@ -66,6 +67,7 @@ def list_arrays(
     names: Sequence[str],
     splits: Sequence[str | None] | None = None,
     value_range: tuple[float, float] | None = None,
+    faults: Mapping[int, str] | None = None,
 ) -> Listing:
     """Examples that are rows of one array: images ``(n, h, w[, c])`` or rows of numbers ``(n, columns)``.
 
@@ -91,6 +93,7 @@ def list_arrays(
         stream=lambda: iter(enumerate(_compact(features))),
         encoded=False,
         value_range=value_range,
+        faults=faults or {},
     )
 
 

@@ -123,7 +123,7 @@ class _Outcome:
 
 
 def _record(contents: Contents, listing: Listing, outcome: _Outcome, *, skip: bool) -> None:
-    fault = outcome.fault
+    fault = listing.faults.get(outcome.index, outcome.fault)
     if fault is None and listing.labels[outcome.index] is None:
         fault = "has no label"
     contents.sources[outcome.index] = outcome.source

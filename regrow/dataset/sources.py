@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from regrow.artifacts import is_full
+from regrow.dataset.unpacking import MAX_BYTES, MAX_RATIO
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
 from regrow.provenance.digest import source_digest, tree_digest, tree_files
@@ -43,8 +44,8 @@ class Archive(Parameters):
 
     kind: Literal["archive"]
     path: Path
-    max_bytes: int = Field(20 * 2**30, gt=0)
-    max_ratio: float = Field(200, gt=0)
+    max_bytes: int = Field(MAX_BYTES, gt=0)
+    max_ratio: float = Field(MAX_RATIO, gt=0)
 
 
 class Npz(Parameters):

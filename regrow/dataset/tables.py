@@ -1,9 +1,10 @@
 """Sources that are arrays already: scikit-learn's digits, ``.npz``, idx files, CSV."""
 
+import csv
 import gzip
+import io
 import struct
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from regrow.dataset.listing import Array, Listing, list_arrays
 from regrow.dataset.sources import Csv, Digits, Idx, Npz, digits_file
+from regrow.dataset.unpacking import DAMAGED, check_expansion, unpacked
 from regrow.errors import RegrowError
 
 IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -34,20 +36,14 @@ def list_npz(source: Npz) -> Listing:
     """``x`` and ``y``, or ``x_train``, ``y_train``, ``x_test``, ``y_test`` (and ``x_val``, ``y_val``).
 
     Raises:
-        RegrowError: not an ``.npz``, pickled objects in it, other names, lengths that differ.
+        RegrowError: not an ``.npz``, pickled objects in it, a bomb, other names, lengths that differ.
     """
     try:
         with source.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            # No member gives more than the directory states; zipfile stops there.
+            check_expansion(source.path, sum(entry.file_size for entry in archive.zip.infolist()))
             arrays = {name: archive[name] for name in archive.files}
-    except (
-        OSError,
-        ValueError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        AttributeError,
-        TypeError,
-    ) as error:
+    except (*DAMAGED, ValueError, zipfile.BadZipFile, AttributeError, TypeError, MemoryError) as error:
         reason = " ".join(str(error).split())
         raise RegrowError(f"{source.path}: cannot be read as .npz without running code ({reason})") from None
     parts: list[Part] = []
@@ -124,12 +120,11 @@ def read_idx(path: Path) -> Array:
     """One idx file (http://yann.lecun.com/exdb/mnist/), gzipped or not, in the machine's byte order.
 
     Raises:
-        RegrowError: its bytes are not what its header says.
+        RegrowError: its bytes are not what its header says, or it is a bomb.
     """
     try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
+        with unpacked(path) as file:
+            data = file.read()
         zeros, code, rank = struct.unpack(">HBB", data[:4])
         if zeros or code not in IDX_TYPES:
             raise ValueError(f"its magic number is {data[:4].hex()}")
@@ -139,7 +134,7 @@ def read_idx(path: Path) -> Array:
         wanted = int(np.prod(shape, dtype=object)) * kind.itemsize
         if values.size != wanted:
             raise ValueError(f"it holds {values.size} bytes, but its header says {wanted}")
-    except (OSError, EOFError, ValueError, zlib.error, struct.error) as error:
+    except (*DAMAGED, ValueError, struct.error) as error:
         raise RegrowError(f"{path}: is not a whole idx file ({error})") from None
     array: Array = values.view(kind).reshape(shape)
     return array.astype(kind.newbyteorder("="))
@@ -148,16 +143,21 @@ def read_idx(path: Path) -> Array:
 def list_csv(source: Csv) -> Listing:
     """Rows of a table. A cell that is no number becomes NaN, and its row is rejected like one with NaN.
 
+    A row that has not as many fields as the header is rejected too. The file may be packed by gzip, bzip2 or xz.
+
     Raises:
-        RegrowError: not a CSV file, a column is missing or not numeric at all, ``shape`` does not fit.
+        RegrowError: not a CSV file, a bomb, a column is missing or not numeric at all, ``shape`` does not fit.
     """
     import pandas as pd
 
     path = source.path
     try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+        text, lines, faults = _whole_rows(path)
+        table = pd.read_csv(text)
+    except (*DAMAGED, ValueError, csv.Error, pd.errors.ParserError) as error:
         raise RegrowError(f"{path}: cannot be read as CSV ({' '.join(str(error).split())})") from None
+    if table.empty and faults:
+        raise RegrowError(f"{path}:{lines[0]}: {faults[0]}, and so in all rows")
     if table.empty:
         raise RegrowError(f"{path}: holds no example below its header")
     found = [str(name) for name in table.columns]
@@ -165,6 +165,9 @@ def list_csv(source: Csv) -> Listing:
     for name in [source.label, *columns]:
         if name not in found:
             raise RegrowError(f"{path}: has no column '{name}'; it has {', '.join(found)}")
+    if faults:
+        table.index = pd.Index([index for index in range(len(lines)) if index not in faults])
+        table = table.reindex(range(len(lines)))
     numbers = table[columns].apply(pd.to_numeric, errors="coerce")
     for name in columns:
         if numbers[name].isna().all():
@@ -179,5 +182,34 @@ def list_csv(source: Csv) -> Listing:
                 f"{path}: shape {source.shape} takes {size} columns, but there are {len(columns)}"
             )
         features = features.reshape(-1, *source.shape)
-    names = [f"{path.name}:{index + 2}" for index in range(len(table))]
-    return list_arrays(features, list(table[source.label]), where=str(path), names=names)
+    names = [f"{path.name}:{line}" for line in lines]
+    return list_arrays(features, list(table[source.label]), where=str(path), names=names, faults=faults)
+
+
+def _whole_rows(path: Path) -> tuple[io.StringIO, list[int], dict[int, str]]:
+    """The header and the rows that have its number of fields, as text; the line of each row; what others hold.
+
+    `pandas` would shift the columns of a row with more fields, and fill one with fewer.
+    """
+    kept, lines, faults = io.StringIO(), list[int](), dict[int, str]()
+    raw: list[str] = []
+    with unpacked(path) as file:
+        text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+        reader = csv.reader(raw.append(line) or line for line in text)  # type: ignore[func-returns-value]
+        header: list[str] | None = None
+        for fields in reader:
+            row, first = "".join(raw), reader.line_num - len(raw) + 1
+            raw.clear()
+            if not row.strip():
+                continue
+            if header is None:
+                header = fields
+            elif len(fields) != len(header):
+                faults[len(lines)] = f"holds {len(fields)} fields, but the header names {len(header)}"
+                lines.append(first)
+                continue
+            else:
+                lines.append(first)
+            kept.write(row)
+    kept.seek(0)
+    return kept, lines, faults

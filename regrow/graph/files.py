@@ -1,5 +1,6 @@
 """Model files: written the same for the same weights, read without running anything that came with them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,13 @@ def import_model(file: Path, trust: bool = False) -> Any:
         refuse_code(file)
     import tf_keras
 
-    options = {"safe_mode": not trust} if file.suffix == ".keras" and file.is_file() else {}
+    options = {"safe_mode": not trust} if file.suffix == ".keras" else {}
     try:
+        if file.is_dir():
+            return _from_saved_model(file)
         if saved_by_keras3(file):
             return read_keras3(file)
-        model = tf_keras.models.load_model(file, compile=False, **options)
-        # A SavedModel's layers call functions of its own graph; rebuilt, they are Keras' own.
-        return _rebuilt(model) if file.is_dir() else model
+        return tf_keras.models.load_model(file, compile=False, **options)
     except RegrowError:
         raise
     except Exception as error:  # a damaged file can fail anywhere in h5py, zipfile, Keras or TensorFlow
@@ -73,9 +74,15 @@ def load_file(path: Path, *, trust: bool = False) -> Any:
     return import_model(path / MODEL if (path / MODEL).is_file() else path, trust=trust)
 
 
-def _rebuilt(model: Any) -> Any:
+def _from_saved_model(folder: Path) -> Any:
+    """The model that a SavedModel's metadata describes, with the weights in its checkpoint.
+
+    Its graph is not loaded: operations in it write and read files, some as soon as it is loaded.
+    """
+    import tensorflow as tf
     import tf_keras
 
-    rebuilt = tf_keras.models.clone_model(model)
-    rebuilt.set_weights(model.get_weights())
-    return rebuilt
+    model = tf_keras.models.model_from_json(json.dumps(architecture(folder)))
+    stored = tf.train.Checkpoint(model).read(str(folder / "variables" / "variables"))
+    stored.assert_existing_objects_matched().expect_partial()
+    return model

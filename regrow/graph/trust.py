@@ -1,13 +1,15 @@
 """A model file from outside is data: its architecture is read, and code in it refused, before anything is built."""
 
+import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from regrow.errors import RegrowError
+from regrow.graph.pure_classes import keras_objects, pure_layers
 
 # An archive may expand to this many times its size, or to this many bytes; deflate alone could make 1,000 times.
 EXPANSION = 100
@@ -27,26 +29,28 @@ OPERATIONS = re.compile(
     "|stop_gradient|strided_slice|tile|transpose|unstack|where|zeros_like"
 )
 CODE = frozenset({"Lambda", "__lambda__", "ClassMethod", "InstanceMethod", "TensorFlowOpLayer"})
-CODE_OPERATIONS = frozenset(
-    {"PyFunc", "PyFuncStateless", "EagerPyFunc", "WriteFile", "ReadFile", "MatchingFiles"}
-)
+TYPE_SPECS = frozenset({"TensorSpec", "RaggedTensorSpec", "SparseTensorSpec"})
 
 
 def refuse_code(file: Path) -> None:
     """Look at the model ``file`` without loading it.
 
     Raises:
-        RegrowError: a ``Lambda`` layer, marshalled or pickled code, a class from another package than Keras, a
-            TensorFlow symbol that does more than compute, a link out of an ``.h5`` file, or an unsafe archive.
+        RegrowError: a ``Lambda`` layer, marshalled or pickled code, a class that is not one of Keras' pure ones, a
+            TensorFlow symbol that does more than compute, a file that a layer would read, a link out of an HDF5
+            file, or an unsafe archive.
     """
-    found = code_in(architecture(file))
-    if found is None and file.is_dir():
-        found = code_in_graph(file)
+    config = architecture(file)
+    found = code_in(config)
     if found is not None:
         raise RegrowError(
-            f"{file}: {found} carries Python code, which is not run from a model file;"
-            f" set trust to load a file whose origin you know"
+            f"{file}: {found} carries Python code, which is not run from a model file; express it with Keras' own"
+            " layers (such as Rescaling or Activation) and save the model again"
         )
+    # What is of Keras 3 is not built by its names, but converted by a table of those that are known.
+    found = None if keras_version(file).startswith("3.") else foreign_in(config)
+    if found is not None:
+        raise RegrowError(f"{file}: {found}")
 
 
 def architecture(file: Path) -> Any:
@@ -80,9 +84,19 @@ def _archive_config(file: Path) -> Any:
             )
         if archive.getinfo("config.json").file_size > LARGEST_CONFIG:
             raise RegrowError(f"{file}: its config.json is larger than {LARGEST_CONFIG:,} bytes")
+        for entry in entries:
+            if PurePosixPath(entry.filename).suffix in (".h5", ".hdf5"):
+                _refuse_links_in(archive.read(entry), file)
         config = json.loads(archive.read("config.json"))
     # Loading with compile=False leaves the losses and metrics of the outermost model alone.
     return {key: value for key, value in config.items() if key != "compile_config"}
+
+
+def _refuse_links_in(content: bytes, file: Path) -> None:
+    import h5py
+
+    with h5py.File(io.BytesIO(content)) as h5:
+        refuse_links(h5, file)
 
 
 def keras_version(file: Path) -> str:
@@ -136,7 +150,7 @@ def _links_outside(group: Any, h5py: Any) -> Iterator[str]:
 
 
 def _saved_model_config(folder: Path) -> Any:
-    """Configs of all layers in ``keras_metadata.pb`` of a SavedModel."""
+    """The config of the model that ``keras_metadata.pb`` of a SavedModel describes; its graph is left alone."""
     metadata = folder / "keras_metadata.pb"
     if not (folder / "saved_model.pb").is_file():
         raise RegrowError(f"{folder}: is a directory without saved_model.pb; a Keras SavedModel has one")
@@ -145,43 +159,56 @@ def _saved_model_config(folder: Path) -> Any:
     from tf_keras.protobuf import saved_metadata_pb2
 
     parsed = saved_metadata_pb2.SavedMetadata.FromString(metadata.read_bytes())
-    nodes = (
-        json.loads(node.metadata)
-        for node in parsed.nodes
-        if node.metadata and node.identifier != "_tf_keras_metric"
+    root: dict[str, Any] = next(
+        (json.loads(node.metadata) for node in parsed.nodes if node.node_path == "root"), {}
     )
-    return [{key: value for key, value in node.items() if key != "training_config"} for node in nodes]
-
-
-def code_in_graph(folder: Path) -> str | None:
-    """The operation in a SavedModel's graph that runs Python or touches files, or None."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    for graph in (meta.graph_def for meta in saved.meta_graphs):
-        for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
-            for node in nodes:
-                if node.op in CODE_OPERATIONS:
-                    return f"operation '{node.name}' ({node.op})"
-    return None
+    return {"class_name": root.get("class_name"), "config": root.get("config")}
 
 
 def code_in(config: Any) -> str | None:
     """What in an architecture is code, such as ``layer 'scale'``, or None."""
+    return _first(config, _code)
+
+
+def foreign_in(config: Any) -> str | None:
+    """What in an architecture of `tf_keras` is not known to compute only, as a sentence without its file, or None."""
+    return _first(config, _foreign)
+
+
+def _first(config: Any, check: Callable[[dict[str, Any]], str | None]) -> str | None:
+    """The first thing that ``check`` finds in ``config`` and the objects within it."""
     if isinstance(config, dict):
-        found = _code(config)
+        found = check(config)
         if found is not None:
             return found
         config = list(config.values())
     if isinstance(config, list):
-        return next((found for found in map(code_in, config) if found is not None), None)
+        return next((found for item in config if (found := _first(item, check)) is not None), None)
     return None
+
+
+def _named(config: dict[str, Any]) -> str:
+    inner = config.get("config")
+    fields = inner if isinstance(inner, dict) else {}
+    return f"layer '{fields.get('name') or config.get('name') or config.get('class_name')}'"
+
+
+def _foreign(config: dict[str, Any]) -> str | None:
+    kind, inner = config.get("class_name"), config.get("config")
+    if isinstance(inner, dict) and isinstance(inner.get("vocabulary"), str):
+        return (
+            f"{_named(config)} takes its vocabulary from the file '{inner['vocabulary']}', which is not read; save"
+            " the model with the words themselves"
+        )
+    if kind is None or kind in pure_layers() or kind in keras_objects():
+        return None
+    return f"{_named(config)} is of class '{kind}'; accepted: the layers of tf_keras that only compute"
 
 
 def _code(config: dict[str, Any]) -> str | None:
     kind, module, inner = config.get("class_name"), config.get("module"), config.get("config")
     fields = inner if isinstance(inner, dict) else {}
-    named = f"layer '{fields.get('name') or config.get('name') or kind}'"
+    named = _named(config)
     if not isinstance(kind, str):
         return "a function" if config.get("function_type") == "lambda" else None
     if kind.rsplit(">", 1)[-1] in CODE or fields.get("function_type") == "lambda":
@@ -192,10 +219,11 @@ def _code(config: dict[str, Any]) -> str | None:
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         symbol = str(fields.get("function"))
         return None if OPERATIONS.fullmatch(symbol) else f"layer '{fields.get('name')}' ({symbol})"
-    if module is None or (kind == "__typespec__" and str(module).startswith("tensorflow.")):
+    if kind == "__typespec__" and config.get("spec_name") in TYPE_SPECS:
         return None
-    root = str(module).split(".", 1)[0]
-    return None if root in ("keras", "tf_keras") else f"{named} of '{module}'"
+    if module is None or str(module).split(".", 1)[0] in ("keras", "tf_keras"):
+        return None
+    return f"{named} of '{module}'"
 
 
 def _line(error: Exception) -> str:

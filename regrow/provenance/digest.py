@@ -3,7 +3,9 @@
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
+
+from regrow.errors import RegrowError
 
 CHUNK = 1 << 20
 
@@ -15,13 +17,33 @@ def file_digest(path: Path) -> str:
 
 
 def tree_files(root: Path) -> list[Path]:
-    """All regular files below ``root``, sorted by their POSIX path; links to files count as files."""
+    """All regular files below ``root``, sorted by their POSIX path; links to files count as files.
+
+    Raises:
+        RegrowError: a name that is not UTF-8.
+    """
     found: list[Path] = []
     for folder, _, names in os.walk(root):
         found += [Path(folder) / name for name in names]
+    for path in found:
+        require_unicode(path)
     return sorted(
         (path for path in found if path.is_file()), key=lambda path: path.relative_to(root).as_posix()
     )
+
+
+def require_unicode(path: PurePath) -> None:
+    """Refuse a name that JSON and Parquet cannot hold.
+
+    Raises:
+        RegrowError: the bytes of ``path`` are not UTF-8.
+    """
+    name = os.fsencode(path)
+    try:
+        name.decode("utf-8")
+    except UnicodeDecodeError:
+        shown = name.decode("utf-8", "backslashreplace")
+        raise RegrowError(f"{shown}: its name is not UTF-8; rename it") from None
 
 
 def file_digests(root: Path) -> dict[str, str]:

@@ -23,12 +23,15 @@ TRANSFER_RATE = 1e-4
 
 
 class ImportModel(Parameters):
-    """A trained model from outside; it gets raw features and gives probabilities."""
+    """A trained model from outside; it gets raw features and gives probabilities.
+
+    There is no way to let code in it run: the parent and all that comes of it load without Regrow, and so without
+    that code.
+    """
 
     path: str = Field(
         min_length=1, description=".keras file (tf_keras or Keras 3), legacy .h5 file or SavedModel directory"
     )
-    trust: bool = Field(False, description="allow Lambda layers and other code inside the model to run")
 
 
 class TrainParams(Parameters):
@@ -125,14 +128,14 @@ def _import(context: StepContext[TrainParams], source: ImportModel, dataset: Dat
     from regrow.training.importing import check_fits
 
     path = Path(source.path)
-    model = import_model(path, trust=source.trust)
+    model = import_model(path)
     check_fits(model, dataset, path=path)
     save_model(model, context.outputs["parent"])
     found = validation_metrics(model, dataset)
     training = context.outputs["training"]
     write_json(
         training / "imported.json",
-        {"name": path.name, "sha256": tree_digest(path), "trusted": source.trust, **found},
+        {"name": path.name, "sha256": tree_digest(path), **found},
     )
     _describe(training, history=[], settings=context.params.fit)
     context.figures.update(

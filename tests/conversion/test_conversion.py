@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from regrow.conversion.formats import FILES, FORMATS
 from regrow.conversion.parity import TOLERANCES, UNLIKE, Tolerance, compare
 from regrow.conversion.runtimes import load_runtime, single_runner
 from regrow.errors import RegrowError
-from regrow.provenance.digest import file_digest, file_digests
+from regrow.provenance.digest import file_digests
 
 
 @dataclass
@@ -93,11 +94,17 @@ def test_fp16_holds_half_the_bytes(exported: Exported) -> None:
 
 
 def test_what_is_shipped_carries_no_code(exported: Exported) -> None:
-    from regrow.graph.trust import code_in_graph, refuse_code
+    from tensorflow.core.protobuf import saved_model_pb2
 
-    assert code_in_graph(exported.directory / "saved_model") is None
+    from regrow.graph.trust import refuse_code
+
+    for name in ("saved_model", "mlflow/tf2model"):
+        content = (exported.directory / name / "saved_model.pb").read_bytes()
+        (meta,) = saved_model_pb2.SavedModel.FromString(content).meta_graphs
+        used = {node.op for function in meta.graph_def.library.function for node in function.node_def}
+        assert "Conv2D" in used
+        assert not used & {"PyFunc", "EagerPyFunc", "ReadFile", "WriteFile", "PrintV2", "MatchingFiles"}
     refuse_code(exported.directory / "model.keras")
-    refuse_code(exported.directory / "mlflow/data/model.keras")
     folder = exported.directory / "mlflow"
     assert not [
         path.name for path in folder.rglob("*") if "pickle" in path.name or path.suffix in (".pkl", ".py")
@@ -124,9 +131,19 @@ def test_the_mlflow_model_has_signature_and_example_and_no_pickle(exported: Expo
     described = mlflow.models.Model.load(str(folder))
     assert described.signature.inputs.inputs[0].shape == (-1, 8, 8, 1)
     assert described.load_input_example(str(folder)).shape == (2, 8, 8, 1)
-    assert file_digest(folder / "data" / "model.keras") == file_digest(exported.directory / "model.keras")
+    required = [line.partition("==")[0] for line in (folder / "requirements.txt").read_text().splitlines()]
+    assert required == ["mlflow", "numpy", "tensorflow"]
     assert not [path for path in folder.rglob("*") if "pickle" in path.name]
     assert "1980-01-01" in (folder / "MLmodel").read_text()
+
+
+def test_the_mlflow_model_serves_in_a_process_of_its_own(
+    exported: Exported, served_plainly: Callable[..., Any]
+) -> None:
+    folder = str(exported.directory / "mlflow")
+    answers = served_plainly(folder, exported.images)
+    assert (answers.shape, answers.dtype) == ((297, 10), np.float32)
+    assert compare(exported.expected, answers, TOLERANCES["mlflow"]).passed
 
 
 ONE = """

@@ -1,6 +1,8 @@
 """Folders and archives of images: where classes and splits come from, and what is never trusted."""
 
+import gzip
 import io
+import os
 import tarfile
 import zipfile
 from collections.abc import Mapping
@@ -151,6 +153,26 @@ def test_bombs_are_refused_before_they_expand(tmp_path: Path) -> None:
             list_examples(archive(path, max_bytes=1000))
 
 
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_header_that_fills_the_memory_is_refused(tmp_path: Path, mode: str, kind: bytes) -> None:
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = kind, 2**20
+    with tarfile.open(tmp_path / "a.tar", mode) as made:  # type: ignore[call-overload]
+        made.addfile(info, io.BytesIO(b"9" * info.size))
+    with pytest.raises(
+        RegrowError, match=r"a\.tar: is a broken archive \(a header of 1048576 bytes; accepted: at most 2"
+    ):
+        list_examples(archive(tmp_path / "a.tar"))
+
+
+def test_a_packed_tar_of_nothing_but_headers_is_refused(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("cat").tobuf()
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(header * 40_000))
+    with pytest.raises(RegrowError, match=r"a\.tgz: expands more than 200-fold"):
+        list_examples(archive(tmp_path / "a.tgz"))
+
+
 def test_a_member_twice_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
         made.writestr("cat/1.png", png(1))
@@ -182,6 +204,18 @@ def test_a_damaged_member_reads_as_nothing_and_does_not_hide_the_others(tmp_path
     found = read(list_examples(archive(path)))
     assert found["cat/1.png"] == b""
     assert found["cat/2.png"] == png(1)
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_names_that_are_not_utf_8_are_said(tmp_path: Path, kind: str) -> None:
+    files = {os.fsdecode(b"cat/caf\xe9.png"): png(), "dog/1.png": png()}
+    source = (
+        Folder(kind="folder", path=write_folder(tmp_path, files))
+        if kind == "folder"
+        else archive(write_tar(tmp_path / "a.tar", files, "w"))
+    )
+    with pytest.raises(RegrowError, match=r"cat/caf\\xe9\.png: its name is not UTF-8; rename it"):
+        list_examples(source)
 
 
 def test_wrong_kinds_are_said(tmp_path: Path) -> None:

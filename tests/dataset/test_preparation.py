@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import json
 import struct
 import zlib
 from pathlib import Path
@@ -17,9 +18,10 @@ from PIL import Image
 from regrow.dataset import reading
 from regrow.dataset.decoding import ImageOptions, UnusableError, decode_image
 from regrow.dataset.directory import Dataset
-from regrow.dataset.listing import Listing, list_arrays
+from regrow.dataset.listing import Listing, list_arrays, list_examples
 from regrow.dataset.preparation import PreparationOptions, prepare_dataset
 from regrow.dataset.scaling import measure
+from regrow.dataset.sources import Csv
 from regrow.dataset.splitting import SplitOptions, assign_splits, class_order
 from regrow.errors import RegrowError
 
@@ -130,6 +132,19 @@ def prepare(root: Path, listing: Listing, **options: Any) -> tuple[Dataset, dict
     report.write(root / "r")
     assert (root / "r/report.html").read_text().startswith("<!doctype html>")
     return dataset, dict(report.document)
+
+
+def test_a_csv_row_with_another_number_of_fields_is_named_or_skipped(tmp_path: Path) -> None:
+    rows = [f"{n},{n * n},{n % 2}\n" for n in range(60)]
+    (tmp_path / "t.csv").write_text("a,b,label\n" + "".join(rows[:30]) + "1,2,3,0\n" + "".join(rows[30:]))
+    listing = list_examples(Csv(kind="csv", path=tmp_path / "t.csv", label="label"))
+    fault = "holds 4 fields, but the header names 3"
+    with pytest.raises(RegrowError, match=rf"t\.csv:32: {fault}; prepare\.on_error: skip leaves"):
+        prepare(tmp_path, listing)
+    dataset, report = prepare(tmp_path, listing, skip=True)
+    assert sum(dataset.size(split) for split in ("train", "validation", "test")) == 60
+    assert report["rejected"] == 1
+    assert fault in json.dumps(report)
 
 
 def pictures(count: int = 10) -> dict[str, bytes]:

@@ -1,6 +1,8 @@
 """Sources that are arrays: npz, idx, CSV, scikit-learn's digits."""
 
+import bz2
 import gzip
+import lzma
 import struct
 from pathlib import Path
 from typing import Any
@@ -156,6 +158,44 @@ def test_csv_missing_label_and_text_in_a_cell(tmp_path: Path) -> None:
     assert np.isnan(values(listing)[1, 0])
 
 
+def test_csv_rows_with_another_number_of_fields_are_faults_at_their_line(tmp_path: Path) -> None:
+    listing = csv(tmp_path, 'a,b,kind\n1,2,x\n\n"3\n",4,y\n1,2,3,0\n5\n6,7,z\n')
+    assert listing.names == [f"table.csv:{line}" for line in (2, 4, 6, 7, 8)]
+    fields = "holds {} fields, but the header names 3"
+    assert listing.faults == {2: fields.format(4), 3: fields.format(1)}
+    assert values(listing)[[0, 1, 4]].tolist() == [[1, 2], [3, 4], [6, 7]]
+    assert [listing.labels[index] for index in (0, 1, 4)] == ["x", "y", "z"]
+
+
+@pytest.mark.parametrize("module", [gzip, bz2, lzma])
+def test_packed_csv(tmp_path: Path, module: Any) -> None:
+    (tmp_path / "packed.csv").write_bytes(module.compress(b"a,kind\n1,x\n2,y\n"))
+    source = Csv(kind="csv", path=tmp_path / "packed.csv", label="kind")
+    assert values(list_examples(source)).tolist() == [[1], [2]]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "csv.bz2", "csv.xz"])
+def test_packed_csv_bombs_are_refused(tmp_path: Path, suffix: str) -> None:
+    packing = {"csv": gzip, "csv.gz": gzip, "csv.bz2": bz2, "csv.xz": lzma}[suffix]
+    path = tmp_path / f"bomb.{suffix}"
+    path.write_bytes(packing.compress(b"a,kind\n" + b"1,0\n" * 5_000_000))  # type: ignore[attr-defined]
+    with pytest.raises(
+        RegrowError, match=rf"bomb\.{suffix}: expands more than 200-fold; a file that is not packed"
+    ):
+        list_examples(Csv(kind="csv", path=path, label="kind"))
+
+
+def test_npz_and_idx_bombs_are_refused(tmp_path: Path) -> None:
+    zeros = np.zeros((20_000, 32, 32), np.uint8)
+    np.savez_compressed(tmp_path / "bomb.npz", x=zeros, y=np.zeros(len(zeros), np.uint8))
+    with pytest.raises(RegrowError, match=r"bomb\.npz: expands more than 200-fold"):
+        list_examples(Npz(kind="npz", path=tmp_path / "bomb.npz"))
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(zeros)))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(zeros[:, 0, 0]))
+    with pytest.raises(RegrowError, match=r"train-images-idx3-ubyte\.gz: expands more than 200-fold"):
+        list_examples(Idx(kind="idx", path=tmp_path))
+
+
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
@@ -164,7 +204,7 @@ def test_csv_missing_label_and_text_in_a_cell(tmp_path: Path) -> None:
         ("a,b,kind\n1,2,x\n", {"shape": [2, 2, 1]}, "takes 4 columns, but there are 2"),
         ("a,kind\n", {}, "holds no example"),
         ("", {}, "cannot be read as CSV"),
-        ("a,kind\n1,x\n1,2,3,4\n", {}, "cannot be read as CSV"),
+        ("a,kind\n1,2,x\n3,4,y\n", {}, "table.csv:2: holds 3 fields, but the header names 2, and so in all"),
     ],
 )
 def test_unusable_csv_is_refused(tmp_path: Path, text: str, options: dict[str, Any], words: str) -> None:

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from regrow.cli import cli
 from regrow.config import load_config
+from regrow.errors import RegrowError
 from regrow.stages import STAGES, render_stages
 from regrow.steps import NAMES, all_specs, get_spec
 
@@ -118,3 +119,17 @@ def test_schema_has_a_section_per_step() -> None:
     schema = json.loads(CliRunner().invoke(cli, ["schema"]).output)
     assert set(schema["properties"]) == {*NAMES, "tracking"}
     assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("command", ["compile", "dvc-yaml"])
+def test_an_output_that_cannot_be_written_is_said(tmp_path: Path, command: str) -> None:
+    arguments = [command, "--params", str(ROOT / "params.yaml"), "-o", str(tmp_path / "missing/p.yaml")]
+    with pytest.raises(
+        RegrowError, match=r"missing/p\.yaml: cannot be written \(No such file or directory\)"
+    ):
+        CliRunner().invoke(cli, arguments, catch_exceptions=False)
+
+
+def test_a_pipeline_file_that_kubeflow_does_not_take_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RegrowError, match=r"p\.txt: .* accepted: one that ends in \.yaml"):
+        CliRunner().invoke(cli, ["compile", "-o", str(tmp_path / "p.txt")], catch_exceptions=False)

@@ -1,11 +1,14 @@
 """Digests can be checked with coreutils."""
 
+import os
 import subprocess
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from regrow.errors import RegrowError
 from regrow.provenance.digest import source_digest, tree_digest
 
 NAMES = st.text("abcXYZ 0-_.é", min_size=1, max_size=8).filter(lambda name: name not in (".", ".."))
@@ -31,6 +34,13 @@ def test_tree_digest_sees_every_change(tmp_path: Path) -> None:
     renamed = tree_digest(tmp_path)
     (tmp_path / "b").write_bytes(b"2")
     assert len({first, renamed, tree_digest(tmp_path)}) == 3
+
+
+def test_a_name_that_is_not_utf_8_is_said(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    (tmp_path / os.fsdecode(b"caf\xe9") / "1.png").touch()
+    with pytest.raises(RegrowError, match=r"caf\\xe9/1\.png: its name is not UTF-8; rename it"):
+        tree_digest(tmp_path)
 
 
 def test_raw_data_has_another_digest_with_an_empty_folder(tmp_path: Path) -> None:

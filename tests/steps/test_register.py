@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +345,20 @@ def test_killed_registration_is_completed(workspace: Path, call: str) -> None:
     place = client().get_run(result["run_id"]).info.experiment_id
     assert len(client().search_runs([place], "tags.`regrow.step` = 'pipeline'")) == 1
     assert len(client().search_model_versions("name='regrow'")) == 1
+
+
+def test_the_version_serves_in_a_process_of_its_own(
+    workspace: Path, small_model: Any, served_plainly: Callable[..., Any]
+) -> None:
+    from regrow.conversion.converters import CONVERTERS
+
+    features = np.random.default_rng(0).uniform(0, 16, (5, 8, 8, 1)).astype(np.float32)
+    shutil.rmtree(workspace / "recovered_exports/mlflow")
+    CONVERTERS["mlflow"](small_model, workspace / "recovered_exports", features)
+    write_statements(workspace)
+    assert "challenger" in register(workspace)["aliases"]
+    answers = served_plainly("models:/regrow@challenger", features)
+    assert np.allclose(answers, small_model.predict(features, verbose=0), atol=1e-5)
 
 
 @pytest.mark.slow

@@ -220,6 +220,21 @@ def classifier(shape: tuple[int, ...], classes: int, activation: str | None = "s
 
 
 @pytest.mark.tensorflow
+def test_a_model_that_no_later_step_could_load_is_refused_at_once(inputs: dict[str, Path]) -> None:
+    import tf_keras
+
+    model = classifier((8, 8, 1), 4)
+    tf_keras.Sequential([model, tf_keras.layers.Lambda(lambda x: x, name="same")]).save("model.keras")
+    with pytest.raises(
+        RegrowError, match=r"model\.keras: layer 'same' carries .* express it with Keras' own layers"
+    ):
+        train({"import": {"path": "model.keras"}}, inputs)
+    assert not Path("out/parent").exists()
+    with pytest.raises(RegrowError, match=r"import\.trust: unknown key"):
+        params({"import": {"path": "model.keras", "trust": True}})
+
+
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("shape", "classes", "activation", "message"),
     [
