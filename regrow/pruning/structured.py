@@ -51,10 +51,11 @@ def prune_channels(
         seed: of criterion random.
 
     Raises:
-        RegrowError: the model's calls cannot be read, a pattern matches no layer, the criterion or examples do not
+        RegrowError: the model's calls cannot be read, it has a ``Lambda`` layer, a pattern matches no layer, the criterion or examples do not
             fit the model, or the target cannot be met; then the message says what can be.
     """
     graph = Graph.of(model)
+    _refuse_lambda(graph)
     check_patterns(graph.locations, skip)
     channels = trace(graph, protect=skip)
     if not channels.removable.any():
@@ -87,6 +88,15 @@ def prune_channels(
         pruning=Pruning(masks={}, surgery=surgery),
         report=channel_report(explained, removed, options, target, latencies=latencies),
     )
+
+
+def _refuse_lambda(graph: Graph) -> None:
+    for call in graph.view.calls:
+        if call.class_name == "Lambda":
+            raise RegrowError(
+                f"prune.method: 'channels' cannot build layer '{call.layer}' anew, a Lambda with code of its own;"
+                f" put TensorFlow operations or a layer class in its place"
+            )
 
 
 def _without_score(channels: Channels, scores: Array, criterion: str) -> Channels:
