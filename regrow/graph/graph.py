@@ -23,7 +23,7 @@ class Graph:
 
     ``config`` is Keras' own config, nested models nested, so that names, sharing and call arguments survive.
     ``arrays`` holds every variable's value by layer path and attribute name: ``backbone/conv1/kernel``.
-    ``sequential`` tells the two model classes apart; ``classes`` are the layer classes that are not Keras' own.
+    ``sequential`` tells the two model classes apart; ``classes`` are the layer classes that Keras does not find by name.
     """
 
     config: Mapping[str, Any]
@@ -54,7 +54,7 @@ class Graph:
                 for name, variable in variables(layer).items()
             },
             sequential=_is_sequential(model),
-            classes=_foreign_classes(model),
+            classes=_classes(model),
         )
         graph.__dict__["view"] = view_of(model)
         return graph
@@ -93,8 +93,8 @@ class Graph:
         from tf_keras.src.saving.serialization_lib import ObjectSharingScope
 
         kind = tf_keras.Sequential if self.sequential else tf_keras.Model
-        with ObjectSharingScope(), tf_keras.utils.custom_object_scope(dict(self.classes)):
-            return kind.from_config(copy.deepcopy(self.config))
+        with ObjectSharingScope():
+            return kind.from_config(copy.deepcopy(self.config), custom_objects=dict(self.classes))
 
 
 def entry(config: Any, location: Iterable[str | int]) -> Any:
@@ -156,6 +156,13 @@ def _is_sequential(model: Any) -> bool:
     return isinstance(model, tf_keras.Sequential)
 
 
-def _foreign_classes(model: Any) -> dict[str, type]:
+def _classes(model: Any) -> dict[str, type]:
+    """Classes of layers that a config does not lead to: users', and some of Keras' own (ConvNeXt's LayerScale)."""
+    import tf_keras
+
     kinds = {type(layer) for layer in model._flatten_layers(recursive=True, include_self=False)}
-    return {kind.__name__: kind for kind in kinds if not kind.__module__.startswith(("tf_keras.", "keras."))}
+    return {
+        kind.__name__: kind
+        for kind in kinds
+        if getattr(tf_keras.layers, kind.__name__, None) is not kind and not issubclass(kind, tf_keras.Model)
+    }

@@ -9,9 +9,12 @@ from regrow.graph.rules.registry import AxisIds, rule
 from regrow.graph.ties import Ids
 
 
-@rule("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
+@rule("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "CustomScaleLayer")
 def merged(call: LayerCall) -> AxisIds:
-    """Element by element: index *i* of all goes together; an axis of length 1 is spread over the others'."""
+    """Element by element: index *i* of all goes together; an axis of length 1 is spread over the others'.
+
+    ``CustomScaleLayer`` is InceptionResNetV2's scaled addition.
+    """
     return broadcast(call, call.inputs)
 
 
