@@ -51,8 +51,8 @@ def prune_channels(
         seed: of criterion random.
 
     Raises:
-        RegrowError: the model's calls cannot be read, it has a ``Lambda`` layer, a pattern matches no layer, the criterion or examples do not
-            fit the model, or the target cannot be met; then the message says what can be.
+        RegrowError: the model's calls cannot be read, it has a ``Lambda`` layer, a pattern matches no layer, the
+            criterion or examples do not fit the model, or the target cannot be met; then the message says what can.
     """
     graph = Graph.of(model)
     _refuse_lambda(graph)
