@@ -67,6 +67,7 @@ def _outputs(
         inputs=[tensors[number] for number in call.inputs],
         shapes=[graph.view.shapes[number] for number in call.outputs],
         uses=uses,
+        times=tuple(tensors[number].extent(1) for number in call.repeated),
     )
     known = rule_for(call.class_name, keras=call.keras)
     found = known(seen) if known is not None else seen.left_whole("is of a class that no rule knows")

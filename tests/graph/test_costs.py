@@ -110,3 +110,16 @@ def test_products_of_tensors() -> None:
     assert count_macs(tf_keras.Model([left, right], layers.Dot(axes=2)([left, right]))) == 6 * 7 * 5
     product = tf.matmul(left, right, transpose_b=True)
     assert count_macs(tf_keras.Model([left, right], product)) == 6 * 7 * 5
+
+
+def test_a_model_at_each_step_counts_for_the_layer_that_runs_it() -> None:
+    import tf_keras
+    from tf_keras import layers
+
+    inner = tf_keras.Sequential(
+        [layers.Input((8, 8, 2)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3)]
+    )
+    model = tf_keras.Sequential([layers.Input((10, 8, 8, 2)), layers.TimeDistributed(inner, name="steps")])
+    (steps,) = [cost for cost in layer_costs(model) if cost.class_name == "TimeDistributed"]
+    assert (steps.name, steps.output_shape) == ("steps", (10, 3))
+    assert steps.macs == count_macs(model) == 10 * (36 * 9 * 2 * 4 + 144 * 3)
