@@ -8,21 +8,35 @@ from regrow.artifacts import write_json
 
 
 class RecoveryCurve:
-    """Points in order; each has ``stage``, ``val_accuracy``, ``val_loss`` and, while fine-tuning, ``epoch``."""
+    """Points in order; each has ``stage``, ``val_accuracy``, ``val_loss`` and, while fine-tuning, ``epoch``.
+
+    ``best`` is the point whose model is kept: the first until `keep` names another.
+    """
 
     def __init__(self, parent: dict[str, float]) -> None:
         self.parent = parent
         self.points: list[dict[str, Any]] = []
+        self.best: dict[str, Any] = {}
 
     def add(self, stage: str, metrics: dict[str, float], *, epoch: int | None = None) -> None:
         """Add a point measured on the validation split."""
         place = {} if epoch is None else {"epoch": epoch}
         self.points.append({"stage": stage, **place, **metrics})
+        self.best = self.best or self.points[0]
 
     @property
-    def best(self) -> dict[str, Any]:
-        """The point with the highest accuracy, then the lowest loss."""
-        return max(self.points, key=lambda point: (point["val_accuracy"], -point["val_loss"]))
+    def last(self) -> dict[str, Any]:
+        """The point that was added last."""
+        return self.points[-1]
+
+    def improved_by(self, point: dict[str, Any]) -> bool:
+        """Whether ``point`` is more accurate than the best, or as accurate with a lower loss."""
+        this, best = ((item["val_accuracy"], -item["val_loss"]) for item in (point, self.best))
+        return this > best
+
+    def keep(self, point: dict[str, Any]) -> None:
+        """Say that the model is left as it was at ``point``, one of the curve's."""
+        self.best = point
 
     def write(self, directory: Path) -> None:
         """Write ``curve.json``, and ``curve.csv`` for plots."""

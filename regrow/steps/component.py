@@ -3,9 +3,11 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
 from pydantic import ValidationError
 
 from regrow.errors import RegrowError
@@ -46,6 +48,8 @@ def run_component(
     """
     _log_to_file(name)
     spec = get_spec(name)
+    # Interpreter, Kubeflow's executor and Regrow: a process that runs a step has imported them by now.
+    emit("launched", step=name, startup_s=time.time() - psutil.Process().create_time())
     try:
         parsed = spec.params.model_validate(json.loads(params))
     except (json.JSONDecodeError, ValidationError) as error:

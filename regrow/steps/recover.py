@@ -1,22 +1,18 @@
 """``recover``: win the pruned model's accuracy back; what costs nothing comes first."""
 
-import os
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.parameters import Parameters
-from regrow.progress import emit
 from regrow.pruning.pruning import Pruning
 from regrow.recovery.curve import RecoveryCurve
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 from regrow.training.settings import FitSettings
+from regrow.training.tensorboard import log_directory
 
-TENSORBOARD = "REGROW_TENSORBOARD"
 RECOVERY_FIT: dict[str, Any] = {"epochs": 15, "schedule": "linear_decay"}
 
 
@@ -58,7 +54,7 @@ class RecoverParams(Parameters):
 def run(context: StepContext[RecoverParams]) -> None:
     """Write the recovered model and the recovery curve.
 
-    The model with the best validation accuracy of all stages is kept; a technique that did harm is undone.
+    A technique after which the validation accuracy is lower than before, or equal with a higher loss, is undone.
 
     Raises:
         RegrowError: the pruned model does not fit its masks, or training diverged.
@@ -76,14 +72,16 @@ def run(context: StepContext[RecoverParams]) -> None:
     curve.add("pruned", validation_metrics(model, dataset))
     if params.recalibrate.enabled:
         _recalibrate(params, model, dataset, curve)
-    before, best = curve.best, model.get_weights()
+    before = model.get_weights()
     with stream(step=context.step, parameters=params.model_dump(mode="json")) as tracked:
         if tracked.run_id:
             context.mlflow_runs.append(tracked.run_id)
         if params.fine_tune:
-            _fine_tune(context, model, dataset, pruning=pruning, curve=curve, tracked=tracked)
-    if curve.best is before:
-        model.set_weights(best)
+            fitted = _fine_tune(context, model, dataset, pruning=pruning, curve=curve, tracked=tracked)
+            if curve.improved_by(fitted):
+                curve.keep(fitted)
+            else:
+                model.set_weights(before)
     pruning.apply(model)
     pruning.verify(model)
     save_model(model, context.outputs["recovered"])
@@ -103,7 +101,9 @@ def _recalibrate(params: RecoverParams, model: Any, dataset: Dataset, curve: Rec
     examples = dataset.calibration(options.batches * options.batch_size, params.seed)
     if recalibrate(model, examples, batch_size=options.batch_size):
         curve.add("batch_norm_recalibration", validation_metrics(model, dataset))
-        if curve.best is not curve.points[-1]:
+        if curve.improved_by(curve.last):
+            curve.keep(curve.last)
+        else:
             model.set_weights(before)
 
 
@@ -115,7 +115,8 @@ def _fine_tune(
     pruning: Pruning,
     curve: RecoveryCurve,
     tracked: Any,
-) -> None:
+) -> dict[str, Any]:
+    """Fine-tune ``model`` in place; the curve's point of the epoch that it was left at."""
     from regrow.recovery.fine_tuning import mask_keeper
     from regrow.training.fitting import fit
 
@@ -126,7 +127,7 @@ def _fine_tune(
         curve.add("fine_tuning", metrics, epoch=epoch)
         tracked.log({key: value for key, value in entry.items() if key != "epoch"}, epoch)
 
-    fit(
+    result = fit(
         model,
         dataset,
         context.inputs["overlay"],
@@ -135,20 +136,9 @@ def _fine_tune(
         progress=context.progress(settings.epochs),
         after_batch=mask_keeper(model, pruning),
         on_epoch=on_epoch,
-        tensorboard=_tensorboard(context),
+        tensorboard=log_directory(context.step, context.scratch.name),
     )
-
-
-def _tensorboard(context: StepContext[RecoverParams]) -> Path | None:
-    """Where TensorBoard's logs go: outside the outputs, for they hold times; None where nothing can be written."""
-    place = Path(os.environ.get(TENSORBOARD) or ".regrow/tensorboard") / context.step / context.scratch.name
-    try:
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        emit("notice", message=f"recover: {place}: no TensorBoard logs ({error.strerror})")
-        return None
-    return place
+    return next(point for point in curve.points if point.get("epoch") == result.best_epoch)
 
 
 SPEC = StepSpec(

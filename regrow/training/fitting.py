@@ -8,13 +8,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.progress import Progress
 from regrow.tasks import get_task
 from regrow.training.schedules import keras_schedule, learning_rates
+from regrow.training.selection import Selection
 from regrow.training.settings import FitSettings, Optimizer
 
 OnEpoch = Callable[[int, dict[str, float]], None]
@@ -47,11 +48,12 @@ def fit(
     after_batch: Callable[[], None] | None = None,
     on_epoch: OnEpoch | None = None,
     tensorboard: Path | None = None,
+    keep: Literal["best", "last"] = "best",
 ) -> FitResult:
-    """Train ``model`` in place and leave it with the weights of the best epoch.
+    """Train ``model`` in place and leave it with the weights of the best epoch, or of the last.
 
-    Best is the highest validation accuracy, then the lowest validation loss. Losses include the model's own
-    regularisation, and label smoothing where there is some.
+    Best is the lowest validation loss among the epochs whose validation accuracy is within one standard error of
+    the highest. Losses include the model's own regularisation, and label smoothing where there is some.
 
     Args:
         model: a `tf_keras` model from raw float32 features to probabilities; it is compiled here.
@@ -64,6 +66,7 @@ def fit(
         on_epoch: called after every epoch with its number (from 1) and its entry of the history, while the model
             has the weights of that epoch.
         tensorboard: a directory for TensorBoard's logs.
+        keep: the best epoch, or the last: what ``after_batch`` does may matter more than the accuracy meanwhile.
 
     Raises:
         RegrowError: the loss is no longer a number.
@@ -96,6 +99,7 @@ def fit(
         step=step,
         progress=progress,
         on_epoch=on_epoch,
+        selection=Selection(dataset.size("validation")),
     )
     model.fit(
         train,
@@ -104,7 +108,7 @@ def fit(
         callbacks=_callbacks(watch, after_batch=after_batch, tensorboard=tensorboard),
         verbose=0,
     )
-    return watch.finish()
+    return watch.finish(keep)
 
 
 def validation_metrics(model: Any, dataset: Dataset, *, batch_size: int = 256) -> dict[str, float]:
@@ -184,11 +188,9 @@ class _Watch:
     step: str
     progress: Progress
     on_epoch: OnEpoch | None
+    selection: Selection
     history: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = 0
     stopped_early: bool = False
-    _best: tuple[float, float] = (-math.inf, -math.inf)
-    _weights: list[Any] = field(default_factory=list)
     _to_beat: float = -math.inf
     _waited: int = 0
 
@@ -197,7 +199,7 @@ class _Watch:
         epoch = index + 1
         entry = self._entry(epoch, logs)
         self.history.append(entry)
-        self._keep_best(epoch, entry)
+        self.selection.offer(epoch, entry, self.model.get_weights)
         epochs = self.settings.epochs
         if self.on_epoch is not None:
             self.on_epoch(epoch, dict(entry))
@@ -217,12 +219,6 @@ class _Watch:
         entry["learning_rate"] = float(self.rates[epoch * steps - 1])
         return entry
 
-    def _keep_best(self, epoch: int, entry: Mapping[str, float]) -> None:
-        score = (entry["val_accuracy"], -entry["val_loss"])
-        if score > self._best:
-            self._best, self.best_epoch = score, epoch
-            self._weights = self.model.get_weights()
-
     def _stop_early(self, accuracy: float, *, last: bool) -> None:
         rule = self.settings.early_stopping
         if rule is None:
@@ -235,11 +231,16 @@ class _Watch:
             self.model.stop_training = True
             self.stopped_early = True
 
-    def finish(self) -> FitResult:
-        """Give the model its best weights back."""
-        self.model.set_weights(self._weights)
+    def finish(self, keep: Literal["best", "last"]) -> FitResult:
+        """Give the model the weights of its best epoch back, or let it keep those of the last."""
+        best = self.selection.chosen
+        epoch, accuracy = best.epoch, best.accuracy
+        if keep == "last":
+            epoch, accuracy = len(self.history), self.history[-1]["val_accuracy"]
+        else:
+            self.model.set_weights(best.weights)
         if self.stopped_early:
             epochs = self.settings.epochs
-            note = f"stopped after epoch {len(self.history)}, best epoch {self.best_epoch}"
-            self.progress.update(epochs, f"{note} val_accuracy {self._best[0]:.4f}", total=epochs)
-        return FitResult(history=self.history, best_epoch=self.best_epoch, stopped_early=self.stopped_early)
+            note = f"stopped after epoch {len(self.history)}, kept epoch {epoch}"
+            self.progress.update(epochs, f"{note} val_accuracy {accuracy:.4f}", total=epochs)
+        return FitResult(history=self.history, best_epoch=epoch, stopped_early=self.stopped_early)

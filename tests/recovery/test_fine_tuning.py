@@ -24,11 +24,13 @@ def test_the_keeper_leaves_positive_zero_and_nothing_else(small_model: Any) -> N
     np.testing.assert_array_equal(small_model.get_layer("conv1").kernel, other)
 
 
-def test_the_best_point_is_the_most_accurate_then_the_one_with_the_lowest_loss(tmp_path: Path) -> None:
+def test_a_point_improves_by_accuracy_then_by_loss(tmp_path: Path) -> None:
     curve = RecoveryCurve({"val_accuracy": 0.9, "val_loss": 0.1})
     curve.add("pruned", {"val_accuracy": 0.5, "val_loss": 2.0})
     for epoch, loss in enumerate((0.3, 0.2, 0.4), 1):
         curve.add("fine_tuning", {"val_accuracy": 0.8, "val_loss": loss}, epoch=epoch)
+        if curve.improved_by(curve.last):
+            curve.keep(curve.last)
     curve.write(tmp_path)
     found = read_json(tmp_path / "curve.json")
     assert found["best"] == {"stage": "fine_tuning", "epoch": 2, "val_accuracy": 0.8, "val_loss": 0.2}

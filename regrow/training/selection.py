@@ -1,0 +1,53 @@
+"""Which epoch is kept: the rule, and the weights that may still be wanted."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def standard_error(accuracy: float, examples: int) -> float:
+    """Of an accuracy (0 to 1) measured on so many examples: √(p (1 − p) / n)."""
+    return math.sqrt(accuracy * (1 - accuracy) / examples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An epoch that may be kept, with its weights."""
+
+    epoch: int
+    accuracy: float
+    loss: float
+    weights: list[Any]
+
+
+@dataclass
+class Selection:
+    """The lowest validation loss among the epochs whose accuracy is within one standard error of the highest.
+
+    The highest accuracy of many epochs on few examples is luck in part; the loss is the smoother measure, and
+    within one standard error (Breiman et al. 1984, section 3.4.3) accuracies cannot be told apart. Only weights
+    that the rule can still choose are held: none that another epoch beats in accuracy and in loss.
+
+    ``examples``: size of the validation split.
+    """
+
+    examples: int
+    candidates: list[Candidate] = field(default_factory=list)
+    highest: float = -math.inf
+
+    def offer(self, epoch: int, metrics: Mapping[str, float], weights: Any) -> None:
+        """Consider ``epoch``; ``weights`` is a function that copies them, called only where they may be chosen."""
+        accuracy, loss = metrics["val_accuracy"], metrics["val_loss"]
+        self.highest = max(self.highest, accuracy)
+        limit = self.highest - standard_error(min(max(self.highest, 0.0), 1.0), self.examples)
+        near = [item for item in self.candidates if item.accuracy >= limit]
+        if accuracy >= limit and not any(item.accuracy >= accuracy and item.loss <= loss for item in near):
+            near = [item for item in near if item.accuracy > accuracy or item.loss < loss]
+            near.append(Candidate(epoch=epoch, accuracy=accuracy, loss=loss, weights=weights()))
+        self.candidates = near
+
+    @property
+    def chosen(self) -> Candidate:
+        """The epoch to keep; there must have been one."""
+        return min(self.candidates, key=lambda item: item.loss)
