@@ -12,24 +12,56 @@ from typing import Any
 
 from regrow.errors import RegrowError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextlib.contextmanager
 def disk_errors(target: Path) -> Iterator[None]:
     """Turn a full disk or a forbidden write at ``target`` into one sentence.
 
     Raises:
-        RegrowError: no space, quota exceeded, read-only file system or missing permission.
+        RegrowError: no space, quota exceeded, file size limit, read-only file system or missing permission.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except RegrowError:
+        raise
+    except Exception as error:
+        if is_full(error):
             raise RegrowError(
                 f"{target}: no space left on the device; nothing was written there: free some and run again"
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            raise RegrowError(
+                f"{target}: a file would be larger than allowed here ({error.strerror}); nothing was written there:"
+                " raise the limit (ulimit -f) or choose another file system, and run again"
+            ) from error
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise RegrowError(f"{error.filename or target}: cannot be written ({error.strerror})") from error
         raise
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether ``error`` says that the disk is full; TensorFlow, HDF5 and Arrow say so in words of their own."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    return any(os.strerror(code) in str(error) for code in FULL)
+
+
+def make_directory(path: Path) -> None:
+    """Make the directory ``path`` and those above it, where they are not there.
+
+    Raises:
+        RegrowError: a file is in the way, or no directory can be made there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise RegrowError(f"{path}: a directory is needed, but a file is in the way") from None
+    except OSError as error:
+        if is_full(error):
+            raise
+        raise RegrowError(f"{path}: cannot be made a directory ({error.strerror})") from None
 
 
 @contextlib.contextmanager
@@ -41,10 +73,8 @@ def new_directory(target: Path) -> Iterator[Path]:
     """
     target = target.absolute()
     with disk_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for stale in target.parent.glob(f".{target.name}.writing-*"):
-            if not _alive(stale.name.rsplit("-", 2)[-2]):
-                shutil.rmtree(stale, ignore_errors=True)
+        make_directory(target.parent)
+        sweep(target.parent, name=target.name)
         scratch = target.parent / f".{target.name}.writing-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         scratch.mkdir()
         try:
@@ -54,10 +84,22 @@ def new_directory(target: Path) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def sweep(folder: Path, *, name: str = "*") -> None:
+    """Remove what killed writers of ``folder/name`` left behind: scratch directories whose process is gone."""
+    for stale in folder.glob(f".{name}.writing-*"):
+        pid = stale.name.rpartition(".writing-")[2].partition("-")[0]
+        if _alive(pid):
+            continue
+        if stale.is_dir():
+            shutil.rmtree(stale, ignore_errors=True)
+        else:
+            stale.unlink(missing_ok=True)
+
+
 def _alive(pid: str) -> bool:
     try:
         os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
+    except (ProcessLookupError, ValueError, OverflowError):
         return False
     except PermissionError:
         return True
@@ -80,7 +122,7 @@ def _replace(scratch: Path, target: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` for people and programs to read: indented, keys in the given order, atomically."""
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         scratch = path.with_name(f".{path.name}.writing-{os.getpid()}")
         try:
             scratch.write_text(

@@ -9,11 +9,13 @@ from typing import Any
 import click
 
 from regrow import __version__
+from regrow.chatter import without_chatter
 from regrow.errors import RegrowError
 from regrow.steps import NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
 
 WORKSPACE = Path("work")
+ONLY_NAMED = "--only-named"
 ON_FILE = (
     "With MODEL, a .keras or .h5 file, the step works on it alone: without a workspace, with the default parameters,"
     " those in --params and --set."
@@ -23,6 +25,11 @@ ON_FILE = (
 def artifact_path(workspace: Path, *, step: str, name: str) -> Path:
     """Where the output ``name`` of ``step`` lies by default; ``dvc.yaml`` says the same."""
     return workspace / step / name
+
+
+def input_option(name: str) -> str:
+    """The option that names the directory of the input or output ``name``."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _params_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,6 +116,25 @@ def schema() -> None:
     click.echo(json.dumps(config_model().model_json_schema(), indent=2))
 
 
+@cli.command()
+@click.argument("section", required=False)
+def keys(section: str | None) -> None:
+    """List the keys of params.yaml, or of one SECTION: type, default, meaning."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from regrow.keys import keys as found
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("key", "type", "default"):
+        table.add_column(name, overflow="fold")
+    table.add_column("meaning", overflow="fold", ratio=1)
+    for key in found(section):
+        table.add_row(*map(str, key))
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console.print(table, markup=False, highlight=False)
+
+
 @cli.command("dvc-yaml")
 @click.option("--check", is_flag=True, help="Only say whether dvc.yaml is up to date; status 1 if it is not.")
 @_params_options
@@ -152,7 +178,7 @@ def _directory_option(
     """An option for the directory ``name``, by default where ``step`` leaves its ``output``."""
     default = artifact_path(Path("WORKSPACE"), step=step, name=output)
     option = click.option(
-        f"--{name.replace('_', '-')}",
+        input_option(name),
         name,
         type=click.Path(path_type=Path),
         metavar="DIR",
@@ -169,6 +195,7 @@ def _step_command(name: str) -> click.Command:
         params_file: Path | None,
         overrides: tuple[str, ...],
         workspace: Path,
+        only_named: bool,
         model: Path | None = None,
         output: Path | None = None,
         **paths: Any,
@@ -185,9 +212,14 @@ def _step_command(name: str) -> click.Command:
                 "-o: belongs to a MODEL file; the outputs of the step have options of their own"
             )
         else:
-            _run_step(spec, _config(params_file, overrides), workspace=workspace, paths=paths)
+            config = _config(params_file, overrides)
+            inputs = _named(spec, paths) if only_named else _found(spec, paths, workspace=workspace)
+            _run_step(spec, config, workspace=workspace, inputs=inputs, paths=paths)
 
     command: Callable[..., Any] = _params_options(run_step)
+    command = click.option(
+        ONLY_NAMED, is_flag=True, help="Take the inputs that are named here; look for no other in WORKSPACE."
+    )(command)
     command = click.option(
         "--workspace", type=click.Path(path_type=Path), default=WORKSPACE, show_default=True
     )(command)
@@ -212,23 +244,40 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("model", type=click.Path(path_type=Path), required=False)(command)
 
 
-def _run_step(spec: StepSpec[Any], config: Any, *, workspace: Path, paths: dict[str, Path | None]) -> None:
-    from regrow.config import step_params
-    from regrow.steps.execution import execute
+def _named(spec: StepSpec[Any], paths: dict[str, Path | None]) -> dict[str, Path]:
+    """The inputs that the command line names."""
+    given = {item.name: paths[item.name] for item in spec.inputs}
+    return {name: path for name, path in given.items() if path is not None}
 
-    inputs: dict[str, Path] = {}
+
+def _found(spec: StepSpec[Any], paths: dict[str, Path | None], *, workspace: Path) -> dict[str, Path]:
+    """The inputs that the command line names, and those that lie in the workspace."""
+    inputs = _named(spec, paths)
     for item in spec.inputs:
-        given = paths[item.name]
         default = artifact_path(workspace, step=item.producer, name=item.output)
-        if given is not None:
-            inputs[item.name] = given
-        elif default.is_dir():
+        if item.name in inputs:
+            continue
+        if default.is_dir():
             inputs[item.name] = default
         elif not item.optional:
             raise RegrowError(
                 f"{default}: input '{item.name}' of step '{spec.name}' is missing;"
-                f" `regrow {item.producer}` makes it, or name a directory with --{item.name.replace('_', '-')}"
+                f" `regrow {item.producer}` makes it, or name a directory with {input_option(item.name)}"
             )
+    return inputs
+
+
+def _run_step(
+    spec: StepSpec[Any],
+    config: Any,
+    *,
+    workspace: Path,
+    inputs: dict[str, Path],
+    paths: dict[str, Path | None],
+) -> None:
+    from regrow.config import step_params
+    from regrow.steps.execution import execute
+
     outputs = {
         item.name: paths[item.name] or artifact_path(workspace, step=spec.name, name=item.name)
         for item in spec.outputs
@@ -248,7 +297,8 @@ for _name in NAMES:
 def main() -> None:
     """Entry point: a user's mistake is one sentence on standard error and status 1."""
     try:
-        cli.main(standalone_mode=False)
+        with without_chatter():
+            cli.main(standalone_mode=False)
     except RegrowError as error:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)

@@ -1,7 +1,7 @@
 """``regrow run``: execute the pipeline here, show one line a step, leave the full logs in files."""
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import shutil
@@ -19,10 +19,13 @@ from rich.console import Console
 from regrow.artifacts import copy_tree, disk_errors, new_directory, write_json
 from regrow.errors import RegrowError
 from regrow.progress import EVENTS
+from regrow.registry.tracking import WORKSPACE
 from regrow.steps import NAMES
 from regrow.steps.component import LOGS, QUIET
 from regrow.steps.execution import CACHE
+from regrow.workspace import identity, new_logs, only_one, tidy
 
+SMALLEST_FREE = 1 << 16  # bytes; with less, a step may not have been able to say that the disk is full
 RESULTS = (
     "data_report",
     "overlay",
@@ -99,29 +102,17 @@ def run_pipeline(
         RegrowError: a step failed; the message is the step's own, with the log file named for a defect.
     """
     workspace = workspace.absolute()
-    with disk_errors(workspace), _only_one(workspace):
-        return _run(arguments, workspace=workspace, tracking=tracking, console=console)
+    with disk_errors(workspace), only_one(workspace) as lock:
+        tidy(workspace)
+        return _run(arguments, workspace=workspace, tracking=tracking, console=console, lock=lock)
 
 
-@contextlib.contextmanager
-def _only_one(workspace: Path) -> Iterator[None]:
-    """Hold the workspace; the lock goes with the process, however it ends."""
-    workspace.mkdir(parents=True, exist_ok=True)
-    with (workspace / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RegrowError(
-                f"{workspace}: another run is at work there; wait for it or choose another --workspace"
-            ) from None
-        yield
-
-
-def _run(arguments: dict[str, str], *, workspace: Path, tracking: dict[str, str], console: Console) -> Run:
-    name = time.strftime("%Y%m%d-%H%M%S")
-    root, logs = workspace / "kfp" / name, workspace / "logs" / name
-    logs.mkdir(parents=True, exist_ok=True)
-    root.mkdir(parents=True, exist_ok=True)
+def _run(
+    arguments: dict[str, str], *, workspace: Path, tracking: dict[str, str], console: Console, lock: int
+) -> Run:
+    logs = new_logs(workspace)
+    root = workspace / "kfp" / logs.name
+    root.mkdir(parents=True)
     events = logs / "events.jsonl"
     events.touch()
     write_json(logs / "arguments.json", arguments)
@@ -132,20 +123,28 @@ def _run(arguments: dict[str, str], *, workspace: Path, tracking: dict[str, str]
         CACHE: str(workspace / "cache"),
         LOGS: str(logs),
         QUIET: "1",
-        "REGROW_TENSORBOARD": str(workspace / "tensorboard" / name),
+        WORKSPACE: identity(workspace),
+        "REGROW_TENSORBOARD": str(workspace / "tensorboard" / logs.name),
         "PYTHONUNBUFFERED": "1",
     }
     command = [sys.executable, "-m", "regrow_pipelines.local", str(logs / "arguments.json"), str(root)]
     start = time.monotonic()
-    with (logs / "pipeline.log").open("w") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-        )
-        steps, outputs = _follow(process, events, console=console, logs=logs)
-    stopped = "register" not in {step.name for step in steps}
     results = workspace / "results"
-    if not stopped:
-        _collect(outputs, results)
+    try:
+        with (logs / "pipeline.log").open("w") as log:
+            process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
+            steps, outputs = _follow(process, events, console=console, logs=logs)
+        stopped = "register" not in {step.name for step in steps}
+        if not stopped:
+            _collect(outputs, results)
+    finally:
         shutil.rmtree(root, ignore_errors=True)
     return Run(results=results, steps=steps, seconds=time.monotonic() - start, stopped=stopped)
 
@@ -175,6 +174,13 @@ def _follow(
     if view.failure:
         raise RegrowError(f"step '{view.failure['step']}': {view.failure['message']}" + view.where(logs))
     if process.returncode != 0:
+        if shutil.disk_usage(logs).free < SMALLEST_FREE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(logs))
+        if view.working:
+            raise RegrowError(
+                f"step '{view.working}' ended without a word: killed, or out of memory;"
+                f" see {logs / view.working}.log"
+            )
         raise RegrowError(f"the pipeline ended with status {process.returncode}; see {logs / 'pipeline.log'}")
     return view.steps, view.outputs
 
@@ -186,7 +192,9 @@ def _events(process: subprocess.Popen[bytes], path: Path) -> Iterator[dict[str, 
             ended = process.poll() is not None
             rest += file.read()
             *lines, rest = rest.split("\n")
-            yield from (json.loads(line) for line in lines)
+            for line in lines:
+                with contextlib.suppress(json.JSONDecodeError):  # cut short by a full disk
+                    yield json.loads(line)
             if ended:
                 return
             time.sleep(0.1)
@@ -201,6 +209,7 @@ class _View:
         self.steps: list[StepLine] = []
         self.outputs: dict[str, Path] = {}
         self.failure: dict[str, Any] | None = None
+        self.working = ""
         self._last_end = time.time()
         self._last_shown = 0.0
         self._startup_s = 0.0
@@ -209,6 +218,7 @@ class _View:
         kind = event["event"]
         if kind == "launched":
             self._startup_s = event["startup_s"]
+            self.working = event["step"]
         elif kind == "started":
             self._update(f"{event['step']} …")
         elif kind == "progress":
@@ -247,6 +257,7 @@ class _View:
             figures=event["figures"],
         )
         self._last_end = event["time"]
+        self.working = ""
         self.steps.append(line)
         self.outputs |= {name: Path(path) for name, path in event["outputs"].items()}
         self._last_shown = time.monotonic()

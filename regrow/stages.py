@@ -3,13 +3,15 @@
 ``register`` is no stage: an experiment does not promote. ``resolve`` is none either: DVC itself sees what changed.
 """
 
+import itertools
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from regrow.cli import artifact_path
+from regrow.cli import ONLY_NAMED, artifact_path, input_option
 from regrow.config import read_document
-from regrow.provenance.code import PACKAGE, import_closure
+from regrow.provenance.code import PACKAGE, source_files
+from regrow.provenance.environment import LOCK
 from regrow.steps import NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
 
@@ -49,24 +51,36 @@ def stages(config: Any, *, params_file: Path, workspace: Path) -> dict[str, Any]
 
 
 def _stage(spec: StepSpec[Any], config: Any, *, params_file: Path, workspace: Path) -> dict[str, Any]:
-    inputs = [
-        artifact_path(workspace, step=item.producer, name=item.output).as_posix()
+    inputs = {
+        item.name: artifact_path(workspace, step=item.producer, name=item.output).as_posix()
         for item in spec.inputs
         if item.producer in STAGES
-    ]
+    }
+    named = [f"{input_option(name)} {path}" for name, path in inputs.items()]
     outputs = [artifact_path(workspace, step=spec.name, name=item.name).as_posix() for item in spec.outputs]
     params: list[Any] = [spec.name]
     if params_file.as_posix() != "params.yaml":
         params = [{params_file.as_posix(): [spec.name]}]
     statement = artifact_path(workspace, step=spec.name, name=STATEMENT).as_posix()
     return {
-        "cmd": f"regrow {spec.name} --params {params_file.as_posix()}",
+        # What an earlier `regrow resolve` left in the workspace is not DVC's to use.
+        "cmd": _folded([f"regrow {spec.name} --params {params_file.as_posix()} {ONLY_NAMED}", *named]),
         "desc": spec.summary,
-        "deps": [*inputs, *_raw_data(spec, config), *_sources(spec)],
+        "deps": [*inputs.values(), *_raw_data(spec, config), *_sources(spec), *_lock()],
         "params": params,
         # The statement holds times, so it is kept, but no later stage depends on it.
         "outs": [*outputs, {statement: {"cache": False}}],
     }
+
+
+def _folded(parts: list[str]) -> str:
+    """``parts`` as one command, in YAML one a line; DVC takes a line end for the end of a command."""
+    from ruamel.yaml.scalarstring import FoldedScalarString
+
+    text: str = FoldedScalarString(" ".join(parts))
+    ends = itertools.accumulate(len(part) + 1 for part in parts[:-1])
+    text.fold_pos = [end - 1 for end in ends]  # type: ignore[attr-defined]
+    return text
 
 
 def _raw_data(spec: StepSpec[Any], config: Any) -> list[str]:
@@ -80,11 +94,16 @@ def _raw_data(spec: StepSpec[Any], config: Any) -> list[str]:
 
 
 def _sources(spec: StepSpec[Any]) -> list[str]:
-    """Regrow's sources that the step can reach, when they lie in this project; an installed package is no file."""
+    """The files in the step's code digest, when they lie in this project; an installed package is no file."""
     root = PACKAGE.parent
     if root != Path.cwd():
         return []
-    return [name for name in import_closure(spec.module) if (root / name).is_file()]
+    return list(source_files(spec.module))
+
+
+def _lock() -> list[str]:
+    """The lock file, which is in every statement: other versions of libraries may give other results."""
+    return [LOCK] if Path(LOCK).is_file() else []
 
 
 def missing_sections(params_file: Path) -> list[str]:

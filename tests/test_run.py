@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from regrow.artifacts import read_json
@@ -122,6 +123,27 @@ def test_the_model_loads_where_regrow_is_not(finished: tuple[Path, str]) -> None
     )
     assert done.returncode == 0, done.stderr
     assert "(1, 10)" in done.stdout
+
+
+def step_process(process: subprocess.Popen[str]) -> psutil.Process:
+    """The process that runs a step: the one below the pipeline's own."""
+    (pipeline,) = psutil.Process(process.pid).children()
+    return pipeline.children()[0]
+
+
+def test_a_killed_step_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    stale = [tmp_path / "work/cache/checkpoints" / name for name in ("prepare-0123", "resolve-4567")]
+    for folder in stale:
+        (folder / "decoded").mkdir(parents=True)
+    run = start(tmp_path)
+    wait_for(tmp_path, '"event": "launched"', seconds=120)
+    step_process(run).kill()
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "step 'resolve' ended without a word" in output
+    assert "resolve.log" in output
+    assert not list((tmp_path / "work/kfp").iterdir())
+    assert not any(folder.exists() for folder in stale)
 
 
 def test_a_mistake_is_one_sentence(tmp_path: Path) -> None:

@@ -1,17 +1,17 @@
 """The dataset directory: ``dataset.json``, shards as ``.npy``, ``examples.parquet``. No TensorFlow here."""
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
 from regrow.artifacts import read_json, write_json
 from regrow.dataset.info import SPLITS, DatasetInfo, Examples, Feature, Normalisation, Shard, Target
+from regrow.dataset.rows import Array, Rows
 from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest
 from regrow.tasks import Task, get_task
@@ -19,7 +19,6 @@ from regrow.tasks import Task, get_task
 FILE_NAME = "dataset.json"
 SHARD_BYTES = 2**32
 BLOCK_BYTES = 2**24
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,19 @@ class Dataset:
         """Number of examples in ``split``."""
         return self.info.examples[split].total
 
-    def features(self, split: str) -> Array:
-        """Raw features of ``split``, ``(examples, *feature_shape)``, memory-mapped where one shard holds them."""
-        return self._array(split, self.feature)
+    def features(self, split: str) -> Rows:
+        """Raw features of ``split``, ``(examples, *feature_shape)``; read from disk where they are asked for."""
+        parts = self._shards(split, self.feature)
+        if parts[0].shape[1:] != self.feature_shape:
+            raise RegrowError(
+                f"{self.path}: {split}: features have shape {parts[0].shape[1:]}, but {FILE_NAME} says"
+                f" {self.feature_shape}"
+            )
+        return Rows(parts)
 
     def labels(self, split: str) -> Array:
         """Integer labels of ``split``, int32, ``(examples,)``."""
-        return self._array(split, self.target)
+        return np.concatenate(self._shards(split, self.target))
 
     def calibration(self, n: int, seed: int = 0) -> Array:
         """``n`` unaugmented training examples (all if there are fewer), drawn without replacement, in file order."""
@@ -93,16 +98,10 @@ class Dataset:
         total = self.size("train")
         return np.sort(np.random.default_rng(seed).permutation(total)[: min(n, total)])
 
-    def _array(self, split: str, name: str) -> Array:
+    def _shards(self, split: str, name: str) -> list[Array]:
         if split not in self.info.shards:
             raise RegrowError(f"{self.path}: has no split '{split}'; it has {', '.join(self.info.shards)}")
-        parts = [self._shard(shard) for shard in self.info.shards[split][name]]
-        if name == self.feature and parts[0].shape[1:] != self.feature_shape:
-            raise RegrowError(
-                f"{self.path}: {split}: features have shape {parts[0].shape[1:]}, but {FILE_NAME} says"
-                f" {self.feature_shape}"
-            )
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return [self._shard(shard) for shard in self.info.shards[split][name]]
 
     def _shard(self, shard: Shard) -> Array:
         path = self.path / shard.file
@@ -194,14 +193,28 @@ def write_shards(folder: Path, task: Task, *, read: Callable[[int, int], Array],
     folder.mkdir(parents=True, exist_ok=True)
     example = read(0, 1)
     per_shard, per_block = (max(1, limit // max(1, example.nbytes)) for limit in (SHARD_BYTES, BLOCK_BYTES))
-    form = {"descr": np.lib.format.dtype_to_descr(example.dtype), "fortran_order": False}
     for shard, start in enumerate(range(0, len(labels), per_shard)):
         stop = min(start + per_shard, len(labels))
-        np.save(folder / f"{task.target}-{shard:05d}.npy", labels[start:stop])
-        with (folder / f"{task.feature}-{shard:05d}.npy").open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, {**form, "shape": (stop - start, *example.shape[1:])})
-            for begin in range(start, stop, per_block):
-                file.write(np.ascontiguousarray(read(begin, min(begin + per_block, stop))).tobytes())
+        write_array(folder / f"{task.target}-{shard:05d}.npy", [labels[start:stop]], rows=stop - start)
+        blocks = (read(begin, min(begin + per_block, stop)) for begin in range(start, stop, per_block))
+        write_array(folder / f"{task.feature}-{shard:05d}.npy", blocks, rows=stop - start)
+
+
+def write_array(path: Path, blocks: Iterable[Array], *, rows: int) -> None:
+    """Write ``blocks``, one below the other, ``rows`` in all, as the ``.npy`` file ``path``.
+
+    `numpy.save` does not say why a disk refuses, and a full disk kills the process that writes to a memory map.
+    """
+    with path.open("wb") as file:
+        for number, block in enumerate(blocks):
+            if number == 0:
+                header = {
+                    "descr": np.lib.format.dtype_to_descr(block.dtype),
+                    "fortran_order": False,
+                    "shape": (rows, *block.shape[1:]),
+                }
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.ascontiguousarray(block).tobytes())
 
 
 def write_examples(

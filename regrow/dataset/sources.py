@@ -1,18 +1,21 @@
 """Where raw data comes from: the kinds of source, and what identifies the data in one."""
 
+import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+import urllib.parse
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from regrow.artifacts import is_full
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
-from regrow.provenance.digest import tree_digest, tree_files
+from regrow.provenance.digest import source_digest, tree_digest, tree_files
 from regrow.provenance.statement import Resource
 
 RAW_DATA = "raw_data"
@@ -80,6 +83,20 @@ class Dvc(Parameters):
     features: tuple[str, ...] | None = Field(None, description="csv: feature columns (default: all others)")
     shape: tuple[int, int, int] | None = Field(None, description="csv: height, width, channels of an image")
 
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.rev or 'HEAD'}: {self.path}"
+
+    @field_validator("repo")
+    @classmethod
+    def _no_credentials(cls, repo: str) -> str:
+        """Parameters end in statements and in MLflow; a user name alone (``ssh://git@…``) is no secret."""
+        parts = urllib.parse.urlsplit(repo)
+        if parts.password or (parts.username and parts.scheme in ("http", "https")):
+            raise ValueError(
+                "holds credentials, which would be recorded; leave them to git's credential helper"
+            )
+        return repo
+
     @model_validator(mode="after")
     def _csv_needs_a_label(self) -> Self:
         if self.format == "csv" and self.label is None:
@@ -115,7 +132,7 @@ def identify(source: Source) -> list[Resource]:
     if isinstance(source, Dvc):
         return [_dvc(source)]
     path = require(source.path)
-    return [Resource(name=RAW_DATA, uri=path.name, digest={"sha256": tree_digest(path)})]
+    return [Resource(name=RAW_DATA, uri=path.name, digest={"sha256": source_digest(path)})]
 
 
 def require(path: Path) -> Path:
@@ -154,29 +171,49 @@ def _digits() -> Resource:
 
 
 def _dvc(source: Dvc) -> Resource:
-    from dvc.api import DVCFileSystem
-    from dvc.exceptions import DvcException
-    from dvc.scm import RevError
+    with _dvc_faults(source, "cannot be reached"):
+        from dvc.api import DVCFileSystem
 
-    where = f"{source.repo}@{source.rev or 'HEAD'}: {source.path}"
-    try:
         files = DVCFileSystem(source.repo, rev=source.rev)
         info = files.info(source.path)
-    except (DvcException, RevError, OSError, ValueError) as error:
-        raise RegrowError(
-            f"prepare.source: {where}: cannot be reached ({' '.join(str(error).split())})"
-        ) from None
+        commit = str(getattr(files.repo, "get_rev", lambda: "")() or source.rev or "")
     tracked = info.get("dvc_info") or {}
     digest = {name: str(tracked[name]) for name in ("md5", LEGACY_MD5) if tracked.get(name)}
     if not digest:
-        raise RegrowError(f"prepare.source: {where}: is not tracked by DVC at that revision")
-    commit = str(getattr(files.repo, "get_rev", lambda: "")() or source.rev or "")
+        inside = " of its own; name the folder that is, or a file in it" if tracked else ""
+        raise RegrowError(f"prepare.source: {source}: is not tracked by DVC at that revision{inside}")
     return Resource(
         name=RAW_DATA,
-        uri=f"dvc+{source.path}",
+        uri=f"dvc+{source.repo}@{commit}#{source.path}",
         digest=digest,
         annotations={"dvc_rev": commit, "path": source.path},
     )
+
+
+@contextlib.contextmanager
+def _dvc_faults(source: Dvc, what: str) -> Iterator[None]:
+    """Turn what git, DVC or a remote says of ``source`` into one sentence; a full disk is left to the caller.
+
+    Raises:
+        RegrowError: one sentence.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise RegrowError(f"prepare.source: kind 'dvc' needs DVC, which is not installed ({error})") from None
+    except Exception as error:  # every kind of remote has errors of its own
+        if is_full(error):
+            raise
+        raise RegrowError(f"prepare.source: {source}: {what} ({_reason(error)})") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What ``error`` says in one line; what lies under a bare ``SCM error``; a path without DVC's root."""
+    while error.__cause__ is not None and type(error).__module__.startswith(("dvc.scm", "scmrepo")):
+        error = error.__cause__
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.strerror}: {str(error.filename).lstrip('/')}"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def fetch(source: Dvc, target: Path, *, digest: Mapping[str, str]) -> Path:
@@ -185,25 +222,17 @@ def fetch(source: Dvc, target: Path, *, digest: Mapping[str, str]) -> Path:
     Raises:
         RegrowError: it cannot be fetched, or what came is not what ``digest`` says (DVC 3's; DVC 2's is not checked).
     """
-    from dvc.api import DVCFileSystem
-    from dvc.exceptions import DvcException
-    from dvc.scm import RevError
-
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     place = target / Path(source.path).name
-    try:
+    with _dvc_faults(source, "cannot be fetched from its DVC remote"):
+        from dvc.api import DVCFileSystem
+
         DVCFileSystem(source.repo, rev=source.rev).get(source.path, str(place), recursive=True)
-    except (DvcException, RevError, FileNotFoundError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise RegrowError(
-            f"prepare.source: {source.repo}: {source.path}: cannot be fetched ({reason})"
-        ) from None
     expected = digest.get("md5")
     if expected and dvc_hash(place) != expected:
         raise RegrowError(
-            f"prepare.source: {source.repo}: {source.path}: what was fetched has DVC hash {dvc_hash(place)},"
-            f" not {expected}"
+            f"prepare.source: {source}: what was fetched has DVC hash {dvc_hash(place)}, not {expected}"
         )
     return place
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from regrow.dataset.rows import Rows
 from regrow.evaluation.latency import interleaved, ratio
 from regrow.evaluation.sizes import gzip_bytes, size_bytes
 from regrow.evaluation.statistics import (
@@ -67,7 +68,7 @@ def export_sizes(directory: Path, files: Mapping[str, str]) -> dict[str, float]:
 def export_accuracy(
     directory: Path,
     name: str,
-    features: Array,
+    features: Array | Rows,
     labels: Array,
     *,
     batch_size: int,

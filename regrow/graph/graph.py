@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from regrow.errors import RegrowError
-from regrow.graph.kernels import layers
+from regrow.graph.kernels import layers, shortest
 from regrow.graph.variables import variables
 from regrow.graph.view import View, is_model, view_of
 
@@ -23,7 +23,8 @@ class Graph:
 
     ``config`` is Keras' own config, nested models nested, so that names, sharing and call arguments survive.
     ``arrays`` holds every variable's value by layer path and attribute name: ``backbone/conv1/kernel``.
-    ``sequential`` tells the two model classes apart; ``classes`` are the layer classes that Keras does not find by name.
+    ``sequential`` tells the two model classes apart; ``classes`` are the layer classes that Keras cannot find by
+    their names.
     """
 
     config: Mapping[str, Any]
@@ -38,14 +39,12 @@ class Graph:
         Raises:
             RegrowError: the model is subclassed, or not built yet, or a layer in it cannot describe itself.
         """
-        from tf_keras.src.saving.serialization_lib import ObjectSharingScope
-
         _refuse_opaque(model)
         try:
-            with ObjectSharingScope():
-                config = _without_build_shapes(model.get_config())
+            config = _without_build_shapes(model.get_config())
         except NotImplementedError as error:
             raise RegrowError(f"model '{model.name}': {' '.join(str(error).split())[:300]}") from None
+        shared = _mark_shared(model, config)
         graph = cls(
             config=config,
             arrays={
@@ -54,7 +53,7 @@ class Graph:
                 for name, variable in variables(layer).items()
             },
             sequential=_is_sequential(model),
-            classes=_classes(model),
+            classes={**_classes(model), **shared},
         )
         graph.__dict__["view"] = view_of(model)
         return graph
@@ -78,10 +77,12 @@ class Graph:
     @cached_property
     def locations(self) -> dict[str, tuple[Location, ...]]:
         """Where in ``config`` the entry of each layer is; a layer shared across nesting has several entries."""
-        found: dict[int | str, list[Location]] = {}
-        names: dict[int | str, str] = {}
-        _locate(self.config, (), "", found, names)
-        return {names[key]: tuple(places) for key, places in found.items()}
+        found: dict[int | str, list[tuple[str, Location]]] = {}
+        _locate(self.config, (), "", found)
+        return {
+            shortest(name for name, _ in places): tuple(place for _, place in places)
+            for places in found.values()
+        }
 
     def layer_config(self, path: str) -> Mapping[str, Any]:
         """The config of the layer at ``path``."""
@@ -90,10 +91,11 @@ class Graph:
 
     def _built(self) -> Any:
         import tf_keras
-        from tf_keras.src.saving.serialization_lib import ObjectSharingScope
+        from tf_keras.src.saving.serialization_lib import ObjectSharingScope, SafeModeScope
 
         kind = tf_keras.Sequential if self.sequential else tf_keras.Model
-        with ObjectSharingScope():
+        # Code in it comes from a model that is already running in this process.
+        with ObjectSharingScope(), SafeModeScope(False):
             return kind.from_config(copy.deepcopy(self.config), custom_objects=dict(self.classes))
 
 
@@ -108,17 +110,45 @@ def _locate(
     config: Mapping[str, Any],
     location: Location,
     prefix: str,
-    found: dict[int | str, list[Location]],
-    names: dict[int | str, str],
+    found: dict[int | str, list[tuple[str, Location]]],
 ) -> None:
     for index, item in enumerate(config["layers"]):
         place, name = (*location, "layers", index), item["config"]["name"]
         if "layers" in item["config"]:
-            _locate(item["config"], (*place, "config"), f"{prefix}{name}/", found, names)
+            _locate(item["config"], (*place, "config"), f"{prefix}{name}/", found)
             continue
+        repeated = item["config"].get("layer")
+        if item["class_name"] == "TimeDistributed" and "layers" in repeated["config"]:
+            _locate(
+                repeated["config"], (*place, "config", "layer", "config"), f"{prefix}{name}/layer/", found
+            )
         key = item.get("shared_object_id", f"{prefix}{name}")
-        found.setdefault(key, []).append(place)
-        names.setdefault(key, f"{prefix}{name}")
+        found.setdefault(key, []).append((f"{prefix}{name}", place))
+
+
+def _mark_shared(model: Any, config: Any) -> dict[str, type]:
+    """Give the entries of a layer that is used inside and outside a nested model a common ``shared_object_id``.
+
+    Keras has this field, but loses it when a nested model describes itself, and reads it only for classes that it
+    is given by name: these are returned.
+    """
+    entries: dict[int, list[tuple[Any, dict[str, Any]]]] = {}
+    _collect_entries(model, config, entries)
+    shared = [same for same in entries.values() if len(same) > 1]
+    for number, same in enumerate(shared):
+        for _, item in same:
+            item["shared_object_id"] = number
+    return {same[0][1]["class_name"]: type(same[0][0]) for same in shared}
+
+
+def _collect_entries(model: Any, config: Any, entries: dict[int, list[tuple[Any, dict[str, Any]]]]) -> None:
+    own = {layer.name: layer for layer in model._flatten_layers(recursive=False, include_self=False)}
+    for item in config["layers"]:
+        layer = own.get(item["config"]["name"])
+        if layer is not None:
+            entries.setdefault(id(layer), []).append((layer, item))
+            if is_model(layer):
+                _collect_entries(layer, item["config"], entries)
 
 
 def _refuse_opaque(model: Any) -> None:

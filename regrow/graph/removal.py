@@ -95,6 +95,7 @@ def remove(channels: Channels, removed: Removed) -> tuple[Graph, Surgery]:
     surgery = Surgery(kept=indices, scales=scales)
     arrays = {name: surgery.apply(name, array) for name, array in graph.arrays.items()}
     config = _resized(channels, kept)
+    _forget_initial_values(config)
     return Graph(config=config, arrays=arrays, sequential=graph.sequential, classes=graph.classes), surgery
 
 
@@ -120,6 +121,24 @@ def _resized(channels: Channels, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> A
                 for keywords in _keywords(entry(config, location)["inbound_nodes"][number]):
                     _set(keywords, key, _count(kept, units))
     return config
+
+
+def _forget_initial_values(config: Any) -> None:
+    """Constant initial values of a given shape no longer fit; what a variable starts as is overwritten anyway."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            if (
+                key.endswith("_initializer")
+                and isinstance(value, dict)
+                and value.get("class_name") == "Constant"
+            ):
+                if not isinstance(value["config"].get("value"), int | float):
+                    config[key] = {**value, "class_name": "Zeros", "config": {}}
+            else:
+                _forget_initial_values(value)
+    elif isinstance(config, list):
+        for value in config:
+            _forget_initial_values(value)
 
 
 def _count(kept: np.ndarray[Any, np.dtype[np.bool_]], units: Ids) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from regrow.provenance.digest import digest_of_files, file_digest
 
 PACKAGE = Path(__file__).resolve().parent.parent
+DATA = frozenset({".html", ".css", ".j2"})  # as `package-data` in pyproject.toml
 
 
 @functools.cache
@@ -53,14 +54,23 @@ def import_closure(module: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def code_digest(module: str) -> str:
-    """The digest of the sources in ``import_closure(module)``, templates of their packages included."""
-    sources = [PACKAGE.parent / name for name in import_closure(module)]
+def source_files(module: str) -> tuple[str, ...]:
+    """Paths, relative to the package's parent, of all files that decide what ``module`` does.
+
+    Its import closure, and the data (templates, styles) that lie beside sources of it.
+    """
+    sources = import_closure(module)
+    folders = {(PACKAGE.parent / name).parent for name in sources} - {PACKAGE}
     data = {
-        path
-        for folder in {source.parent for source in sources if source.parent != PACKAGE}
+        path.relative_to(PACKAGE.parent).as_posix()
+        for folder in folders
         for path in folder.iterdir()
-        if path.is_file() and path.suffix in {".html", ".css", ".j2"}
+        if path.is_file() and path.suffix in DATA
     }
-    files = {path.relative_to(PACKAGE.parent).as_posix(): file_digest(path) for path in {*sources, *data}}
-    return digest_of_files(files)
+    return tuple(sorted({*sources, *data}))
+
+
+@functools.cache
+def code_digest(module: str) -> str:
+    """The digest of ``source_files(module)``."""
+    return digest_of_files({name: file_digest(PACKAGE.parent / name) for name in source_files(module)})

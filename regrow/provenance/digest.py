@@ -52,6 +52,31 @@ def tree_digest(root: Path) -> str:
     return file_digest(root) if root.is_file() else digest_of_files(file_digests(root))
 
 
+def source_digest(root: Path) -> str:
+    """The digest of raw data: `tree_digest`, in which each empty folder counts as an empty file ``path/``.
+
+    A folder's name can be a class, so an empty one matters. Without empty folders the two digests are equal;
+    artifacts use the other one, as no object store keeps an empty folder. It can be checked without Regrow::
+
+        cd DIRECTORY && { find . -type f -printf '%P\\0' | xargs -0r sha256sum --
+          find . -mindepth 1 -type d -empty -printf "$(sha256sum </dev/null | cut -c-64)  %P/\\n"
+        } | LC_ALL=C sort -k 1.67 | sha256sum
+    """
+    if root.is_file():
+        return file_digest(root)
+    empty = {f"{path.relative_to(root).as_posix()}/": text_digest("") for path in empty_folders(root)}
+    return digest_of_files({**file_digests(root), **empty})
+
+
+def empty_folders(root: Path) -> list[Path]:
+    """All folders below ``root`` that hold nothing."""
+    return [
+        Path(folder)
+        for folder, folders, names in os.walk(root)
+        if not (folders or names or Path(folder) == root)
+    ]
+
+
 def text_digest(text: str) -> str:
     """The SHA-256 of ``text`` in UTF-8, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()

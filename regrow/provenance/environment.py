@@ -8,6 +8,8 @@ from pathlib import Path
 
 from regrow.provenance.digest import file_digest
 
+LOCK = "requirements.lock"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
@@ -28,7 +30,7 @@ def surroundings(folder: Path | None = None) -> Surroundings:
     folder = folder or Path.cwd()
     commit = os.environ.get("REGROW_GIT_COMMIT") or _git(folder, "rev-parse", "HEAD")
     dirty = os.environ.get("REGROW_GIT_DIRTY")
-    lock = folder / "requirements.lock"
+    lock = folder / LOCK
     return Surroundings(
         git_commit=commit,
         git_dirty=dirty == "true" if dirty else bool(_git(folder, "status", "--porcelain", "-uno")),

@@ -116,22 +116,25 @@ class Statement:
             RegrowError: an output is missing, or a file is missing, added or changed; it is named.
         """
         for name, directory in outputs.items():
-            expected = self.files(name)
             if not directory.is_dir():
                 raise RegrowError(f"{directory}: output '{name}' of step '{self.step}' is missing")
-            found = file_digests(directory)
-            for path in sorted({*expected, *found}):
-                if path not in found:
-                    raise RegrowError(f"{directory / path}: is missing, but the step's statement lists it")
-                if path not in expected:
-                    raise RegrowError(f"{directory / path}: is not in the statement of step '{self.step}'")
-                if expected[path] != found[path]:
-                    raise RegrowError(
-                        f"{directory / path}: has sha256 {found[path]}, but the statement of step"
-                        f" '{self.step}' says {expected[path]}"
-                    )
-            if digest_of_files(expected) != self.subjects[name]:
-                raise RegrowError(f"the statement of step '{self.step}' contradicts itself on '{name}'")
+            self.verify_files(name, directory, file_digests(directory))
+
+    def verify_files(self, output: str, directory: Path, found: Mapping[str, str]) -> None:
+        """The same for one output, of which ``found`` are the digests of the files in ``directory``."""
+        expected = self.files(output)
+        for path in sorted({*expected, *found}):
+            if path not in found:
+                raise RegrowError(f"{directory / path}: is missing, but the step's statement lists it")
+            if path not in expected:
+                raise RegrowError(f"{directory / path}: is not in the statement of step '{self.step}'")
+            if expected[path] != found[path]:
+                raise RegrowError(
+                    f"{directory / path}: has sha256 {found[path]}, but the statement of step"
+                    f" '{self.step}' says {expected[path]}"
+                )
+        if digest_of_files(expected) != self.subjects[output]:
+            raise RegrowError(f"the statement of step '{self.step}' contradicts itself on '{output}'")
 
     def write(self, directory: Path) -> None:
         """Write ``directory/statement.json``."""

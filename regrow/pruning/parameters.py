@@ -6,12 +6,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from regrow.parameters import Parameters
-from regrow.pruning.targets import ChannelOptions, Target
+from regrow.pruning.sparse_training import SPARSE_FIT, SparseTraining
+from regrow.pruning.targets import ChannelOptions, LayerOptions, Target
 from regrow.training.settings import FitSettings
 
-MethodName = Literal["channels", "magnitude", "n_m"]
-SMALLER = ("channels",)  # methods that make the model smaller and so need a target
+MethodName = Literal["layers", "channels", "magnitude", "n_m"]
+SMALLER = ("layers", "channels")  # make the model smaller, in this order; the others mask what is left
 GRADUAL_FIT: dict[str, Any] = {"epochs": 6, "early_stopping": None}
+BETWEEN_FIT: dict[str, Any] = {"epochs": 2, "early_stopping": None, "schedule": "linear_decay"}
 
 
 class Gradual(Parameters):
@@ -52,12 +54,24 @@ class PruneParams(Parameters):
         BeforeValidator(_listed, json_schema_input_type=MethodName | tuple[MethodName, ...]),
     ] = Field(
         ("magnitude",),
-        description="one method or several, one after the other: channels are removed, the smallest magnitudes are"
-        " zeroed, or n of each m consecutive weights are kept; channels if only a target is given",
+        description="one method or several, one after the other: residual blocks (layers) or channels are removed, the"
+        " smallest magnitudes are zeroed, or n of each m consecutive weights are kept; channels if only a target is"
+        " given",
     )
-    target: Target | None = Field(None, description="channels: what the model is to shrink to")
+    target: Target | None = Field(None, description="channels and layers: what the model is to shrink to")
+    layers: LayerOptions = Field(default_factory=LayerOptions, description="layers: which blocks go")
     channels: ChannelOptions = Field(
         default_factory=ChannelOptions, description="channels: how they are chosen"
+    )
+    rounds: int = Field(
+        1, ge=1, le=100, description="channels: rounds towards the target, with training between"
+    )
+    between: FitSettings = Field(
+        default_factory=lambda: FitSettings(**BETWEEN_FIT),
+        description="channels: how to train between two rounds; 2 epochs with linear_decay unless given",
+    )
+    sparse_training: SparseTraining | None = Field(
+        None, description="channels: train with a penalty before each removal; null: do not"
     )
     sparsity: float = Field(0.8, gt=0, lt=1, description="magnitude: share of prunable weights set to zero")
     allocation: Literal["uniform", "global", "lamp", "erk"] = Field(
@@ -76,14 +90,19 @@ class PruneParams(Parameters):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_seed(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping) or "seed" not in values:
+    def _fit_defaults(cls, values: Any) -> Any:
+        """Fit settings that are partly given are filled up, and have the section's seed unless one of their own."""
+        if not isinstance(values, Mapping):
             return values
-        gradual = values.get("gradual", {})
-        fit = gradual.get("fit", {}) if isinstance(gradual, Mapping) else None
-        if not isinstance(fit, Mapping):
-            return values
-        return {**values, "gradual": {**gradual, "fit": {"seed": values["seed"], **fit}}}
+        seed = {"seed": values["seed"]} if "seed" in values else {}
+        filled = dict(values)
+        if isinstance(between := values.get("between", {}), Mapping):
+            filled["between"] = {**BETWEEN_FIT, **seed, **between}
+        for name, defaults in (("gradual", GRADUAL_FIT), ("sparse_training", SPARSE_FIT)):
+            section = values.get(name, {} if name == "gradual" else None)
+            if isinstance(section, Mapping) and isinstance(fit := section.get("fit", {}), Mapping):
+                filled[name] = {**section, "fit": {**defaults, **seed, **fit}}
+        return filled
 
     @model_validator(mode="before")
     @classmethod
@@ -95,23 +114,47 @@ class PruneParams(Parameters):
     @model_validator(mode="after")
     def _sequence(self) -> Self:
         if not self.method:
-            raise ValueError("method names none; accepted: channels, magnitude, n_m, or several of them")
+            raise ValueError(
+                "method names none; accepted: layers, channels, magnitude, n_m, or several of them"
+            )
         for name in self.method:
             if self.method.count(name) > 1:
                 raise ValueError(f"method names '{name}' twice; each can be used once")
         if {"magnitude", "n_m"} <= set(self.method):
             raise ValueError("methods 'magnitude' and 'n_m' exclude each other: both mask the same kernels")
-        smaller = [name for name in self.method if name in SMALLER]
-        if list(self.method[: len(smaller)]) != smaller:
+        order = [*(name for name in SMALLER if name in self.method), *(set(self.method) - set(SMALLER))]
+        if list(self.method) != order:
             raise ValueError(
-                f"method '{smaller[0]}' must come first: the others mask the kernels that it leaves"
+                f"methods have an order, for each works on what the one before left: {', '.join(order)}"
             )
-        if smaller and self.target is None:
-            raise ValueError(f"method '{smaller[0]}' needs a target, such as target: {{macs: 0.5}}")
-        if self.target is not None and not smaller:
+        return self
+
+    @model_validator(mode="after")
+    def _target(self) -> Self:
+        shrinking = [name for name in self.method if name in SMALLER]
+        counted = self.layers.blocks is not None
+        if self.target is not None and not shrinking:
             raise ValueError(
-                f"target belongs to method 'channels'; method '{self.method[0]}' takes"
+                f"target belongs to methods 'channels' and 'layers'; method '{self.method[0]}' takes"
                 f" {'sparsity' if self.method[0] == 'magnitude' else 'n and m'}"
+            )
+        if "channels" in shrinking and self.target is None:
+            raise ValueError("method 'channels' needs a target, such as target: {macs: 0.5}")
+        if shrinking == ["layers"] and counted == (self.target is not None):
+            raise ValueError(
+                "method 'layers' needs a target, such as target: {macs: 0.8}, or layers.blocks, and not both"
+            )
+        if shrinking == ["layers", "channels"] and not counted:
+            raise ValueError(
+                "methods 'layers' and 'channels' need layers.blocks: how many blocks go before channels meet the target"
+            )
+        if shrinking == ["layers"] and self.target is not None and self.target.name == "latency_ms":
+            raise ValueError("target latency_ms belongs to method 'channels'; method 'layers' takes a share")
+        if (self.rounds > 1 or self.sparse_training is not None) and "channels" not in shrinking:
+            raise ValueError("rounds and sparse_training belong to method 'channels'")
+        if self.rounds > 1 and self.target is not None and self.target.name == "latency_ms":
+            raise ValueError(
+                "rounds are shares of the way, which target latency_ms has not; give macs instead"
             )
         return self
 

@@ -26,7 +26,8 @@ SURGERY, MASKS = "surgery.json", "masks.npz"
 
 @dataclass(frozen=True, kw_only=True)
 class Pruning:
-    """``surgery``: what was cut out of the parent's arrays; empty where all was kept.
+    """``surgery``: what was cut out of the parent's arrays; empty where all was kept. An axis of which nothing was
+    kept says that the array went with its layer.
 
     ``masks``: uint8 arrays of 0 and 1 by prunable kernel, in the shape that the kernel has after surgery; kernels
     without one are dense.
@@ -43,11 +44,10 @@ class Pruning:
     def then(self, later: "Pruning") -> "Pruning":
         """This pruning and a later one of its result, as one of the parent.
 
-        Masks are cut as their kernels were; a weight is masked if either pruning masks it.
+        Masks are cut as their kernels were and go with them; a weight is masked if either pruning masks it.
         """
-        masks = {
-            name: Surgery(kept=later.surgery.kept).apply(name, mask) for name, mask in self.masks.items()
-        }
+        cut = {name: Surgery(kept=later.surgery.kept).apply(name, mask) for name, mask in self.masks.items()}
+        masks = {name: mask for name, mask in cut.items() if mask.size}
         for name, mask in later.masks.items():
             masks[name] = mask & masks[name] if name in masks else mask
         return Pruning(masks=masks, surgery=self.surgery.then(later.surgery))
@@ -85,6 +85,10 @@ class Pruning:
             for name, variable in variables(layer).items()
         }
         for name, axes in self.surgery.kept.items():
+            if not all(len(kept) for kept in axes.values()):
+                if name in shapes:
+                    raise RegrowError(f"{name}: the model has it, but surgery left nothing of it")
+                continue
             if name not in shapes:
                 raise RegrowError(f"the model has no array '{name}', which the surgery names")
             for axis, kept in axes.items():
@@ -151,7 +155,6 @@ def _surgery(file: Path, axes: Any) -> Surgery:
 def _ascending(values: Any) -> bool:
     return (
         isinstance(values, list)
-        and len(values) > 0
         and all(isinstance(value, int) and value >= 0 for value in values)
         and all(low < high for low, high in itertools.pairwise(values))
     )

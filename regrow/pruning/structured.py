@@ -1,6 +1,6 @@
 """Structured pruning: whole channels are taken out of a model, so that it is smaller and faster."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,18 @@ class ChannelPruning:
     report: dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which units of ``channels`` go (a mask), what each was worth, and the latencies before and after, if measured."""
+
+    channels: Channels
+    removed: Array
+    scores: Array
+    options: ChannelOptions
+    target: Target
+    latencies: tuple[float, float] | None
+
+
 def prune_channels(
     model: Any,
     options: ChannelOptions,
@@ -39,8 +51,26 @@ def prune_channels(
     skip: Sequence[str] = (),
     calibration: Calibration | None = None,
     seed: int = 0,
+    reference: Mapping[str, float] | None = None,
 ) -> ChannelPruning:
-    """A new model with fewer channels; ``model`` is not touched.
+    """A new model with fewer channels; ``model`` is not touched. Arguments and errors: see `choose_channels`."""
+    choice = choose_channels(
+        model, options, target=target, skip=skip, calibration=calibration, seed=seed, reference=reference
+    )
+    return cut_channels(choice)
+
+
+def choose_channels(
+    model: Any,
+    options: ChannelOptions,
+    *,
+    target: Target,
+    skip: Sequence[str] = (),
+    calibration: Calibration | None = None,
+    seed: int = 0,
+    reference: Mapping[str, float] | None = None,
+) -> Choice:
+    """The channels to remove.
 
     Args:
         model: Functional or Sequential, nested models included.
@@ -49,6 +79,7 @@ def prune_channels(
         skip: patterns of layers, or of nested models, that keep all their channels.
         calibration: examples, for criteria that need them.
         seed: of criterion random.
+        reference: macs, parameters and bytes that the target is a share of, where they are not those of ``model``.
 
     Raises:
         RegrowError: the model's calls cannot be read, it has a ``Lambda`` layer, a pattern matches no layer, the
@@ -79,14 +110,30 @@ def prune_channels(
 
     first = worth(channels)
     removed, latencies = _chosen(
-        channels, lambda left: first if left is channels else worth(left), options, target
+        channels,
+        lambda left: first if left is channels else worth(left),
+        options,
+        target,
+        reference=reference or {},
     )
-    explained = _without_score(channels, first, options.criterion)
-    smaller, surgery = remove(channels, removed)
+    return Choice(
+        channels=channels, removed=removed, scores=first, options=options, target=target, latencies=latencies
+    )
+
+
+def cut_channels(choice: Choice, trained: Any = None) -> ChannelPruning:
+    """The model without the channels of ``choice``, as it was or as ``trained``, the same model, has become since."""
+    channels = choice.channels
+    if trained is not None:
+        channels = replace(channels, graph=replace(channels.graph, arrays=Graph.of(trained).arrays))
+    smaller, surgery = remove(channels, choice.removed)
+    explained = _without_score(channels, choice.scores, choice.options.criterion)
     return ChannelPruning(
         model=smaller.to_model(),
         pruning=Pruning(masks={}, surgery=surgery),
-        report=channel_report(explained, removed, options, target, latencies=latencies),
+        report=channel_report(
+            explained, choice.removed, choice.options, choice.target, latencies=choice.latencies
+        ),
     )
 
 
@@ -107,13 +154,18 @@ def _without_score(channels: Channels, scores: Array, criterion: str) -> Channel
 
 
 def _chosen(
-    channels: Channels, worth: Callable[[Channels], Array], options: ChannelOptions, target: Target
+    channels: Channels,
+    worth: Callable[[Channels], Array],
+    options: ChannelOptions,
+    target: Target,
+    *,
+    reference: Mapping[str, float],
 ) -> tuple[Array, tuple[float, float] | None]:
     """A mask of the units to remove; with a latency as target, the latencies before and after in ms."""
     if target.name == "latency_ms":
         return _by_latency(channels, worth, options, target)
     price: Callable[[Array], float] = getattr(channels, target.name)
-    whole = price(np.zeros(channels.count, np.bool_))
+    whole = reference.get(target.name, price(np.zeros(channels.count, np.bool_)))
     found = None
     # Where rounding leaves few choices, an order that was fixed on the way may miss what scoring once meets.
     for rounds in sorted({options.rescore, 1}, reverse=True):

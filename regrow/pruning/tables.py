@@ -11,14 +11,21 @@ from regrow.graph.inspection import Inspection
 SHOWN_REASONS = 5
 
 
-def outcome_tables(before: Inspection, after: Inspection, channels: Mapping[str, Any] | None) -> Group:
-    """The whole before and after, the groups that shrank, and why others did not."""
+def outcome_tables(
+    before: Inspection,
+    after: Inspection,
+    *,
+    blocks: Mapping[str, Any] | None,
+    channels: Mapping[str, Any] | None,
+) -> Group:
+    """The whole before and after, the blocks that went, the groups that shrank, and why others did not."""
     rows = [
         ("MACs", before.macs, after.macs),
         ("parameters", before.parameters, after.parameters),
     ]
-    if channels is not None:
-        rows.append(("bytes", channels["before"]["bytes"], channels["after"]["bytes"]))
+    removals = [report for report in (blocks, channels) if report is not None]
+    if removals:
+        rows.append(("bytes", removals[0]["before"]["bytes"], removals[-1]["after"]["bytes"]))
     table = Table()
     table.add_column("")
     for name in ("before", "after", "kept"):
@@ -26,12 +33,27 @@ def outcome_tables(before: Inspection, after: Inspection, channels: Mapping[str,
     for label, old, new in rows:
         table.add_row(label, f"{old:,}", f"{new:,}", f"{new / old:.1%}" if old else "")
     table.add_row("zeros in kernels", f"{before.sparsity:.1%}", f"{after.sparsity:.1%}", "")
-    if channels is None:
-        return Group(table)
-    if "latency_ms" in channels["before"]:
-        old, new = (channels[when]["latency_ms"] for when in ("before", "after"))
-        table.add_row("latency, ms", f"{old:.3f}", f"{new:.3f}", f"{new / old:.1%}")
-    return Group(table, _shrunk(channels["groups"]), *_whole(channels["groups"]))
+    parts: list[Any] = [table]
+    if blocks is not None:
+        parts.append(_dropped(blocks["blocks"]))
+    if channels is not None:
+        if "latency_ms" in channels["before"]:
+            old, new = (channels[when]["latency_ms"] for when in ("before", "after"))
+            table.add_row("latency, ms", f"{old:.3f}", f"{new:.3f}", f"{new / old:.1%}")
+        parts += [_shrunk(channels["groups"]), *_whole(channels["groups"])]
+    return Group(*parts)
+
+
+def _dropped(blocks: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="residual blocks", title_justify="left")
+    table.add_column("block")
+    table.add_column("layers", overflow="fold")
+    table.add_column("score", justify="right")
+    table.add_column("")
+    for block in blocks:
+        fate = "dropped" if block["dropped"] else ""
+        table.add_row(block["name"], ", ".join(block["layers"]), f"{block['score']:.4g}", fate)
+    return table
 
 
 def _shrunk(groups: Sequence[Mapping[str, Any]]) -> Table:

@@ -80,3 +80,14 @@ class ChannelOptions(Parameters):
                 f"normalise '{self.normalise}' and criterion 'lamp' exclude each other: LAMP is normalised already"
             )
         return self
+
+
+class LayerOptions(Parameters):
+    """How residual blocks are chosen."""
+
+    blocks: int | None = Field(
+        None, ge=1, description="how many residual blocks go; unless given, as many as the target asks for"
+    )
+    criterion: CriterionName = Field("l2", description="what a block is worth: the mean over its channels")
+    examples: int = Field(512, ge=1, description="calibration examples for taylor and apoz")
+    batch_size: int = Field(64, ge=1, description="calibration examples at a time")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from regrow.artifacts import read_json
 from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest
 
@@ -11,6 +12,7 @@ ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 EXPORTS = "exports"
 KERAS_FILE = "model.keras"
 KERAS_TAG = "regrow.keras_sha256"
+DATASET_FILE = "dataset/dataset.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,26 @@ def find_alias(client: Any, name: str, alias: str) -> Champion:
         version=str(found.version),
         run_id=found.run_id or None,
         tags=dict(found.tags),
+    )
+
+
+def fetch_classes(client: Any, champion: Champion) -> list[str] | None:
+    """Names of the classes, by label, that the champion was trained on; None when its run does not say.
+
+    A model's file does not hold them: two models with as many classes may mean different things by them.
+    """
+    folder = str(Path(DATASET_FILE).parent)
+    if champion.run_id is None:
+        return None
+    if DATASET_FILE not in {item.path for item in client.list_artifacts(champion.run_id, folder)}:
+        return None
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as scratch:
+        info = read_json(Path(client.download_artifacts(champion.run_id, DATASET_FILE, scratch)))
+    targets = info.get("targets", {}).values() if isinstance(info, dict) else ()
+    return next(
+        ([str(name) for name in target["classes"]] for target in targets if "classes" in target), None
     )
 
 

@@ -18,6 +18,8 @@ from regrow.registry.client import (
 from regrow.registry.client import short_patience as _short_patience
 
 SWITCH = "REGROW_TRACKING"
+WORKSPACE = "REGROW_WORKSPACE"
+WORKSPACE_TAG = "regrow.workspace"
 STEP_TAG = "regrow.step"
 PARENT_TAG = "mlflow.parentRunId"
 PATIENCE_S = 2
@@ -25,6 +27,7 @@ RETRY_AFTER_S = 60.0
 PARAMETERS_PER_CALL = 100
 METRICS_PER_CALL = 1000
 LONGEST_VALUE = 500
+STALE_AT_ONCE = 1000
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -48,6 +51,26 @@ def log_parameters(client: Any, run_id: str, parameters: Mapping[str, Any]) -> N
     entities = [Param(key, str(item)[:LONGEST_VALUE]) for key, item in flatten(parameters).items()]
     for start in range(0, len(entities), PARAMETERS_PER_CALL):
         client.log_batch(run_id, params=entities[start : start + PARAMETERS_PER_CALL])
+
+
+def workspace_tag() -> dict[str, str]:
+    """The tag that says which workspace a run belongs to; outside of ``regrow run`` there is none."""
+    name = os.environ.get(WORKSPACE)
+    return {WORKSPACE_TAG: name} if name else {}
+
+
+def close_stale(client: Any, experiment: str) -> int:
+    """Mark runs of this workspace that still look as if they ran as killed; gives their number.
+
+    Only for whoever holds the workspace and has begun no run yet: what runs there was left by a killed process.
+    """
+    for name in workspace_tag().values():
+        wanted = f"tags.`{WORKSPACE_TAG}` = '{name}' and attributes.status = 'RUNNING'"
+        stale = client.search_runs([experiment], filter_string=wanted, max_results=STALE_AT_ONCE)
+        for run in stale:
+            client.set_terminated(run.info.run_id, "KILLED")
+        return len(stale)
+    return 0
 
 
 class Stream:
@@ -122,7 +145,7 @@ def _open(step: str, parameters: Mapping[str, Any]) -> Stream:
         check_reachable(uri)
         with _short_patience(seconds=PATIENCE_S):
             client = connect(uri)
-            tags = {STEP_TAG: step}
+            tags = {STEP_TAG: step, **workspace_tag()}
             parent = os.environ.get("MLFLOW_RUN_ID")
             if parent:
                 tags[PARENT_TAG] = parent

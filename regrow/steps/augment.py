@@ -1,6 +1,6 @@
 """`augment`: make the overlay: a policy, a picture of it, and variants where they are materialised."""
 
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from regrow.artifacts import write_json
 from regrow.augmentation.operations import Operation
 from regrow.augmentation.policy import FILE_NAME, Mode, Policy, check_operations
-from regrow.dataset.directory import Array, Dataset, open_dataset
+from regrow.dataset.directory import Dataset, open_dataset, write_array
+from regrow.dataset.rows import Array, Rows
 from regrow.parameters import Parameters
 from regrow.progress import Progress
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
@@ -69,7 +70,7 @@ def _policy(params: AugmentParams, dataset: Dataset) -> Policy:
         factor=params.factor,
         operations=params.operations,
         value_range=dataset.value_range,
-        spread=() if images else _deviations(dataset.features("train")),
+        spread=() if images else _deviations(np.asarray(dataset.features("train"))),
         classes=len(dataset.classes),
     )
 
@@ -85,23 +86,20 @@ def _materialise(context: StepContext[AugmentParams], dataset: Dataset, policy: 
     folder.mkdir()
     features, labels = dataset.features("train"), np.asarray(dataset.labels("train"), np.int32)
     total = len(labels) * policy.factor
-    np.save(folder / f"{dataset.target}-00000.npy", np.tile(labels, policy.factor))
-    _write_variants(
+    write_array(folder / f"{dataset.target}-00000.npy", [labels] * policy.factor, rows=total)
+    write_array(
         folder / f"{dataset.feature}-00000.npy",
-        features,
-        policy,
-        progress=context.progress(total),
+        _variants(features, policy, progress=context.progress(total)),
+        rows=total,
     )
     return total
 
 
-def _write_variants(path: Path, features: Array, policy: Policy, *, progress: Progress) -> None:
+def _variants(features: Rows, policy: Policy, *, progress: Progress) -> Iterator[Array]:
     """Rounds of variants of all ``features``, one behind the other, batch by batch."""
     import tensorflow as tf
 
     count = len(features)
-    shape = (count * policy.factor, *features.shape[1:])
-    target = np.lib.format.open_memmap(path, mode="w+", dtype=features.dtype, shape=shape)
     whole = np.issubdtype(features.dtype, np.integer)
     signature = [
         tf.TensorSpec([None, *features.shape[1:]], tf.float32),
@@ -115,10 +113,8 @@ def _write_variants(path: Path, features: Array, policy: Policy, *, progress: Pr
             words = np.random.SeedSequence([policy.seed, number, start])
             seed = words.generate_state(2).view(np.int32)
             values = augmented(batch, np.zeros(len(batch), np.int32), seed)[0].numpy()
-            place = number * count + start
-            target[place : place + len(batch)] = np.rint(values) if whole else values
-            progress.update(place + len(batch), "variants")
-    target.flush()
+            progress.update(number * count + start + len(batch), "variants")
+            yield (np.rint(values) if whole else values).astype(features.dtype)
 
 
 SPEC = StepSpec(

@@ -12,7 +12,7 @@ from regrow.conversion.formats import FILES
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
-from regrow.progress import Progress
+from regrow.progress import Progress, emit
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 
 Timed = Literal["tflite_fp32", "tflite_fp16", "tflite_int8", "onnx"]
@@ -82,6 +82,7 @@ def run(context: StepContext[EvaluateParams]) -> None:
 
 def _models(context: StepContext[EvaluateParams], dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
     """The models to measure; a champion that cannot be compared is left out with a note."""
+    from regrow.evaluation.champion import incomparable
     from regrow.graph.files import load_model
 
     models = {role: load_model(context.inputs[role]) for role in ("parent", "pruned", "recovered")}
@@ -89,23 +90,15 @@ def _models(context: StepContext[EvaluateParams], dataset: Dataset) -> tuple[dic
     if champion is None or not (champion / "model.keras").is_file():
         return models, []
     model = load_model(champion)
-    taken, given = ([tuple(item.shape[1:]) for item in side] for side in (model.inputs, model.outputs))
-    shape, classes = tuple(dataset.feature_shape), len(dataset.classes)
-    if len(taken) == 1 and _fits(taken[0], shape) and given == [(classes,)]:
+    difference = incomparable(champion, model, dataset)
+    if difference is None:
         return {**models, "champion": model}, []
     note = (
-        f"The champion is not comparable: it takes features of shape {_shapes(taken)} and gives {_shapes(given)}, "
-        f"but this dataset has features of shape {shape} and {classes} classes; they cannot be compared."
+        f"The champion is not comparable: {difference}. It was left out, and is replaced only where"
+        " register.gate.not_worse_than_champion is false."
     )
+    emit("notice", message=note)
     return models, [note]
-
-
-def _fits(taken: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
-    return len(taken) == len(shape) and all(a in (None, b) for a, b in zip(taken, shape, strict=True))
-
-
-def _shapes(shapes: list[tuple[int | None, ...]]) -> str:
-    return " and ".join(str(shape).replace("None", "any") for shape in shapes)
 
 
 def _predict(model: Any, dataset: Dataset, batch_size: int, *, path: Path) -> Any:

@@ -18,12 +18,13 @@ from regrow.errors import RegrowError
 from regrow.parameters import Parameters, canonical_json
 from regrow.progress import emit
 from regrow.provenance.code import code_digest
-from regrow.provenance.digest import text_digest, tree_digest
+from regrow.provenance.digest import digest_of_files, file_digests, text_digest
 from regrow.provenance.environment import surroundings
-from regrow.provenance.statement import Resource, Statement, make_statement, read_statement
-from regrow.steps.spec import P, StepContext, StepSpec
+from regrow.provenance.statement import FILE_NAME, Resource, Statement, make_statement, read_statement
+from regrow.steps.spec import STATEMENT, P, StepContext, StepSpec
 
 CACHE = "REGROW_CACHE"
+CHECKPOINTS = "checkpoints"  # in the cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +85,11 @@ def _execute(
     _check_ports(spec, inputs, outputs)
     code = code_digest(spec.module)
     outside = list(spec.outside(params)) if spec.outside else []
-    used = [Resource(name=name, digest={"sha256": tree_digest(path)}) for name, path in inputs.items()]
+    used = [_used(spec, name, path) for name, path in inputs.items()]
     key = _cache_key(spec, params, code=code, resources=[*outside, *used])
     store = _store(spec, key)
     if spec.cached and store is not None:
-        restored = _restore(store, outputs=outputs, statement=statement)
+        restored = _restore(spec, store, outputs=outputs, statement=statement)
         if restored is not None:
             return StepResult(statement=restored, cached=True, imports_s=0.0, work_s=0.0)
     scratch = _scratch(spec, key)
@@ -116,6 +117,7 @@ def _execute(
             figures=context.figures,
             mlflow_runs=context.mlflow_runs,
         )
+        _withdraw(statement)
     with new_directory(statement) as place:
         made.write(place)
     if spec.cached and store is not None:
@@ -140,6 +142,27 @@ def _check_ports(spec: StepSpec[Any], inputs: Mapping[str, Path], outputs: Mappi
         raise RegrowError(
             f"step '{spec.name}': its outputs are {', '.join(item.name for item in spec.outputs)}"
         )
+
+
+def _used(spec: StepSpec[Any], name: str, path: Path) -> Resource:
+    """The input ``name`` with its digest, checked against its producer's statement where that lies beside it.
+
+    Raises:
+        RegrowError: the input is not what its producer made; the file is named.
+    """
+    files = file_digests(path)
+    (port,) = (item for item in spec.inputs if item.name == name)
+    beside = path.parent / STATEMENT
+    if path.name == port.output != STATEMENT and (beside / FILE_NAME).is_file():
+        statement = read_statement(beside)
+        if statement.step == port.producer and port.output in statement.subjects:
+            statement.verify_files(port.output, path, files)
+    return Resource(name=name, digest={"sha256": digest_of_files(files)})
+
+
+def _withdraw(statement: Path) -> None:
+    """Remove a statement before what it describes is replaced: it must not be found beside other outputs."""
+    (statement / FILE_NAME).unlink(missing_ok=True)
 
 
 def _import(spec: StepSpec[Any]) -> float:
@@ -173,20 +196,25 @@ def _store(spec: StepSpec[Any], key: str) -> Path | None:
 def _scratch(spec: StepSpec[Any], key: str) -> Path:
     """A directory for checkpoints, outside the outputs, found again by the same work."""
     root = Path(os.environ.get(CACHE) or Path.cwd() / ".regrow")
-    return root / "checkpoints" / f"{spec.name}-{key[:16]}"
+    return root / CHECKPOINTS / f"{spec.name}-{key[:16]}"
 
 
-def _restore(store: Path, *, outputs: Mapping[str, Path], statement: Path) -> Statement | None:
+def _restore(
+    spec: StepSpec[Any], store: Path, *, outputs: Mapping[str, Path], statement: Path
+) -> Statement | None:
     """Take outputs from the cache when they are what their statement says; throw a damaged entry away."""
     if not (store / "statement").is_dir():
         return None
     try:
         found = read_statement(store / "statement")
+        if (found.step, found.cache_key) != (spec.name, store.name):
+            raise RegrowError(f"{store}: holds the result of step '{found.step}' with key {found.cache_key}")
         found.verify({name: store / name for name in outputs})
     except RegrowError as error:
         emit("notice", message=f"a cached result is damaged and is made again: {error}")
         shutil.rmtree(store, ignore_errors=True)
         return None
+    _withdraw(statement)
     for name, path in outputs.items():
         _link(store / name, path)
     _link(store / "statement", statement)

@@ -1,4 +1,4 @@
-"""``prune``: take channels out of the parent, or zero weights of it, at once or while it trains on."""
+"""``prune``: take residual blocks or channels out of the parent, or zero weights of it."""
 
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,9 @@ def run(context: StepContext[PruneParams]) -> None:
         pruning=context.outputs["pruning"],
         report=context.outputs["pruning_report"],
     )
-    if done.channels is not None:
-        before, after = done.channels["before"], done.channels["after"]
+    removals = [report for report in (done.blocks, done.channels) if report is not None]
+    if removals:
+        before, after = removals[0]["before"], removals[-1]["after"]
         context.figures.update(
             {f"{name}_kept": round(after[name] / before[name], 4) for name in ("macs", "parameters")}
         )
@@ -74,7 +75,7 @@ def run_on_file(use: FileUse[PruneParams]) -> Any:
     )
     done = prune(model, task)
     _write(done, use.params, model=use.output, pruning=use.output / "pruning", report=use.output)
-    return outcome_tables(before, inspection(done.model), done.channels)
+    return outcome_tables(before, inspection(done.model), blocks=done.blocks, channels=done.channels)
 
 
 def _write(done: Outcome, params: PruneParams, *, model: Path, pruning: Path, report: Path) -> None:
@@ -91,6 +92,7 @@ def _write(done: Outcome, params: PruneParams, *, model: Path, pruning: Path, re
         allocation=params.allocation if magnitude else None,
         target=params.sparsity if magnitude else 1 - params.n / params.m if n_m else None,
         left_dense=done.left_dense,
+        blocks=done.blocks,
         channels=done.channels,
     )
     write_json(report / "report.json", found)
@@ -98,7 +100,7 @@ def _write(done: Outcome, params: PruneParams, *, model: Path, pruning: Path, re
 
 SPEC = StepSpec(
     name="prune",
-    summary="Prune the parent: channels, unstructured magnitude or N:M.",
+    summary="Prune the parent: residual blocks, channels, unstructured magnitude or N:M.",
     inputs=[
         Input(name="parent", producer="train", output="parent", help="the trained or imported model"),
         Input(name="dataset", producer="prepare", output="dataset", help="the dataset"),

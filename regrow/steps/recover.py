@@ -1,22 +1,18 @@
 """``recover``: win the pruned model's accuracy back; what costs nothing comes first."""
 
-import os
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.parameters import Parameters
-from regrow.progress import emit
 from regrow.pruning.pruning import Pruning
 from regrow.recovery.curve import RecoveryCurve
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 from regrow.training.settings import FitSettings
+from regrow.training.tensorboard import log_directory
 
-TENSORBOARD = "REGROW_TENSORBOARD"
 RECOVERY_FIT: dict[str, Any] = {"epochs": 15, "schedule": "linear_decay"}
 
 
@@ -140,21 +136,9 @@ def _fine_tune(
         progress=context.progress(settings.epochs),
         after_batch=mask_keeper(model, pruning),
         on_epoch=on_epoch,
-        tensorboard=_tensorboard(context),
+        tensorboard=log_directory(context.step, context.scratch.name),
     )
     return next(point for point in curve.points if point.get("epoch") == result.best_epoch)
-
-
-def _tensorboard(context: StepContext[RecoverParams]) -> Path | None:
-    """Where TensorBoard's logs go: outside the outputs, for they hold times; None where nothing can be written."""
-    place = Path(os.environ.get(TENSORBOARD) or ".regrow/tensorboard") / context.step / context.scratch.name
-    try:
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        emit("notice", message=f"recover: {place}: no TensorBoard logs ({error.strerror})")
-        return None
-    return place
 
 
 SPEC = StepSpec(

@@ -11,9 +11,10 @@ from regrow.progress import emit
 from regrow.provenance.environment import surroundings
 from regrow.provenance.statement import Resource
 from regrow.registry.chain import PACKAGE, data_version, package_digest
-from regrow.registry.champion import Champion, fetch_model, find_alias
+from regrow.registry.champion import Champion, fetch_classes, fetch_model, find_alias
 from regrow.registry.client import connection, experiment_id, experiment_name, tracking_uri
 from regrow.registry.registration import CHAMPION, CODE_TAG, DATA_TAG, PARAMETERS_TAG, RegisteredModel
+from regrow.registry.tracking import close_stale
 from regrow.steps.spec import Output, StepContext, StepSpec
 
 SHORT = 12
@@ -42,11 +43,14 @@ def run(context: StepContext[ResolveParams]) -> None:
     resources = list(identify(params.source))
     progress.update(1, "data found")
     with connection(tracking_uri()) as client:
-        experiment_id(client, experiment_name())
+        close_stale(client, experiment_id(client, experiment_name()))
         champion = find_alias(client, params.model_name, CHAMPION)
         progress.update(2, "MLflow answers")
+    known: dict[str, Any] = {}
     if champion.version is not None:
         with connection(tracking_uri(), seconds=60, retries=1) as client:
+            classes = fetch_classes(client, champion)
+            known = {} if classes is None else {"classes": classes}
             if not fetch_model(client, champion, context.outputs["champion"]):
                 emit(
                     "notice",
@@ -60,7 +64,7 @@ def run(context: StepContext[ResolveParams]) -> None:
         context.outputs["data"] / "data.json",
         {"source": params.source.model_dump(mode="json"), "resources": described},
     )
-    write_json(context.outputs["champion"] / "champion.json", champion.to_json())
+    write_json(context.outputs["champion"] / "champion.json", {**champion.to_json(), **known})
     code = package_digest()
     context.dependencies.extend([*resources, Resource(name=PACKAGE, digest={"sha256": code})])
     changed = _changed(champion, described, code=code, fingerprint=params.fingerprint)

@@ -40,8 +40,9 @@ class StepContext(Generic[P]):
 
     ``outputs`` are empty directories that exist already; what is written there appears under its final name
     only when the function returns. Optional inputs that were not given are not in ``inputs``. ``scratch``
-    is a directory that outlives a killed process: the same inputs, parameters and code find it again. It is
-    removed when the step has finished. ``figures`` are the key figures shown in the step's one line.
+    is a directory that outlives a killed process: the same inputs, parameters and code find it again, but
+    the next ``regrow run`` removes it where the step does not resume. It is removed when the step has
+    finished. ``figures`` are the key figures shown in the step's one line.
     ``mlflow_runs`` are the ids of MLflow runs that the step streamed to; like times, they belong in the
     statement, not in the outputs, which are equal for equal work.
     """
@@ -91,6 +92,7 @@ class StepSpec(Generic[P]):
         imports: slow libraries that ``run`` needs; imported and timed before it is called.
         packages: distributions whose versions can change the result; part of the cache key.
         cached: whether equal inputs, parameters and code may be answered with an earlier result.
+        resumes: whether a later process goes on from the ``scratch`` of a killed one; else it is removed.
         on_file: the step on a model file that stands for its first input; gives what is printed (for `rich`).
         outside: what the step reads besides its inputs (raw data), with digests; part of the cache key.
     """
@@ -104,6 +106,7 @@ class StepSpec(Generic[P]):
     imports: Sequence[str] = ()
     packages: Sequence[str] = ()
     cached: bool = True
+    resumes: bool = False
     on_file: Callable[[FileUse[P]], Any] | None = None
     outside: Callable[[P], Sequence[Resource]] | None = None
 

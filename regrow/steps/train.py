@@ -1,7 +1,5 @@
 """`train`: make the parent, by training an architecture or by importing a trained model."""
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -18,16 +16,18 @@ from regrow.provenance.statement import Resource
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 from regrow.training.options import Architecture, Resnet50Transfer
 from regrow.training.settings import FitSettings
+from regrow.training.tensorboard import log_directory
 
 DEFAULT_ARCHITECTURE = "lenet5"
 TRANSFER_RATE = 1e-4
-TENSORBOARD = "REGROW_TENSORBOARD"
 
 
 class ImportModel(Parameters):
     """A trained model from outside; it gets raw features and gives probabilities."""
 
-    path: str = Field(min_length=1, description=".keras file, legacy .h5 file or SavedModel directory")
+    path: str = Field(
+        min_length=1, description=".keras file (tf_keras or Keras 3), legacy .h5 file or SavedModel directory"
+    )
     trust: bool = Field(False, description="allow Lambda layers and other code inside the model to run")
 
 
@@ -68,7 +68,7 @@ class TrainParams(Parameters):
         if self.architecture is not None and self.import_model is not None:
             raise ValueError(
                 f"has both an architecture ('{self.architecture.name}') and a model to import "
-                f"({self.import_model.path}); give one of them"
+                f"({self.import_model.path}); give one of them, 'architecture: null' for the import"
             )
         if self.import_model is None and self.rewind_epoch > self.epochs:
             raise ValueError(
@@ -205,7 +205,7 @@ def _phases(
             step=context.step,
             progress=context.progress(settings.epochs),
             on_epoch=lambda epoch, entry, offset=offset: on_epoch(offset + epoch, entry),  # type: ignore[misc]
-            tensorboard=_tensorboard(context, "frozen" if is_frozen else ""),
+            tensorboard=log_directory(context.step, context.scratch.name, "frozen" if is_frozen else ""),
         )
         history += [{**entry, "epoch": offset + int(entry["epoch"])} for entry in result.history]
         score = (result.best["val_accuracy"], -result.best["val_loss"])
@@ -218,19 +218,6 @@ def _phases(
 def _describe(directory: Path, *, history: Sequence[Mapping[str, float]], settings: FitSettings) -> None:
     write_json(directory / "history.json", list(history))
     write_json(directory / "settings.json", settings.model_dump(mode="json"))
-
-
-def _tensorboard(context: StepContext[TrainParams], phase: str) -> Path | None:
-    """Where TensorBoard's logs go: outside the outputs, for they hold times; None where nothing can be written."""
-    root = Path(os.environ.get(TENSORBOARD) or ".regrow/tensorboard")
-    place = root / context.step / context.scratch.name / phase
-    try:
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        emit("notice", message=f"train: {place}: no TensorBoard logs ({error.strerror})")
-        return None
-    return place
 
 
 def outside(params: TrainParams) -> list[Resource]:

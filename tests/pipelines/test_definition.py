@@ -97,8 +97,11 @@ def test_stages_are_the_specifications(monkeypatch: pytest.MonkeyPatch) -> None:
         assert outs == [f"work/{name}/{item.name}" for item in spec.outputs] + [f"work/{name}/statement"]
         for item in spec.inputs:
             assert (f"work/{item.producer}/{item.output}" in stage["deps"]) == (item.producer in STAGES)
+            option = f"--{item.name.replace('_', '-')} work/{item.producer}/{item.output}"
+            assert (option in stage["cmd"]) == (item.producer in STAGES)
         assert stage["params"] == [name]
-        assert f"regrow/steps/{name}.py" in stage["deps"]
+        assert "--only-named" in stage["cmd"]
+        assert {f"regrow/steps/{name}.py", "requirements.lock"} <= set(stage["deps"])
 
 
 @pytest.mark.parametrize("step", NAMES)

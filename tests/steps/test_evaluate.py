@@ -181,7 +181,8 @@ def test_all_but_latency_is_equal_for_equal_work(
 def test_a_champion_is_measured_on_the_same_examples(made: dict[str, Path], tmp_path: Path) -> None:
     champion = tmp_path / "champion"
     write_json(
-        champion / "champion.json", {"name": "digits", "version": "3", "run_id": "r", "alias": "champion"}
+        champion / "champion.json",
+        {"name": "digits", "version": "3", "run_id": "r", "alias": "champion", "classes": list("0123456789")},
     )
     (champion / "model.keras").write_bytes((made["parent"] / "model.keras").read_bytes())
     metrics, page, _ = evaluate({**made, "champion": champion}, tmp_path / "out")
@@ -210,6 +211,30 @@ def test_a_champion_for_other_data_is_not_comparable(
     metrics, page, _ = evaluate({**made, "champion": tmp_path / "champion"}, tmp_path / "out")
     assert not [name for name in metrics if "champion" in name]
     assert "not comparable" in page and f"gives ({classes},)" in page
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        (
+            [*map(str, range(8)), "nine", "8"],
+            "its class 8 is &#39;nine&#39;, but this dataset&#39;s is &#39;8&#39;",
+        ),
+        ([*map(str, range(8)), "9", "8"], "its classes are this dataset&#39;s in another order"),
+        ([*map(str, range(11))], "it knows 11 classes, but this dataset has 10"),
+    ],
+)
+def test_a_champion_for_other_classes_is_not_compared(
+    made: dict[str, Path], tmp_path: Path, classes: list[str], words: str
+) -> None:
+    champion = tmp_path / "champion"
+    document = {"name": "digits", "version": "3", "run_id": "r", "alias": "champion", "classes": classes}
+    write_json(champion / "champion.json", document)
+    (champion / "model.keras").write_bytes((made["parent"] / "model.keras").read_bytes())
+    metrics, page, _ = evaluate({**made, "champion": champion}, tmp_path / "out")
+    assert not [name for name in metrics if "champion" in name]
+    assert "The champion is not comparable" in page
+    assert words in page
 
 
 def test_a_champion_for_images_of_any_size_is_compared(made: dict[str, Path], tmp_path: Path) -> None:

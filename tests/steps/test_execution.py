@@ -1,6 +1,7 @@
 """Running a step: whole outputs, honest cache, a statement that holds."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,87 @@ def test_a_damaged_cache_entry_is_made_again(source: Path, tmp_path: Path) -> No
         result = run(source, tmp_path / "b")
     assert not result.cached
     assert (tmp_path / "b/copy/text").read_text() == "abc"
+
+
+def test_a_cache_entry_under_another_key_is_not_served(source: Path, tmp_path: Path) -> None:
+    with cache_at(tmp_path / "cache"):
+        run(source, tmp_path / "a")
+        (other,) = (tmp_path / "cache/copy").iterdir()
+        key = run(source, tmp_path / "b", times=2).statement.cache_key
+        shutil.rmtree(tmp_path / "cache/copy" / key)
+        shutil.copytree(other, tmp_path / "cache/copy" / key)
+        result = run(source, tmp_path / "c", times=2)
+    assert not result.cached
+    assert (tmp_path / "c/copy/text").read_text() == "abcabc"
+
+
+def producer(context: StepContext[CopyParams]) -> None:
+    (context.outputs["text"] / "text").write_text("abc")
+    (context.outputs["more"] / "more").write_text(str(context.params.times))
+
+
+WRITE = StepSpec(
+    name="write",
+    summary="Write text.",
+    inputs=[],
+    outputs=[Output(name=name, kind="artifact", help=name) for name in ("text", "more")],
+    params=CopyParams,
+    run=producer,
+)
+
+
+def write(target: Path, **params: Any) -> StepResult:
+    return execute(
+        WRITE,
+        CopyParams(**params),
+        inputs={},
+        outputs={name: target / name for name in ("text", "more")},
+        statement=target / "statement",
+    )
+
+
+def test_an_input_that_its_producer_did_not_make_is_refused(source: Path, tmp_path: Path) -> None:
+    write(tmp_path / "write")
+    run(tmp_path / "write/text", tmp_path / "a")
+    (tmp_path / "write/text/text").write_text("abd")
+    with pytest.raises(RegrowError, match=r"write/text/text: has sha256 .* the statement of step 'write'"):
+        run(tmp_path / "write/text", tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+    assert CALLS == [1], "a step that cannot trust its input does not begin"
+
+
+def test_a_statement_of_something_else_beside_an_input_does_not_concern_it(
+    source: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "write")
+    run(source, tmp_path / "write")  # its statement takes the place of the producer's
+    (tmp_path / "write/text/text").write_text("abd")
+    assert run(tmp_path / "write/text", tmp_path / "b").statement.figures == {"letters": 3}
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_killed_between_two_renames_no_statement_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached: bool
+) -> None:
+    from regrow import artifacts
+
+    with cache_at(tmp_path / "cache"):
+        if cached:
+            write(tmp_path / "elsewhere", times=2)
+        write(tmp_path / "a")
+        replace, replaced = artifacts._replace, []
+
+        def killed(scratch: Path, target: Path) -> None:
+            if target.parent == tmp_path / "a" and replaced:
+                raise KeyboardInterrupt
+            replaced.append(target)
+            replace(scratch, target)
+
+        monkeypatch.setattr(artifacts, "_replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "a", times=2)
+    assert len(replaced) == 1, "one output is new, the other old"
+    assert not (tmp_path / "a/statement/statement.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from regrow.dataset.directory import Dataset, open_dataset
 from regrow.dataset.sources import Dvc, identify
 from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest, file_digests
-from regrow.steps.execution import StepResult, execute
+from regrow.steps.execution import StepResult, cache_at, execute
 from regrow.steps.prepare import SPEC, PrepareParams
 
 CIFAR10 = Path(__file__).resolve().parents[3] / "shared" / "data" / "cifar10.zip"
@@ -116,6 +116,18 @@ def test_a_fault_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not [path for path in (tmp_path / ".regrow").rglob("*") if path.is_file()]
 
 
+def test_an_empty_class_folder_is_a_change(tmp_path: Path) -> None:
+    with zipfile.ZipFile(write_zip(tmp_path / "pets.zip")) as archive:
+        archive.extractall(tmp_path / "pets")
+    source = {"kind": "folder", "path": tmp_path / "pets"}
+    with cache_at(tmp_path / "cache"):
+        prepare(tmp_path / "a", source=source)
+        assert prepare(tmp_path / "b", source=source)[1].cached
+        (tmp_path / "pets/emu").mkdir()
+        with pytest.raises(RegrowError, match="emu"):
+            prepare(tmp_path / "c", source=source)
+
+
 def git(*arguments: str, cwd: Path) -> str:
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     done = subprocess.run(["git", *identity, *arguments], cwd=cwd, check=True, capture_output=True, text=True)
@@ -126,11 +138,11 @@ def dvc(*arguments: str, cwd: Path) -> None:
     subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=cwd, check=True, capture_output=True)
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """A git repository with a zip and a folder that DVC tracks, kept in a remote only."""
-    if shutil.which("git") is None:
-        pytest.skip("needs git")
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``repository`` (git, with a zip and a folder that DVC tracks), ``bare.git``, ``store`` (the DVC remote)."""
+    assert shutil.which("git"), "git must be installed, as the README says"
+    tmp_path = tmp_path_factory.mktemp("shared")
     root = tmp_path / "repository"
     root.mkdir()
     git("init", "-q", cwd=root)
@@ -147,7 +159,15 @@ def repository(tmp_path: Path) -> Path:
     write_zip(root / "pets.zip", value=1)
     dvc("add", "-q", "pets.zip", cwd=root)
     git("commit", "-qam", "second", cwd=root)
-    return root
+    dvc("push", "-q", cwd=root)
+    git("clone", "-q", "--bare", str(root), str(tmp_path / "bare.git"), cwd=tmp_path)
+    shutil.rmtree(root / ".dvc" / "cache")
+    return tmp_path
+
+
+@pytest.fixture
+def repository(shared: Path) -> Path:
+    return shared / "repository"
 
 
 def test_dvc_source_at_a_revision(tmp_path: Path, repository: Path) -> None:
@@ -176,10 +196,99 @@ def test_dvc_faults_are_one_sentence(tmp_path: Path, repository: Path) -> None:
     ):
         with pytest.raises(RegrowError, match=words):
             identify(Dvc.model_validate({**source, **change}))
-    shutil.rmtree(tmp_path / "store")
-    shutil.rmtree(repository / ".dvc" / "cache")
-    with pytest.raises(RegrowError, match="cannot be fetched"):
-        prepare(tmp_path, source=source)
+
+
+@pytest.fixture
+def elsewhere(shared: Path) -> str:
+    """The address of a bare repository: what it tracks lies in a DVC remote only, as on a team's server."""
+    return f"file://{shared}/bare.git"
+
+
+def test_dvc_source_in_a_remote_repository(tmp_path: Path, shared: Path, elsewhere: str) -> None:
+    source = {"kind": "dvc", "repo": elsewhere, "rev": "v1", "path": "pets.zip", "format": "archive"}
+    dataset, result = prepare(tmp_path, source=source)
+    raw = next(item for item in result.statement.dependencies if item["name"] == "raw_data")
+    commit = git("rev-parse", "v1", cwd=shared / "bare.git")
+    assert raw["uri"] == f"dvc+{elsewhere}@{commit}#pets.zip"
+    assert raw["annotations"] == {"dvc_rev": commit, "path": "pets.zip"}
+    plain = {"kind": "archive", "path": write_zip(tmp_path / "pets.zip")}
+    assert prepare(tmp_path / "plain", source=plain)[0].digest == dataset.digest
+    newest, _ = prepare(tmp_path / "newest", source={**source, "rev": None})
+    assert newest.digest != dataset.digest
+    folder, result = prepare(tmp_path / "folder", source={**source, "path": "pets", "format": "folder"})
+    assert folder.classes == ("cat", "dog")
+    raw = next(item for item in result.statement.dependencies if item["name"] == "raw_data")
+    assert raw["digest"]["md5"].endswith(".dir")
+    assert not list((tmp_path / ".regrow").rglob("*.zip")), "what was fetched is not kept"
+
+
+def test_resolve_fixes_the_revision_that_prepare_then_holds_to(
+    tmp_path: Path, shared: Path, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from regrow.steps.resolve import SPEC as RESOLVE
+    from regrow.steps.resolve import ResolveParams
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    source = {"kind": "dvc", "repo": elsewhere, "path": "pets.zip", "format": "archive"}
+    execute(
+        RESOLVE,
+        ResolveParams.model_validate({"source": source}),
+        inputs={},
+        outputs={"data": tmp_path / "data", "champion": tmp_path / "champion"},
+        statement=tmp_path / "resolved",
+    )
+    (resource,) = json.loads((tmp_path / "data/data.json").read_text())["resources"]
+    assert resource["annotations"]["dvc_rev"] == git("rev-parse", "HEAD", cwd=shared / "bare.git")
+    prepare(tmp_path, data=tmp_path / "data", source=source)
+    with pytest.raises(RegrowError, match=r"pets\.zip: data changed since resolve"):
+        prepare(tmp_path, data=tmp_path / "data", source={**source, "rev": "v1"})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rev": "v9"}, r"bare\.git@v9: pets\.zip: cannot be reached \(unknown Git revision 'v9'\)$"),
+        (
+            {"path": "dogs.zip"},
+            r"bare\.git@v1: dogs\.zip: cannot be reached \(No such file or directory: dogs\.zip\)$",
+        ),
+        ({"path": "pets/cat"}, r"bare\.git@v1: pets/cat: is not tracked by DVC .* name the folder that is"),
+        ({"path": "pets.zip.dvc"}, "is not tracked by DVC at that revision$"),
+    ],
+)
+def test_wrong_revision_or_path_is_one_sentence(elsewhere: str, change: dict[str, str], words: str) -> None:
+    source = {"kind": "dvc", "repo": elsewhere, "rev": "v1", "path": "pets.zip", "format": "archive"}
+    with pytest.raises(RegrowError, match=words) as caught:
+        identify(Dvc.model_validate({**source, **change}))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("path", "format"), [("pets.zip", "archive"), ("pets", "folder")])
+def test_an_object_that_the_remote_lacks_is_named(
+    tmp_path: Path, shared: Path, elsewhere: str, path: str, format: str
+) -> None:
+    source = {"kind": "dvc", "repo": elsewhere, "rev": "v1", "path": path, "format": format}
+    lost = identify(Dvc.model_validate(source))[0].digest["md5"]
+    if format == "folder":
+        entries = json.loads((shared / "store/files/md5" / lost[:2] / lost[2:]).read_text())
+        lost = next(item["md5"] for item in entries if item["relpath"] == "dog/3.png")
+        path = "pets/dog/3.png"
+    stored = shared / "store/files/md5" / lost[:2] / lost[2:]
+    stored.rename(tmp_path / "lost")
+    try:
+        with pytest.raises(RegrowError, match=f"cannot be fetched from its DVC remote .*{path}") as caught:
+            prepare(tmp_path / "made", source=source)
+    finally:
+        (tmp_path / "lost").rename(stored)
+    assert "\n" not in str(caught.value)
+    assert not [item for item in (tmp_path / "made").rglob("*") if item.is_file()]
+    assert not [item for item in (tmp_path / ".regrow").rglob("*") if item.is_file()]
+
+
+def test_a_repository_that_is_not_there_is_named(tmp_path: Path) -> None:
+    source = {"kind": "dvc", "repo": f"file://{tmp_path}/none.git", "path": "a.zip", "format": "archive"}
+    with pytest.raises(RegrowError, match=r"none\.git@HEAD: a\.zip: cannot be reached \(No git repository"):
+        identify(Dvc.model_validate(source))
 
 
 @pytest.mark.parametrize(
@@ -187,6 +296,8 @@ def test_dvc_faults_are_one_sentence(tmp_path: Path, repository: Path) -> None:
     [
         ({"kind": "dvc", "repo": ".", "path": "a", "format": "csv"}, "needs 'label'"),
         ({"kind": "dvc", "repo": ".", "path": "a", "format": "npz", "label": "x"}, "belong to format csv"),
+        ({"kind": "dvc", "repo": "https://me:pw@host/x", "path": "a", "format": "npz"}, "credential helper"),
+        ({"kind": "dvc", "repo": "https://token@host/x", "path": "a", "format": "npz"}, "credential helper"),
         ({"kind": "zip", "path": "a"}, "kind"),
     ],
 )

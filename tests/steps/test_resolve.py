@@ -12,6 +12,7 @@ from regrow.provenance.digest import file_digest
 from regrow.provenance.statement import read_statement
 from regrow.registry.chain import data_version, package_digest
 from regrow.registry.client import connect, experiment_id, tracking_uri
+from regrow.registry.tracking import Stream, stream
 from regrow.steps.execution import execute
 from regrow.steps.resolve import SPEC, ResolveParams
 
@@ -43,6 +44,7 @@ def make_champion(root: Path, tags: dict[str, str], *, content: str = "weights")
     run_id = str(client.create_run(experiment_id(client, "regrow")).info.run_id)
     (root / "model.keras").write_text(content)
     client.log_artifact(run_id, str(root / "model.keras"), "exports")
+    client.log_dict(run_id, {"targets": {"label": {"classes": ["cat", "dog"]}}}, "dataset/dataset.json")
     client.create_registered_model("regrow")
     version = client.create_model_version("regrow", f"runs:/{run_id}/model", run_id=run_id, tags=tags)
     client.set_registered_model_alias("regrow", "champion", version.version)
@@ -67,7 +69,13 @@ def test_first_run_has_no_champion_then_same_work_as_the_champion_stops(here: Pa
     }
     run_id = make_champion(here, tags)
     _, champion, figures = resolve(here, when_unchanged="stop", fingerprint="f" * 64)
-    assert champion == {"name": "regrow", "version": "1", "run_id": run_id, "alias": "champion"}
+    assert champion == {
+        "name": "regrow",
+        "version": "1",
+        "run_id": run_id,
+        "alias": "champion",
+        "classes": ["cat", "dog"],
+    }
     assert sorted(path.name for path in (here / "champion").iterdir()) == ["champion.json", "model.keras"]
     assert figures["champion"] == "regrow/1"
     assert not figures["changed"] and not figures["proceed"]
@@ -111,3 +119,20 @@ def test_what_cannot_be_reached_is_said_at_once(here: Path, monkeypatch: pytest.
         resolve(here)
     assert time.monotonic() - clock < 10
     assert not (here / "data").exists()
+
+
+def test_runs_that_a_killed_process_left_in_this_workspace_are_closed(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begun(workspace: str) -> Any:
+        monkeypatch.setenv("REGROW_WORKSPACE", workspace)
+        monkeypatch.setattr(Stream, "close", lambda self, status: None)
+        with stream(step="train", parameters={}) as run:
+            return run.run_id
+
+    mine, theirs, unknown = begun("mine"), begun("theirs"), begun("")
+    monkeypatch.setenv("REGROW_WORKSPACE", "mine")
+    resolve(here)
+    client = connect(tracking_uri())
+    found = [client.get_run(run_id).info.status for run_id in (mine, theirs, unknown)]
+    assert found == ["KILLED", "RUNNING", "RUNNING"]

@@ -74,8 +74,11 @@ def reshaped(call: LayerCall, tensor: Axes, shape: Shape) -> AxisIds:
     """
     if all(ids is None for ids in tensor.ids):
         return (None,) * len(shape)
-    old, new = _completed(tensor.shape[1:], shape[1:])
-    runs = _runs(old, new)
+    call.pinned(tensor.ids[0], "takes them for the batch")
+    # Where the batch is reshaped with the rest, only equal last axes can be followed.
+    same_batch = tensor.shape[0] == shape[0]
+    old, new = _completed(tensor.shape[1:], shape[1:]) if same_batch else (tensor.shape[1:], shape[1:])
+    runs = _runs(old, new) if same_batch else _outer_runs(old, new)
     if runs is None:
         for _, ids in tensor.traced():
             call.pinned(ids, f"reshapes {tensor.shape[1:]} to {shape[1:]}, where they cannot be followed")

@@ -1,0 +1,30 @@
+"""The code digest covers what a step can reach, and no more."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from regrow.provenance.code import DATA, PACKAGE, import_closure, source_files
+from regrow.steps import NAMES, get_spec
+
+PROJECT = PACKAGE.parent / "pyproject.toml"
+
+
+def test_the_report_depends_on_its_template() -> None:
+    assert "regrow/evaluation/report.html.j2" in source_files(get_spec("evaluate").module)
+    assert "regrow/evaluation/report.html.j2" not in source_files(get_spec("train").module)
+
+
+@pytest.mark.parametrize("step", NAMES)
+def test_files_are_sources_and_data_beside_them(step: str) -> None:
+    module = get_spec(step).module
+    files, sources = set(source_files(module)), set(import_closure(module))
+    assert sources <= files
+    assert all((PACKAGE.parent / name).is_file() for name in files)
+    assert {Path(name).suffix for name in files - sources} <= DATA
+
+
+def test_all_data_that_is_installed_counts() -> None:
+    options = tomllib.loads(PROJECT.read_text("utf-8"))["tool"]["setuptools"]["package-data"]
+    assert {Path(pattern).suffix for pattern in options["regrow"] if "*" in pattern} == DATA
