@@ -21,13 +21,15 @@ class Slot:
     """An array axis: ``units[i]`` is the unit that index ``i`` belongs to; one unit may have many indices.
 
     ``role`` is "output" where the axis makes channels (a kernel's last), "input" where channels are taken in and
-    summed over, "channel" where there is one value per channel (bias, scale of a normalisation).
+    summed over, "channel" where there is one value per channel (bias, scale of a normalisation). ``layer`` is the
+    path of the layer that has the array.
     """
 
     array: str
     axis: int
     role: str
     units: Ids
+    layer: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,10 +32,14 @@ def layer_costs(model: Any) -> list[LayerCost]:
     graph = Graph.of(model)
     shapes: dict[str, Shape] = {}
     for call in graph.view.calls:
-        shapes.setdefault(call.layer, graph.view.shapes[call.outputs[0]][1:])
+        if call.class_name != "TimeDistributed.step":
+            shapes.setdefault(call.layer, graph.view.shapes[call.outputs[0]][1:])
+    leaves = {path for path, _ in layers(model)}
     macs: dict[str, int] = {}
     for cost in trace(graph).costs:
-        macs[cost.layer] = macs.get(cost.layer, 0) + cost.macs
+        # The layers of a model that is run at each step count for the layer that runs it.
+        path = cost.layer if cost.layer in leaves else cost.layer.partition("/layer/")[0]
+        macs[path] = macs.get(path, 0) + cost.macs
     return [_cost(path, layer, shapes.get(path, ()), macs.get(path, 0)) for path, layer in layers(model)]
 
 

@@ -117,6 +117,11 @@ def _locate(
         if "layers" in item["config"]:
             _locate(item["config"], (*place, "config"), f"{prefix}{name}/", found)
             continue
+        repeated = item["config"].get("layer")
+        if item["class_name"] == "TimeDistributed" and "layers" in repeated["config"]:
+            _locate(
+                repeated["config"], (*place, "config", "layer", "config"), f"{prefix}{name}/layer/", found
+            )
         key = item.get("shared_object_id", f"{prefix}{name}")
         found.setdefault(key, []).append((f"{prefix}{name}", place))
 

@@ -46,8 +46,8 @@ def trace(graph: Graph, *, protect: Sequence[str] = ()) -> Channels:
     for number in view.outputs:
         _pin_all(record, tensors[number], "they are the model's outputs")
     for (array, axis), (ids, role) in record.axes.items():
-        if role != "input" and array.rpartition("/")[0] in protected:
-            record.pin(ids, f"'{array.rpartition('/')[0]}' is protected")
+        if role != "input" and record.owners[array] in protected:
+            record.pin(ids, f"'{record.owners[array]}' is protected")
         if (array, axis) in record.untraced:
             record.pin(ids, f"'{array}' is also used on channels that are not traced")
     return _channels(graph, record, tensors)
@@ -67,6 +67,7 @@ def _outputs(
         inputs=[tensors[number] for number in call.inputs],
         shapes=[graph.view.shapes[number] for number in call.outputs],
         uses=uses,
+        times=tuple(tensors[number].extent(1) for number in call.repeated),
     )
     known = rule_for(call.class_name, keras=call.keras)
     found = known(seen) if known is not None else seen.left_whole("is of a class that no rule knows")
@@ -118,7 +119,7 @@ def _channels(graph: Graph, record: Record, tensors: Sequence[Axes]) -> Channels
             reasons.setdefault(unit, why)
     vectors = _Vectors(unit_of)
     slots = tuple(
-        Slot(array=array, axis=axis, role=role, units=vectors.units(ids))
+        Slot(array=array, axis=axis, role=role, units=vectors.units(ids), layer=record.owners[array])
         for (array, axis), (ids, role) in record.axes.items()
     )
     units_of_tensors = tuple(

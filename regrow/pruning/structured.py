@@ -82,10 +82,11 @@ def choose_channels(
         reference: macs, parameters and bytes that the target is a share of, where they are not those of ``model``.
 
     Raises:
-        RegrowError: the model's calls cannot be read, a pattern matches no layer, the criterion or examples do not
-            fit the model, or the target cannot be met; then the message says what can be.
+        RegrowError: the model's calls cannot be read, it has a ``Lambda`` layer, a pattern matches no layer, the
+            criterion or examples do not fit the model, or the target cannot be met; then the message says what can.
     """
     graph = Graph.of(model)
+    _refuse_lambda(graph)
     check_patterns(graph.locations, skip)
     channels = trace(graph, protect=skip)
     if not channels.removable.any():
@@ -134,6 +135,15 @@ def cut_channels(choice: Choice, trained: Any = None) -> ChannelPruning:
             explained, choice.removed, choice.options, choice.target, latencies=choice.latencies
         ),
     )
+
+
+def _refuse_lambda(graph: Graph) -> None:
+    for call in graph.view.calls:
+        if call.class_name == "Lambda":
+            raise RegrowError(
+                f"prune.method: 'channels' cannot build layer '{call.layer}' anew, a Lambda with code of its own;"
+                f" put TensorFlow operations or a layer class in its place"
+            )
 
 
 def _without_score(channels: Channels, scores: Array, criterion: str) -> Channels:

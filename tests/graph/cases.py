@@ -239,3 +239,15 @@ def convolutional_recurrent() -> Any:
     x = layers.ConvLSTM2D(4, 3, padding="same", return_sequences=True)(x)
     x = layers.ConvLSTM2D(5, 3)(x)
     return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+
+
+@case
+def a_model_at_each_step() -> Any:
+    frame = keras.Input((5, 5, 4))
+    x = layers.LayerNormalization()(layers.Conv2D(6, 3)(frame))
+    x = layers.Dense(5)(layers.Flatten()(x))
+    inner = keras.Model(frame, x, name="frames")
+    video = keras.Input((3, 5, 5, 2))
+    x = layers.TimeDistributed(layers.Conv2D(4, 1))(video)
+    x = layers.TimeDistributed(inner, name="steps")(x)
+    return keras.Model(video, layers.Dense(2)(layers.GRU(4)(x)))

@@ -41,11 +41,25 @@ def expected(channels: Channels, removed: np.ndarray, inputs: Sequence[Any]) -> 
     model = zeroed(channels, removed).to_model()
     view = channels.graph.view
     by_path = dict(layers(model))
+    for path, layer in list(by_path.items()):
+        if hasattr(getattr(layer, "layer", None), "layers"):
+            by_path.update({f"{path}/layer/{name}": inner for name, inner in layers(layer.layer)})
     values: dict[int, Any] = dict(zip(view.inputs, inputs, strict=True))
     for call in view.calls:
         if call.class_name == "InputLayer":
             if call.inputs:
                 values[call.outputs[0]] = values[call.inputs[0]]
+            continue
+        if call.class_name == "TimeDistributed.step":
+            x = values[call.inputs[0]]
+            values[call.outputs[0]] = np.reshape(x, (-1, *x.shape[2:]))
+            continue
+        if call.class_name == "TimeDistributed.steps":
+            *inside, whole = (values[number] for number in call.inputs)
+            values.update(
+                (n, np.reshape(x, (*whole.shape[:2], *x.shape[1:])))
+                for n, x in zip(call.outputs, inside, strict=True)
+            )
             continue
         masks = {number: _masks(channels.tensors[number], gone) for number in (*call.inputs, *call.outputs)}
         given = _evaluate(call, by_path[call.layer], values, masks)

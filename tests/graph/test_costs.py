@@ -72,3 +72,54 @@ def test_sparsity_counts_zeros_of_kernels_only(small: Any) -> None:
     kernel.assign(np.zeros(kernel.shape, np.float32))
     assert sparsity(model) == pytest.approx(72 / (72 + 768))
     assert {cost.name: cost.zeros for cost in layer_costs(model)}["conv"] == 72
+
+
+def test_attention_counts_projections_scores_and_weighted_values() -> None:
+    import tf_keras
+    from tf_keras import layers
+
+    inputs, memory = tf_keras.Input((6, 5)), tf_keras.Input((7, 4))
+    x = layers.MultiHeadAttention(2, 3, value_dim=8)(inputs, memory)
+    projections = 6 * 5 * 2 * 3 + 7 * 4 * 2 * 3 + 7 * 4 * 2 * 8 + 6 * 2 * 8 * 5
+    assert count_macs(tf_keras.Model([inputs, memory], x)) == projections + 6 * 7 * 2 * (3 + 8)
+    assert count_macs(tf_keras.Model(inputs, layers.Attention()([inputs, inputs]))) == 2 * 6 * 6 * 5
+    # Along one of two axes of positions, the other is a batch.
+    images = tf_keras.Input((3, 4, 5))
+    x = layers.MultiHeadAttention(2, 3, attention_axes=[2])(images, images)
+    assert count_macs(tf_keras.Model(images, x)) == 12 * 4 * (5 * 2 * 3) + 3 * 4 * 4 * 2 * (3 + 3)
+
+
+def test_recurrent_layers_count_both_kernels_at_each_step() -> None:
+    from tf_keras import layers
+
+    assert _macs(layers.LSTM(4), (10, 3)) == 10 * (3 + 4) * 16
+    assert _macs(layers.GRU(4, return_sequences=True), (10, 3)) == 10 * (3 + 4) * 12
+    assert _macs(layers.Bidirectional(layers.SimpleRNN(4)), (10, 3)) == 2 * 10 * (3 + 4) * 4
+    assert _macs(layers.ConvLSTM2D(4, 3), (10, 8, 8, 2)) == 10 * 36 * 9 * (2 + 4) * 16
+    assert _macs(layers.TimeDistributed(layers.Conv2D(4, 3)), (10, 8, 8, 2)) == 10 * 36 * 9 * 2 * 4
+    assert _macs(layers.Embedding(9, 4), (10,)) == 0
+
+
+def test_products_of_tensors() -> None:
+    import tensorflow as tf
+    import tf_keras
+    from tf_keras import layers
+
+    assert _macs(layers.EinsumDense("abc,cde->abde", (None, 2, 4)), (6, 5)) == 6 * 5 * 2 * 4
+    left, right = tf_keras.Input((6, 5)), tf_keras.Input((7, 5))
+    assert count_macs(tf_keras.Model([left, right], layers.Dot(axes=2)([left, right]))) == 6 * 7 * 5
+    product = tf.matmul(left, right, transpose_b=True)
+    assert count_macs(tf_keras.Model([left, right], product)) == 6 * 7 * 5
+
+
+def test_a_model_at_each_step_counts_for_the_layer_that_runs_it() -> None:
+    import tf_keras
+    from tf_keras import layers
+
+    inner = tf_keras.Sequential(
+        [layers.Input((8, 8, 2)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3)]
+    )
+    model = tf_keras.Sequential([layers.Input((10, 8, 8, 2)), layers.TimeDistributed(inner, name="steps")])
+    (steps,) = [cost for cost in layer_costs(model) if cost.class_name == "TimeDistributed"]
+    assert (steps.name, steps.output_shape) == ("steps", (10, 3))
+    assert steps.macs == count_macs(model) == 10 * (36 * 9 * 2 * 4 + 144 * 3)

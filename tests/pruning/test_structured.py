@@ -137,6 +137,17 @@ def test_a_subclassed_model_is_refused() -> None:
         prune_channels(Own(), ChannelOptions(), target=Target(macs=0.5))
 
 
+def test_a_lambda_layer_is_refused() -> None:
+    import tf_keras as keras
+
+    layers = keras.layers
+    model = keras.Sequential(
+        [layers.Input((4,)), layers.Dense(8), layers.Lambda(abs, name="own"), layers.Dense(2)]
+    )
+    with pytest.raises(RegrowError, match="cannot build layer 'own' anew, a Lambda with code"):
+        prune_channels(model, ChannelOptions(), target=Target(macs=0.5))
+
+
 def test_a_latency_that_is_held_already_is_refused(mixed: Any) -> None:
     with pytest.raises(
         RegrowError, match=r"latency_ms: 1000 ms is not less than what the model takes already"

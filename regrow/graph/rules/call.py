@@ -161,7 +161,7 @@ class LayerCall:
 
     def _indexed(self, array: str, axis: int, ids: Ids | None, role: str) -> None:
         if self.array_shape(array) is not None:
-            self.record.index(self._name(array), axis, ids, role)
+            self.record.index(self._name(array), axis, ids, role, self.path)
 
     def _name(self, array: str) -> str:
         return f"{self.path}/{self.arrays}{array}"

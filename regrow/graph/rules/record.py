@@ -15,14 +15,16 @@ Key = tuple[str | int, ...]
 class Record:
     """Collected while a model is traced.
 
-    ``axes`` gives ids and role by array name and axis. ``blocks`` are the ranges of ids made together, with the
-    path of the layer that made them, or None. ``scales`` are arrays to be multiplied by the root of the share of
-    ids that is kept. ``config_sizes`` and ``argument_sizes`` are numbers in the config that
-    follow ids; ``macs`` are products of ints, ids and array names, by layer.
+    ``owners`` are the layers of arrays; ``axes`` gives ids and role by array name and axis. ``blocks`` are the
+    ranges of ids made together, with the path of the layer that made them, or None. ``config_sizes`` and
+    ``argument_sizes`` are numbers in the config that follow ids. ``scales`` are arrays to be multiplied by the root
+    of the share of ids that is kept. ``macs`` are products of ints, ids and array names, by layer. ``untraced`` are
+    array axes that some call uses on channels without ids.
     """
 
     array_shapes: Mapping[str, tuple[int, ...]]
     size: int = 0
+    owners: dict[str, str] = field(default_factory=dict)
     axes: dict[tuple[str, int], tuple[Ids, str]] = field(default_factory=dict)
     blocks: list[tuple[int, str | None]] = field(default_factory=list)
     ties: list[tuple[Ids, Ids]] = field(default_factory=list)
@@ -36,6 +38,7 @@ class Record:
     def produced(self, array: str, axis: int, path: str, copies: int) -> Ids:
         """The ids of an array axis that makes channels; ``copies`` blocks of the axis hold the same ids."""
         axis %= len(self.array_shapes[array])
+        self.owners[array] = path
         length = self.array_shapes[array][axis] // copies
         if (array, axis) not in self.axes:
             ids = self._new(length, path)
@@ -54,9 +57,10 @@ class Record:
         self.size += length
         return np.arange(self.size - length, self.size)
 
-    def index(self, array: str, axis: int, ids: Ids | None, role: str) -> None:
+    def index(self, array: str, axis: int, ids: Ids | None, role: str, path: str) -> None:
         """An array axis is indexed by ``ids``; what it was indexed by at another call is tied to them."""
         axis %= len(self.array_shapes[array])
+        self.owners[array] = path
         known = self.axes.get((array, axis))
         if ids is None:
             self.untraced.add((array, axis))

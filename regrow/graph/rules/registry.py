@@ -37,7 +37,7 @@ Rule = Callable[[Any], Outputs]
 RULES: dict[str, Rule] = {}
 FAMILIES = (
     *("dense", "convolution", "normalization", "merging", "shaping", "elementwise", "attention"),
-    *("recurrent", "wrapping", "preprocessing", "tf_operations"),
+    *("recurrent", "wrapping", "preprocessing", "tf_operations", "tf_shaping"),
 )
 
 

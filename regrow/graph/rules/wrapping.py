@@ -24,6 +24,19 @@ def time_distributed(call: LayerCall) -> Outputs:
     return [(ids[0], call.input.ids[1], *ids[1:]) for ids in listed(known(inner))]
 
 
+@rule("TimeDistributed.step")
+def one_step(call: LayerCall) -> AxisIds:
+    """What a model that is run at each step sees: no second axis."""
+    return _without_second(call.input.ids)
+
+
+@rule("TimeDistributed.steps")
+def all_steps(call: LayerCall) -> list[AxisIds]:
+    """The model's outputs with the second axis of what the layer was called on, the last of the inputs."""
+    *outputs, whole = call.inputs
+    return [(output.ids[0], whole.ids[1], *output.ids[1:]) for output in outputs]
+
+
 @rule("Bidirectional")
 def bidirectional(call: LayerCall) -> Outputs:
     """A recurrent layer in both directions. Made from one config, both have the same units; from two, each its own."""

@@ -1,0 +1,184 @@
+"""Units, groups, reasons, protection, and rules of one's own."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tf_keras as keras
+from rich.console import Console
+
+from regrow.errors import RegrowError
+from regrow.graph.graph import Graph
+from regrow.graph.groups import left_whole, render_groups, summaries
+from regrow.graph.removal import remove
+from regrow.graph.rules.registry import RULES, rule
+from regrow.graph.ties import classes
+from regrow.graph.tracing import trace
+
+from .cases import CASES
+from .checking import agree, check_removal, halved, inputs_of, outputs_of, randomised
+from .oracle import expected
+
+
+def groups_of(model: Any) -> dict[str, int]:
+    return {group.name: len(group.units) for group in trace(Graph.of(model)).groups}
+
+
+def test_ties_form_classes() -> None:
+    random = np.random.default_rng(0)
+    for size in (1, 2, 50, 500):
+        left, right = random.integers(0, size, (2, size // 2))
+        found = classes(size, left, right)
+        wanted = list(range(size))
+        for a, b in zip(left.tolist(), right.tolist(), strict=True):
+            low, high = sorted((wanted[a], wanted[b]))
+            wanted = [low if label == high else label for label in wanted]
+        assert found.tolist() == wanted
+    chain = np.arange(9999)
+    assert (classes(10000, chain, chain + 1) == 0).all()
+
+
+def test_a_residual_block_is_one_group() -> None:
+    channels = trace(Graph.of(CASES["residual"]()))
+    sizes = {group.name: (len(group.units), group.layers) for group in channels.groups}
+    assert sizes["first"] == (8, ("first", channels.groups[0].layers[1]))
+    assert [len(group.units) for group in channels.groups] == [8, 12, 4]
+    flat = next(slot for slot in channels.slots if slot.role == "input" and len(slot.units) == 4 * 4 * 8)
+    np.testing.assert_array_equal(flat.units, np.tile(channels.groups[0].units, 16))
+
+
+def test_attention_has_groups_of_heads_and_sizes() -> None:
+    inputs = keras.Input((6, 5))
+    x = keras.layers.MultiHeadAttention(4, 6, value_dim=3, name="attention")(inputs, inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head")(x))
+    channels = trace(Graph.of(model))
+    assert [len(group.units) for group in channels.groups] == [4, 6, 3, 5, 2]
+    keys = channels.groups[1].units[:2]
+    smaller, surgery = remove(channels, keys)
+    assert surgery.scales == {
+        "attention/query_dense/kernel": pytest.approx((4 / 6) ** 0.5),
+        "attention/query_dense/bias": pytest.approx((4 / 6) ** 0.5),
+    }
+    assert smaller.layer_config("attention")["key_dim"] == 4
+
+
+def test_dense_blocks_keep_their_own_groups() -> None:
+    inputs = keras.Input((4,))
+    first = keras.layers.Dense(5, name="first")(inputs)
+    second = keras.layers.Dense(3, name="second")(first)
+    both = keras.layers.Concatenate()([first, second])
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head")(both))
+    assert groups_of(model) == {"first": 5, "second": 3, "head": 2}
+
+
+def test_protected_layers_keep_their_channels() -> None:
+    inner = keras.Sequential(
+        [keras.layers.Input((4,)), keras.layers.Dense(6, name="hidden")], name="backbone"
+    )
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(5, name="middle")(inner(inputs))
+    graph = Graph.of(keras.Model(inputs, keras.layers.Dense(2, name="head")(x)))
+    assert trace(graph, protect=["backbone"]).removable.sum() == 5
+    assert trace(graph, protect=["*/hid*", "middle"]).removable.sum() == 0
+    assert set(left_whole(trace(graph, protect=["middle"]))) == {
+        "'middle' is protected",
+        "they are the model's outputs",
+    }
+    with pytest.raises(RegrowError, match="protect: 'midle' matches no layer; did you mean 'middle'"):
+        trace(graph, protect=["midle"])
+
+
+def test_what_must_stay_cannot_be_removed() -> None:
+    channels = trace(Graph.of(CASES["chain"]()))
+    head, hidden = channels.groups[-1].units, channels.groups[0].units
+    with pytest.raises(ValueError, match="must stay: they are the model's outputs"):
+        remove(channels, head[:1])
+    with pytest.raises(ValueError, match="an axis of 8 channels would lose all of them"):
+        remove(channels, hidden)
+
+
+def test_groups_are_printed_for_people() -> None:
+    channels = trace(Graph.of(CASES["concatenated"]()))
+    console = Console(width=200, record=True)
+    console.print(render_groups(channels, title="model"))
+    text = console.export_text()
+    assert "they are the model's outputs" in text
+    first = summaries(channels)[0]
+    assert (first.channels, first.removable) == (5, 5)
+    assert first.macs == channels.macs() - channels.macs([0])
+    assert f"{first.macs:,}" in text
+    assert len(first.taken_by) == 1 and len(first.also_in) == 2
+
+
+class Doubling(keras.layers.Layer):  # type: ignore[misc]
+    """Channels side by side with their factors: a layer that no rule of Regrow knows."""
+
+    def build(self, shape: Any) -> None:
+        self.scale = self.add_weight("scale", (shape[-1],), initializer="random_normal")
+
+    def call(self, x: Any) -> Any:
+        return keras.backend.concatenate([x, x * self.scale])
+
+
+class Dense(keras.layers.Dense):  # type: ignore[misc]
+    """A namesake of Keras' layer that does something else with its output."""
+
+    def call(self, x: Any) -> Any:
+        return super().call(x)[..., ::-1]
+
+
+def doubled() -> Any:
+    inputs = keras.Input((4,))
+    x = Doubling(name="doubling")(keras.layers.Dense(6)(inputs))
+    return randomised(keras.Model(inputs, keras.layers.Dense(2)(x)))
+
+
+def test_an_unknown_layer_is_left_whole_until_it_has_a_rule() -> None:
+    channels = check_removal(doubled())
+    assert not channels.removable.any()
+    assert left_whole(channels)["Doubling 'doubling' is of a class that no rule knows"] == 6
+
+    @rule("Doubling")
+    def doubling(call: Any) -> Any:
+        call.indexed("scale", 0, call.input.ids[-1])
+        return (*call.input.ids[:-1], np.tile(call.input.ids[-1], 2))
+
+    try:
+        assert check_removal(doubled()).removable.sum() == 6
+    finally:
+        del RULES["Doubling"]
+
+
+def test_a_namesake_is_not_taken_for_the_layer_of_keras() -> None:
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(Dense(6, name="mine")(keras.layers.Dense(5)(inputs))))
+    channels = check_removal(randomised(model))
+    assert not channels.removable.any()
+    assert left_whole(channels)["Dense 'mine' is of a class that no rule knows"] == 5
+
+
+def test_the_oracle_notices_a_wrong_channel() -> None:
+    model = CASES["residual"]()
+    channels, inputs = trace(Graph.of(model)), inputs_of(model)
+    one, other = channels.mask([0]), channels.mask([1])
+    built = remove(channels, one)[0].to_model()
+    agree(outputs_of(built, inputs), expected(channels, one, inputs))
+    with pytest.raises(AssertionError):
+        agree(outputs_of(built, inputs), expected(channels, other, inputs))
+
+
+def test_two_rounds_compose_to_one_surgery() -> None:
+    from regrow.graph.removal import Surgery
+
+    for name in ("residual", "transformer"):
+        graph = Graph.of(CASES[name]())
+        channels = trace(graph)
+        once, first = remove(channels, halved(channels, share=0.3))
+        again = trace(once)
+        twice, second = remove(again, halved(again, seed=1, share=0.3))
+        both = Surgery.from_json(first.then(second).to_json())
+        for array, value in twice.arrays.items():
+            cut = both.apply(array, graph.arrays[array])
+            np.testing.assert_allclose(cut, value, rtol=1e-6)
+            if array not in both.scales:
+                np.testing.assert_array_equal(cut, value)
