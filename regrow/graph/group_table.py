@@ -47,7 +47,7 @@ def groups_table(channels: Channels, *, title: str = "") -> Table:
 
 
 def _layers(group: Group, *roles: str) -> list[str]:
-    return [slot.array.rpartition("/")[0] for slot in group.slots if slot.role in roles]
+    return [slot.layer for slot in group.slots if slot.role in roles]
 
 
 def _shown(names: Iterable[str]) -> str:

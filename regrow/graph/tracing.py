@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 import numpy as np
 
 from regrow.errors import RegrowError, nearest
 from regrow.graph.channels import Channels, Cost, Group, Slot
+from regrow.graph.computing import filled
 from regrow.graph.graph import Graph
 from regrow.graph.rules.call import Axes, LayerCall
 from regrow.graph.rules.record import Record
 from regrow.graph.rules.registry import AxisIds, listed, rule_for
 from regrow.graph.ties import Ids, classes
-from regrow.graph.view import Call, Reference, View
+from regrow.graph.view import Call, View
 
 
 def trace(graph: Graph, *, protect: Sequence[str] = ()) -> Channels:
@@ -56,14 +56,15 @@ def trace(graph: Graph, *, protect: Sequence[str] = ()) -> Channels:
 def _outputs(
     graph: Graph, call: Call, record: Record, tensors: Sequence[Axes], uses: Sequence[Call]
 ) -> list[AxisIds]:
+    axes_of = {number: tensors[number] for number in call.inputs}
     seen = LayerCall(
         record=record,
         path=call.layer,
         class_name=call.class_name,
         number=call.number,
         config=graph.layer_config(call.layer),
-        arguments=_filled(call.arguments, tensors),
-        keywords=_filled(call.keywords, tensors),
+        arguments=filled(call.arguments, axes_of),
+        keywords=filled(call.keywords, axes_of),
         inputs=[tensors[number] for number in call.inputs],
         shapes=[graph.view.shapes[number] for number in call.outputs],
         uses=uses,
@@ -77,16 +78,6 @@ def _outputs(
         if len(ids) != len(shape) or any(a != b for a, b in zip(lengths, shape, strict=True) if a and b):
             raise ValueError(f"the rule of {seen.named} gave axes {lengths} for an output of shape {shape}")
     return several
-
-
-def _filled(structure: Any, tensors: Sequence[Axes]) -> Any:
-    if isinstance(structure, Reference):
-        return tensors[structure.tensor]
-    if isinstance(structure, dict):
-        return {key: _filled(value, tensors) for key, value in structure.items()}
-    if isinstance(structure, list | tuple):
-        return type(structure)([_filled(value, tensors) for value in structure])
-    return structure
 
 
 def _pin_all(record: Record, tensor: Axes, why: str) -> None:
