@@ -115,7 +115,7 @@ def test_another_lock_file_concerns_every_stage(tmp_path: Path) -> None:
     repository = make_repository(tmp_path)
     repository.run("dvc", "repro", "augment")
     (tmp_path / "requirements.lock").write_text("numpy==3\n")
-    assert list(repository.json("dvc", "status", "--with-deps", "augment")) == ["prepare", "augment"]
+    assert set(repository.json("dvc", "status", "--with-deps", "augment")) == {"prepare", "augment"}
 
 
 @pytest.fixture(scope="module")

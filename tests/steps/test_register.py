@@ -45,6 +45,8 @@ METRICS = {
     "recovered.accuracy": 0.978,
     "recovered.sparsity": 0.8,
     "recovered_vs_parent.accuracy_difference_low": -0.01,
+    "recovered_vs_parent.accuracy_difference_low.tflite_fp32": -0.01,
+    "recovered_vs_parent.accuracy_difference_low.tflite_int8": -0.015,
     "recovered_vs_parent.latency_ratio.tflite_fp32": 1.0,
     "recovered.size_bytes.tflite_int8": 3000,
     "parent.size_bytes.tflite_fp32": 10000,
@@ -183,6 +185,8 @@ def test_registered_version_can_be_served_and_says_where_it_comes_from(workspace
     assert result["gate"]["passed"]
     assert [check["name"] for check in result["gate"]["checks"]] == [
         "accuracy_not_worse_than_parent",
+        "accuracy_not_worse_than_parent.tflite_int8",
+        "accuracy_not_worse_than_parent.tflite_fp32",
         "size_ratio",
         "latency_ratio",
     ]
