@@ -276,7 +276,7 @@ SPEC = StepSpec(
     ],
     outputs=[
         Output(name="metrics", kind="metrics", help="all numbers"),
-        Output(name="report", kind="html", help="one page to look at"),
+        Output(name="report", kind="artifact", help="one page to look at"),
     ],
     params=EvaluateParams,
     run=run,

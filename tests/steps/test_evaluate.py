@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -322,3 +322,51 @@ def test_a_dataset_without_test_split_is_refused(
 def test_parameters_are_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         EvaluateParams.model_validate(wrong)
+
+
+def test_kubeflow_shows_numbers_matrix_and_page(
+    made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The component in Kubeflow's own local runner: metadata for its pages, directories for the next step."""
+    from kfp import dsl, local
+
+    from regrow_components.evaluate import evaluate as component
+
+    write_json(tmp_path / "champion/champion.json", {"name": "digits", "version": None})
+    places = {**made, "champion": tmp_path / "champion"}
+    kinds = {"dataset": dsl.Dataset, **dict.fromkeys(ROLES, dsl.Model)}
+    params = {"latency": {"rounds": 10, "warmup": 0, "formats": ["tflite_fp32"]}}
+
+    class Shown(NamedTuple):
+        metrics: dsl.Metrics
+        confusion: dsl.ClassificationMetrics
+        page: dsl.HTML
+        report: dsl.Artifact
+
+    @dsl.pipeline(name="shown")
+    def pipeline() -> Shown:
+        inputs = {
+            name: dsl.importer(
+                artifact_uri=str(places[name]), artifact_class=kinds.get(name, dsl.Artifact), reimport=False
+            ).output
+            for name in (item.name for item in SPEC.inputs)
+        }
+        task = component(params=json.dumps(params), code_version="0", **inputs)
+        return Shown(**{name: task.outputs[name] for name in Shown._fields})
+
+    for name in ("REGROW_EVENTS", "REGROW_CACHE", "REGROW_LOGS"):
+        monkeypatch.delenv(name, raising=False)
+    root = tmp_path / "kfp"
+    local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=True)
+    outputs = pipeline().outputs
+    metrics = read_json(Path(outputs["metrics"].path) / "metrics.json")
+    logged = outputs["metrics"].metadata
+    assert logged["recovered.accuracy"] == metrics["recovered.accuracy"]
+    assert {name for name, value in metrics.items() if value is not None} <= set(logged)
+    matrix = outputs["confusion"].metadata["confusionMatrix"]
+    assert [item["displayName"] for item in matrix["annotationSpecs"]] == list("0123456789")
+    right = sum(row["row"][index] for index, row in enumerate(matrix["rows"]))
+    assert right / metrics["test_examples"] == pytest.approx(metrics["recovered.accuracy"])
+    page = Path(outputs["page"].path)
+    assert page.is_file() and page.read_text("utf-8").lstrip().lower().startswith("<!doctype html>")
+    assert page.read_bytes() == (Path(outputs["report"].path) / "report.html").read_bytes()
