@@ -1,10 +1,12 @@
 """Killed at any step, with SIGKILL: the next run completes it and nothing half-written is left."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -31,11 +33,28 @@ IMPURE = ("resolve", "register")
 POINTS = [
     *((step, "") for step in NAMES),
     ("train", "epoch"),
-    ("export", "tflite"),
+    ("export", "recovered"),
     ("register", "children linked"),
-    ("register", "artifacts logged"),
-    ("register", "version"),
+    ("register", "files logged"),
+    ("register", "version made"),
 ]
+
+
+def files_logged(folder: Path) -> bool:
+    """Whether the model's directory lies in MLflow's artifact store."""
+    return any(folder.glob("mlruns/**/artifacts/model/MLmodel"))
+
+
+def version_made(folder: Path) -> bool:
+    """Whether the version is in MLflow's registry; what follows are the gate's tags and the aliases."""
+    file = folder / "mlflow.db"
+    if not file.is_file():
+        return False
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+        return bool(database.execute("select count(*) from model_versions").fetchone()[0])
+
+
+MOMENTS = {"files logged": files_logged, "version made": version_made}
 
 
 def environment() -> dict[str, str]:
@@ -70,10 +89,13 @@ def events(folder: Path) -> list[dict[str, Any]]:
 
 
 def kill_at(folder: Path, step: str, note: str) -> None:
-    """Start a run and kill all its processes at once when ``step`` has started, or has noted ``note``."""
+    """Start a run and kill all its processes at once when ``step`` has started, or at ``note``.
+
+    That is one of `MOMENTS`, or what the step says of its progress.
+    """
     process = start(folder)
     deadline = time.monotonic() + 300
-    while not any(_is_at(event, step, note) for event in events(folder)):
+    while not _reached(folder, step, note):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, f"{step} {note} was not reached"
         time.sleep(0.02)
@@ -83,6 +105,12 @@ def kill_at(folder: Path, step: str, note: str) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
     process.communicate()
+
+
+def _reached(folder: Path, step: str, note: str) -> bool:
+    if note in MOMENTS:
+        return MOMENTS[note](folder)
+    return any(_is_at(event, step, note) for event in events(folder))
 
 
 def _is_at(event: dict[str, Any], step: str, note: str) -> bool:
@@ -151,8 +179,49 @@ def test_a_run_killed_at_any_step_is_completed(project: Path, point: tuple[str, 
     (version,) = versions(project)
     assert version.tags["regrow.gate"] in ("passed", "failed")
     registration = read_json(project / "work/results/registration/registration.json")
-    assert registration["version"] == version.version
+    assert registration["version"] == str(version.version)
     assert "challenger" in registration["aliases"]
     left = [path for path in (project / "work").rglob("*") if ".writing-" in path.name]
     assert left == []
     assert not list((project / "work/kfp").iterdir())
+
+
+def run_that_fails(folder: Path) -> subprocess.CompletedProcess[str]:
+    """A run that ends at once: its data is not there."""
+    (folder / "params.yaml").write_text("prepare: {source: {kind: npz, path: nowhere.npz}}\n")
+    return subprocess.run(
+        [sys.executable, "-m", "regrow.cli", "run"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_workspace_is_for_one_run_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    with (tmp_path / "work/.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = run_that_fails(tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "work: another run is at work there" in line
+
+
+def test_what_killed_runs_left_is_swept_up_and_what_lives_is_not(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    entries = tmp_path / "work/cache/train"
+    for folder in ("work/kfp/20200101-000000/train", f"work/cache/train/.ab.writing-{gone.pid}-12345678"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "half").write_text("x")
+    living = entries / f".cd.writing-{os.getpid()}-12345678"
+    living.mkdir()
+    whole = entries / "ef"
+    whole.mkdir()
+    done = run_that_fails(tmp_path)
+    assert done.returncode == 1
+    assert "nowhere.npz" in done.stderr
+    assert set(entries.iterdir()) == {living, whole}
+    assert not (tmp_path / "work/kfp/20200101-000000").exists()

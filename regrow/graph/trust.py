@@ -40,7 +40,7 @@ def refuse_code(file: Path) -> None:
     """
     found = code_in(architecture(file))
     if found is None and file.is_dir():
-        found = _graph_code(file)
+        found = code_in_graph(file)
     if found is not None:
         raise RegrowError(
             f"{file}: {found} carries Python code, which is not run from a model file;"
@@ -135,7 +135,7 @@ def _saved_model_config(folder: Path) -> Any:
     return [{key: value for key, value in node.items() if key != "training_config"} for node in nodes]
 
 
-def _graph_code(folder: Path) -> str | None:
+def code_in_graph(folder: Path) -> str | None:
     """The operation in a SavedModel's graph that runs Python or touches files, or None."""
     from tensorflow.core.protobuf import saved_model_pb2
 

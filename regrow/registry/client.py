@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from regrow.errors import RegrowError
+from regrow.registry.database import create_database
 
 EXPERIMENT = "regrow"
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
@@ -103,12 +104,18 @@ def short_patience(*, seconds: int = REQUEST_S, retries: int = 0) -> Iterator[No
 
 
 def connect(uri: str) -> Any:
-    """An ``MlflowClient`` for ``uri``, tracking and registry both; MLflow's start-up chatter is silenced."""
+    """An ``MlflowClient`` for ``uri``, tracking and registry both; MLflow's start-up chatter is silenced.
+
+    An SQLite file that is not there yet is made.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     for name in ("alembic", "alembic.runtime.migration", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
+    file = _sqlite_file(uri)
+    if file is not None:
+        create_database(file)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

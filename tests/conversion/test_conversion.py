@@ -92,6 +92,18 @@ def test_fp16_holds_half_the_bytes(exported: Exported) -> None:
     assert size["tflite_int8"] < size["tflite_fp16"] < 0.7 * size["tflite_fp32"]
 
 
+def test_what_is_shipped_carries_no_code(exported: Exported) -> None:
+    from regrow.graph.trust import code_in_graph, refuse_code
+
+    assert code_in_graph(exported.directory / "saved_model") is None
+    refuse_code(exported.directory / "model.keras")
+    refuse_code(exported.directory / "mlflow/data/model.keras")
+    folder = exported.directory / "mlflow"
+    assert not [
+        path.name for path in folder.rglob("*") if "pickle" in path.name or path.suffix in (".pkl", ".py")
+    ]
+
+
 def test_the_saved_model_has_a_serving_signature(exported: Exported) -> None:
     import tensorflow as tf
 

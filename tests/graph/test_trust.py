@@ -11,7 +11,7 @@ import pytest
 
 from regrow.errors import RegrowError
 from regrow.graph.files import MODEL, import_model, load_model, save_model
-from regrow.graph.trust import code_in
+from regrow.graph.trust import code_in, code_in_graph
 
 INPUT = np.arange(2 * 8 * 8 * 2, dtype=np.float32).reshape(2, 8, 8, 2) % 17
 
@@ -149,6 +149,32 @@ def test_archives_stay_in_their_folder_and_do_not_expand_without_bound(small: An
     bomb = _rewritten(tmp_path / MODEL, tmp_path / "bomb.keras", assets=b"\0" * (300 << 20))
     with pytest.raises(RegrowError, match="more than 100 times its size"):
         import_model(bomb)
+
+
+@pytest.mark.parametrize("kind", ["EagerPyFunc", "WriteFile"])
+def test_a_saved_model_whose_graph_does_more_than_compute_is_refused(
+    small: Any, tmp_path: Path, kind: str
+) -> None:
+    import tensorflow as tf
+    import tf_keras
+
+    def act(x: Any) -> Any:
+        if kind == "WriteFile":
+            tf.io.write_file(str(tmp_path / "written"), "x")
+            return x
+        return tf.py_function(lambda value: value, [x], tf.float32)
+
+    model = tf_keras.models.clone_model(small)
+    model.aside = tf.Module()
+    model.aside.act = tf.function(act, input_signature=[tf.TensorSpec([None], tf.float32)])
+    model.save(tmp_path / "saved", save_format="tf")
+    with pytest.raises(RegrowError, match=rf"saved: operation '\w+' \({kind}\) carries Python code"):
+        import_model(tmp_path / "saved")
+    small.save(tmp_path / "plain", save_format="tf")
+    assert code_in_graph(tmp_path / "plain") is None
+    np.testing.assert_allclose(
+        import_model(tmp_path / "plain").predict(INPUT, verbose=0), small.predict(INPUT, verbose=0), atol=1e-6
+    )
 
 
 def test_links_out_of_an_h5_file_are_refused(small: Any, tmp_path: Path) -> None:
