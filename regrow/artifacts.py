@@ -48,6 +48,22 @@ def is_full(error: BaseException) -> bool:
     return any(os.strerror(code) in str(error) for code in FULL)
 
 
+def make_directory(path: Path) -> None:
+    """Make the directory ``path`` and those above it, where they are not there.
+
+    Raises:
+        RegrowError: a file is in the way, or no directory can be made there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise RegrowError(f"{path}: a directory is needed, but a file is in the way") from None
+    except OSError as error:
+        if is_full(error):
+            raise
+        raise RegrowError(f"{path}: cannot be made a directory ({error.strerror})") from None
+
+
 @contextlib.contextmanager
 def new_directory(target: Path) -> Iterator[Path]:
     """A scratch directory beside ``target`` that takes its place when the block ends well.
@@ -57,7 +73,7 @@ def new_directory(target: Path) -> Iterator[Path]:
     """
     target = target.absolute()
     with disk_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(target.parent)
         sweep(target.parent, name=target.name)
         scratch = target.parent / f".{target.name}.writing-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         scratch.mkdir()
@@ -106,7 +122,7 @@ def _replace(scratch: Path, target: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` for people and programs to read: indented, keys in the given order, atomically."""
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         scratch = path.with_name(f".{path.name}.writing-{os.getpid()}")
         try:
             scratch.write_text(

@@ -15,6 +15,10 @@ from regrow.steps.spec import STATEMENT, StepSpec
 
 WORKSPACE = Path("work")
 ONLY_NAMED = "--only-named"
+ON_FILE = (
+    "With MODEL, a .keras or .h5 file, the step works on it alone: without a workspace, with the default parameters,"
+    " those in --params and --set."
+)
 
 
 def artifact_path(workspace: Path, *, step: str, name: str) -> Path:
@@ -111,6 +115,25 @@ def schema() -> None:
     click.echo(json.dumps(config_model().model_json_schema(), indent=2))
 
 
+@cli.command()
+@click.argument("section", required=False)
+def keys(section: str | None) -> None:
+    """List the keys of params.yaml, or of one SECTION: type, default, meaning."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from regrow.keys import keys as found
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("key", "type", "default"):
+        table.add_column(name, overflow="fold")
+    table.add_column("meaning", overflow="fold", ratio=1)
+    for key in found(section):
+        table.add_row(*map(str, key))
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console.print(table, markup=False, highlight=False)
+
+
 @cli.command("dvc-yaml")
 @click.option("--check", is_flag=True, help="Only say whether dvc.yaml is up to date; status 1 if it is not.")
 @_params_options
@@ -137,13 +160,15 @@ def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--trust", is_flag=True, help="Load a model that holds code of its own (Lambda layers).")
-def inspect(model: Path, trust: bool) -> None:
+@click.option("--groups", is_flag=True, help="Print which channels can only be removed together, instead.")
+def inspect(model: Path, trust: bool, groups: bool) -> None:
     """Print the layers of MODEL with shapes, parameters, MACs and sparsity."""
     from rich.console import Console
 
+    from regrow.graph.group_table import render_groups
     from regrow.graph.inspection import render_file
 
-    Console().print(render_file(model, trust=trust))
+    Console().print((render_groups if groups else render_file)(model, trust=trust))
 
 
 def _directory_option(
@@ -170,11 +195,25 @@ def _step_command(name: str) -> click.Command:
         overrides: tuple[str, ...],
         workspace: Path,
         only_named: bool,
-        **paths: Path | None,
+        model: Path | None = None,
+        output: Path | None = None,
+        **paths: Any,
     ) -> None:
-        config = _config(params_file, overrides)
-        inputs = _named(spec, paths) if only_named else _found(spec, paths, workspace=workspace)
-        _run_step(spec, config, workspace=workspace, inputs=inputs, paths=paths)
+        if model is not None:
+            from regrow.config import load_config, step_params
+            from regrow.model_files import run_on_file
+
+            # The params.yaml of the folder that one happens to stand in is not meant for this file.
+            params = step_params(load_config(params_file, overrides), name)
+            run_on_file(spec, params, model, output=output, paths=paths)
+        elif output is not None:
+            raise RegrowError(
+                "-o: belongs to a MODEL file; the outputs of the step have options of their own"
+            )
+        else:
+            config = _config(params_file, overrides)
+            inputs = _named(spec, paths) if only_named else _found(spec, paths, workspace=workspace)
+            _run_step(spec, config, workspace=workspace, inputs=inputs, paths=paths)
 
     command: Callable[..., Any] = _params_options(run_step)
     command = click.option(
@@ -187,7 +226,21 @@ def _step_command(name: str) -> click.Command:
         command = _directory_option(command, "output", output.name, output.help, name, output.name)
     for item in reversed(spec.inputs):
         command = _directory_option(command, "input", item.name, item.help, item.producer, item.output)
-    return click.command(name, help=spec.summary, short_help=spec.summary)(command)
+    text = spec.summary
+    if spec.on_file is not None:
+        command, text = _file_options(command), f"{spec.summary}\n\n{ON_FILE}"
+    return click.command(name, help=text, short_help=spec.summary)(command)
+
+
+def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="With MODEL: where the result goes.  [default: the model's name with -pruned]",
+    )(command)
+    return click.argument("model", type=click.Path(path_type=Path), required=False)(command)
 
 
 def _named(spec: StepSpec[Any], paths: dict[str, Path | None]) -> dict[str, Path]:

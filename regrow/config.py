@@ -1,7 +1,7 @@
 """``params.yaml``: one section per step, validated before anything runs."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -50,8 +50,9 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Any:
     for override in overrides:
         _override(document, override)
     model = config_model()
-    config = validate(model, document, where=str(path or "parameters"))
-    return config.model_copy(update={"resolve": _resolve(config, document, where=str(path or "parameters"))})
+    where = str(path or "parameters")
+    config = validate(model, document, where=where, overrides=overrides)
+    return config.model_copy(update={"resolve": _resolve(config, document, where=where)})
 
 
 def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
@@ -98,15 +99,21 @@ def read_document(path: Path) -> dict[str, Any]:
     except IsADirectoryError:
         raise RegrowError(f"{path}: is a directory; a YAML file is needed") from None
     except (YAMLError, UnicodeDecodeError) as error:
-        text = " ".join(str(error).split())
-        raise RegrowError(f"{path}: is not valid YAML ({text})") from None
+        raise RegrowError(f"{path}: is not valid YAML ({_yaml_fault(error)})") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise RegrowError(
-            f"{path}: holds a {type(document).__name__}; sections {', '.join(NAMES)} are accepted"
-        )
+        kind = "a list" if isinstance(document, list) else f"the value {document!r}"
+        raise RegrowError(f"{path}: holds {kind}; accepted: sections {', '.join([*NAMES, 'tracking'])}")
     return document
+
+
+def _yaml_fault(error: Exception) -> str:
+    """Line, column and problem, without the excerpt that YAML's own message draws."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or not problem:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
 def _override(document: dict[str, Any], override: str) -> None:
@@ -131,8 +138,10 @@ def _override(document: dict[str, Any], override: str) -> None:
     place[last] = value
 
 
-def validate(model: type[Parameters], document: Any, *, where: str) -> Any:
+def validate(model: type[Parameters], document: Any, *, where: str, overrides: Sequence[str] = ()) -> Any:
     """Validate ``document`` as ``model``; all faults in one message, one a line.
+
+    A fault in what one of ``overrides`` has set is said to be there, not in the file.
 
     Raises:
         RegrowError: each fault with its field, what was found, and what is accepted.
@@ -140,46 +149,71 @@ def validate(model: type[Parameters], document: Any, *, where: str) -> Any:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        faults = [_sentence(model, fault) for fault in error.errors(include_url=False)]
-        raise RegrowError("\n".join(f"{where}: {fault}" for fault in dict.fromkeys(faults))) from None
+        faults = []
+        for fault in error.errors(include_url=False):
+            field, sentence = _sentence(model, fault)
+            place = next((text for text in reversed(overrides) if _sets(text, field)), None)
+            faults.append(f"{f'--set {place}' if place else where}: {field}: {sentence}")
+        raise RegrowError("\n".join(dict.fromkeys(faults))) from None
 
 
-def _sentence(model: type[BaseModel], fault: ErrorDetails) -> str:
-    location = [str(part) for part in fault["loc"]]
-    field = ".".join(location)
-    found = fault.get("input")
-    if fault["type"] == "extra_forbidden":
-        return f"{field}: unknown key{nearest(location[-1], _siblings(model, location[:-1]))}"
-    if fault["type"] == "missing":
-        return f"{field}: is required"
+def _sets(override: str, field: str) -> bool:
+    key = override.partition("=")[0]
+    return field == key or field.startswith(f"{key}.")
+
+
+def _sentence(model: type[BaseModel], fault: ErrorDetails) -> tuple[str, str]:
+    """The field as a user writes it, and what is wrong with it."""
+    location, siblings = _walk(model, [str(part) for part in fault["loc"]])
+    field, found, kind = ".".join(location), fault.get("input"), fault["type"]
     context = fault.get("ctx", {})
-    if fault["type"] in ("literal_error", "enum") and isinstance(found, str):
-        accepted = [
-            part.strip(" '") for part in str(context.get("expected", "")).replace(" or ", ", ").split(",")
-        ]
-        return (
-            f"{field}: '{found}' is not accepted{nearest(found, accepted)} (accepted: {', '.join(accepted)})"
-        )
+    if kind == "extra_forbidden":
+        return field, f"unknown key{nearest(location[-1], siblings)}"
+    if kind == "missing":
+        return field, "is required"
+    if kind in ("literal_error", "enum") and isinstance(found, str):
+        return field, _not_accepted(found, str(context.get("expected", "")))
+    if kind == "union_tag_invalid":
+        key = str(context.get("discriminator", "")).strip("'")
+        return f"{field}.{key}", _not_accepted(str(context["tag"]), str(context["expected_tags"]))
+    if kind == "union_tag_not_found":
+        return f"{field}.{str(context.get('discriminator', '')).strip(chr(39))}", "is required"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        keys = f" with the keys {', '.join(inner)}" if (inner := _keys(model, location)) else ""
+        return field, f"is a section{keys}, not a value (found {found!r})"
     message = str(context["error"]) if "error" in context else fault["msg"]
     shown = "" if isinstance(found, Mapping | BaseModel) or "error" in context else f" (found {found!r})"
-    return f"{field}: {message[:1].lower()}{message[1:]}{shown}" if field else message
+    return field, f"{message[:1].lower()}{message[1:]}{shown}"
 
 
-def _siblings(model: type[BaseModel], location: Iterable[str]) -> list[str]:
-    """Names accepted beside the key at ``location``; tags of unions in the path are stepped over."""
+def _not_accepted(found: str, expected: str) -> str:
+    accepted = [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
+    hint = nearest(found, accepted)
+    every = "" if "accepted:" in hint else f" (accepted: {', '.join(accepted)})"
+    return f"'{found}' is not accepted{hint}{every}"
+
+
+def _keys(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """The keys of the section at ``location``."""
+    return _walk(model, [*location, ""])[1]
+
+
+def _walk(model: type[BaseModel], location: Sequence[str]) -> tuple[list[str], list[str]]:
+    """``location`` without the tags of unions, which no user writes, and the names accepted beside its last key."""
     candidates: list[type[BaseModel]] = [model]
-    for part in location:
-        following: list[type[BaseModel]] = []
-        for candidate in candidates:
-            field = candidate.model_fields.get(part)
-            if field is not None:
-                following += _models(field.annotation)
-        if following:
-            candidates = following
-        else:
-            tagged = [item for item in candidates if _tag_is(item, part)]
-            candidates = tagged or candidates
-    return sorted({name for candidate in candidates for name in candidate.model_fields})
+    written: list[str] = []
+    for number, part in enumerate(location):
+        fields = [item.model_fields[part] for item in candidates if part in item.model_fields]
+        tagged = [item for item in candidates if _tag_is(item, part)]
+        last = number == len(location) - 1
+        if fields or last or not tagged:
+            written.append(part)
+        if last:
+            break
+        candidates = (
+            [inner for field in fields for inner in _models(field.annotation)] or tagged or candidates
+        )
+    return written, sorted({name for candidate in candidates for name in candidate.model_fields})
 
 
 def _tag_is(model: type[BaseModel], tag: str) -> bool:

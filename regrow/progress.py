@@ -30,6 +30,8 @@ def emit(event: str, **fields: Any) -> None:
             pass
     elif event == "progress":
         _show(fields)
+    elif event == "notice":
+        print(f"note: {fields['message']}", file=sys.stderr)
 
 
 def _show(fields: dict[str, Any]) -> None:

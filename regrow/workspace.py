@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from regrow.artifacts import sweep
+from regrow.artifacts import make_directory, sweep
 from regrow.errors import RegrowError
 from regrow.provenance.digest import text_digest
 from regrow.steps import all_specs
@@ -29,7 +29,7 @@ def only_one(workspace: Path) -> Iterator[int]:
 
     A run that was just killed is given a moment to end its steps.
     """
-    workspace.mkdir(parents=True, exist_ok=True)
+    make_directory(workspace)
     deadline = time.monotonic() + PATIENCE_S
     with (workspace / ".lock").open("w") as lock:
         while True:

@@ -6,6 +6,7 @@ import pytest
 
 from regrow.config import load_config
 from regrow.errors import RegrowError
+from regrow.keys import keys
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,8 +56,18 @@ def test_resolve_looks_at_what_train_imports(tmp_path: Path) -> None:
         ("prune: {sparsity: much}", r"prune\.sparsity: .*'much'"),
         ("prune: {sparsity: 1.5}", r"prune\.sparsity: .*1\.5"),
         ("resolve: {sections: {}}", r"resolve\.sections: is taken from the other sections"),
-        ("prune: [", "is not valid YAML"),
-        ("- a", "holds a list"),
+        (
+            "train: {fit: {epochs: true}}",
+            r"train\.fit\.epochs: input should be a whole number \(found True\)",
+        ),
+        ("prune: {sparsity: '0.9'}", r"prune\.sparsity: input should be a number \(found '0\.9'\)"),
+        ("train: {fit: {optimizer: sgd}}", r"train\.fit\.optimizer: is a section with the keys .*momentum"),
+        ("prepare: {source: {kind: digitz}}", r"prepare\.source\.kind: 'digitz' .* did you mean 'digits'\?"),
+        ("prepare: {source: {path: a}}", r"prepare\.source\.kind: is required"),
+        ("prepare: {source: {kind: folder}}", r"prepare\.source\.path: is required"),
+        ("prune: [", "is not valid YAML \\(line 1, column 9: "),
+        ("- a", "holds a list; accepted: sections resolve, "),
+        ("a word", "holds the value 'a word'; accepted: sections resolve, "),
     ],
 )
 def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -79,3 +90,38 @@ def test_malformed_overrides(tmp_path: Path, override: str) -> None:
 def test_missing_file() -> None:
     with pytest.raises(RegrowError, match="no such file"):
         load_config(Path("nowhere.yaml"))
+
+
+def test_a_fault_on_the_command_line_is_not_said_to_be_in_the_file(tmp_path: Path) -> None:
+    with pytest.raises(RegrowError) as caught:
+        load(tmp_path, "train: {fit: {epochs: 0}}", "prune.sparsity=high", "train.fit.optimizer={name: sgdd}")
+    first, second, third = sorted(str(caught.value).splitlines())
+    assert first.startswith("--set prune.sparsity=high: prune.sparsity: input should be a number")
+    assert second.startswith(
+        "--set train.fit.optimizer={name: sgdd}: train.fit.optimizer.name: 'sgdd' is not"
+    )
+    assert third.startswith(f"{tmp_path / 'params.yaml'}: train.fit.epochs: ")
+
+
+def test_a_choice_lists_what_is_accepted_once(tmp_path: Path) -> None:
+    with pytest.raises(RegrowError) as caught:
+        load(tmp_path, "train: {fit: {schedule: x}}")
+    assert str(caught.value).count("accepted") == 2  # "is not accepted; accepted: …"
+
+
+def test_every_key_is_listed_with_type_default_and_meaning() -> None:
+    found = {key.name: key for key in keys()}
+    assert found["train.fit.epochs"] == (
+        "train.fit.epochs",
+        "whole number",
+        "30",
+        "passes over the training split, at most",
+    )
+    assert found["train.fit.optimizer.name"].type == "adam | sgd"
+    assert found["prepare.source (kind: csv).label"].default == "required"
+    assert found["augment.operations (name: crop).padding"].type == "whole number"
+    assert found["train.import.path"].meaning.startswith(".keras file")
+    assert not any(name.startswith("resolve.fingerprint") for name in found)
+    assert {key.name for key in keys("tracking")} == {"tracking.uri", "tracking.experiment"}
+    with pytest.raises(RegrowError, match="has no section 'prun'; did you mean 'prune'"):
+        keys("prun")

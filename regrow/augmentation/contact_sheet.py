@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from regrow.augmentation.policy import Policy
-from regrow.dataset.directory import Array
+from regrow.dataset.rows import Array
 
 CELL = 64  # pixels; small images are enlarged by a whole factor, large ones reduced
 GAP = 2

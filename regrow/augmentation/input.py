@@ -4,7 +4,7 @@ Two cores must feed a model that is small, so nothing is done example by example
 a batch is gathered at once from one uint8 array in memory, and augmented at once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count as counter
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from regrow.augmentation.policy import Policy, load_policy
-from regrow.dataset.directory import Array, Dataset
+from regrow.dataset.directory import Dataset
+from regrow.dataset.rows import Array, Rows
 from regrow.errors import RegrowError
 
 MEMORY = 1 << 30  # above this many bytes, features are read batch by batch from the mapped files
@@ -35,9 +36,9 @@ def training_input(
     import tensorflow as tf
 
     policy = load_policy(overlay) if overlay is not None else Policy()
-    parts, labels = training_arrays(dataset, overlay, policy)
-    classes, steps = len(dataset.classes), -(-len(labels) // batch_size)
-    gather = _gatherer(parts, labels)
+    features, labels = training_arrays(dataset, overlay, policy)
+    classes, steps = len(dataset.classes), _batches(len(labels), batch_size)
+    gather = _gatherer(features, labels)
     epochs = counter()
 
     def epoch() -> Any:
@@ -69,27 +70,37 @@ def training_input(
     return data.prefetch(tf.data.AUTOTUNE).apply(tf.data.experimental.assert_cardinality(steps))
 
 
+def steps_per_epoch(dataset: Dataset, overlay: Path | None, *, batch_size: int) -> int:
+    """The number of batches of `training_input`."""
+    policy = load_policy(overlay) if overlay is not None else Policy()
+    return _batches(len(training_arrays(dataset, overlay, policy)[1]), batch_size)
+
+
+def _batches(examples: int, batch_size: int) -> int:
+    return -(-examples // batch_size)
+
+
 def evaluation_input(dataset: Dataset, split: str, *, batch_size: int) -> Any:
     """A `tf.data.Dataset` of ``(float32 features, int32 labels)`` of ``split``, in order, not augmented."""
     import tensorflow as tf
 
     labels = dataset.labels(split)
-    gather = _gatherer([dataset.features(split)], labels)
+    gather = _gatherer(dataset.features(split), labels)
     data = tf.data.Dataset.range(len(labels)).batch(batch_size)
     data = data.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     steps = -(-len(labels) // batch_size)
     return data.prefetch(tf.data.AUTOTUNE).apply(tf.data.experimental.assert_cardinality(steps))
 
 
-def training_arrays(dataset: Dataset, overlay: Path | None, policy: Policy) -> tuple[list[Array], Array]:
-    """Training features, as arrays to be read one after the other, and all labels; originals come first.
+def training_arrays(dataset: Dataset, overlay: Path | None, policy: Policy) -> tuple[Rows, Array]:
+    """Training features and their labels; originals come first.
 
     Raises:
         RegrowError: variants are missing, or have another shape or type than the dataset.
     """
     features, labels = dataset.features("train"), np.asarray(dataset.labels("train"))
     if overlay is None or policy.mode != "materialise":
-        return [features], labels
+        return features, labels
     more, kinds = (_shards(overlay / EXTRA, name) for name in (dataset.feature, dataset.target))
     for array in more:
         if array.shape[1:] != features.shape[1:] or array.dtype != features.dtype:
@@ -99,7 +110,7 @@ def training_arrays(dataset: Dataset, overlay: Path | None, policy: Policy) -> t
             )
     if sum(map(len, more)) != sum(map(len, kinds)):
         raise RegrowError(f"{overlay / EXTRA}: has not as many labels as features; run augment again")
-    return [features, *more], np.concatenate([labels, *kinds])
+    return Rows([*features.parts, *more]), np.concatenate([labels, *kinds])
 
 
 def _shards(folder: Path, name: str) -> list[Array]:
@@ -112,32 +123,20 @@ def _shards(folder: Path, name: str) -> list[Array]:
         raise RegrowError(f"{folder}: {name} cannot be read as a NumPy array ({error})") from None
 
 
-def _gatherer(parts: Sequence[Array], labels: Array) -> Callable[[Any], Any]:
+def _gatherer(features: Rows, labels: Array) -> Callable[[Any], Any]:
     """A function in the graph from example numbers (batch,) to ``(float32 features, int32 labels)``."""
     import tensorflow as tf
 
-    shape = parts[0].shape[1:]
     # Eager tensors on the CPU are captured by reference: neither copied into the graph nor moved to a GPU.
     with tf.device("/CPU:0"):
         kinds = tf.constant(labels, tf.int32)
-        if sum(part.nbytes for part in parts) <= MEMORY:
-            held = tf.constant(np.concatenate(parts) if len(parts) > 1 else parts[0])
+        if features.nbytes <= MEMORY:
+            held = tf.constant(np.asarray(features))
             return lambda index: (tf.cast(tf.gather(held, index), tf.float32), tf.gather(kinds, index))
 
     def gather(index: Any) -> Any:
-        images = tf.numpy_function(lambda rows: read_rows(parts, rows), [index], tf.float32, stateful=False)
-        return tf.ensure_shape(images, [None, *shape]), tf.gather(kinds, index)
+        read = tf.numpy_function(lambda rows: features[rows], [index], features.dtype, stateful=False)
+        images = tf.ensure_shape(tf.cast(read, tf.float32), [None, *features.shape[1:]])
+        return images, tf.gather(kinds, index)
 
     return gather
-
-
-def read_rows(parts: Sequence[Array], rows: Array) -> Array:
-    """Rows of ``parts`` laid end to end, float32, in the order asked for; read in the order of the file."""
-    ends = np.cumsum([len(part) for part in parts])
-    found = np.empty((len(rows), *parts[0].shape[1:]), np.float32)
-    for number, part in enumerate(parts):
-        start = ends[number] - len(part)
-        (mine,) = np.nonzero((rows >= start) & (rows < ends[number]))
-        mine = mine[np.argsort(rows[mine], kind="stable")]
-        found[mine] = part[rows[mine] - start]
-    return found

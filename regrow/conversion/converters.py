@@ -15,6 +15,7 @@ import numpy as np
 
 from regrow.conversion.formats import FILES
 from regrow.graph.files import MODEL, save_model
+from regrow.graph.keras3 import write_keras3
 from regrow.provenance.digest import file_digest
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -25,6 +26,11 @@ SERVING = ("mlflow", "numpy", "tensorflow", "tf_keras")
 def to_keras(model: Any, directory: Path, calibration: Array) -> None:
     """``model.keras``, which plain `tf_keras` loads."""
     save_model(model, directory)
+
+
+def to_keras3(model: Any, directory: Path, calibration: Array) -> None:
+    """``model_keras3.keras``, which plain Keras 3 loads."""
+    write_keras3(model, directory / FILES["keras3"])
 
 
 def to_saved_model(model: Any, directory: Path, calibration: Array) -> None:
@@ -161,4 +167,5 @@ CONVERTERS: dict[str, Callable[[Any, Path, Array], None]] = {
     "tflite_int8": to_tflite_int8,
     "onnx": to_onnx,
     "mlflow": to_mlflow,
+    "keras3": to_keras3,
 }

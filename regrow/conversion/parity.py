@@ -29,6 +29,7 @@ TOLERANCES: dict[str, Tolerance] = {
     "tflite_int8": Tolerance(max_abs_difference=1.0, agreement=0.9),
     "onnx": Tolerance(max_abs_difference=1e-4, agreement=0.99),
     "mlflow": Tolerance(max_abs_difference=1e-4, agreement=0.99),
+    "keras3": Tolerance(max_abs_difference=1e-4, agreement=0.99),
 }
 
 

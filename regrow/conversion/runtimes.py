@@ -131,6 +131,14 @@ def _load_keras(path: Path) -> Predict:
     return lambda features: np.asarray(model.predict(np.asarray(features, np.float32), verbose=0))
 
 
+def _load_keras3(path: Path) -> Predict:
+    # TensorFlow imports Keras 3 itself; it and tf_keras keep their state apart.
+    import keras
+
+    model = keras.saving.load_model(path, compile=False)
+    return lambda features: np.asarray(model.predict(np.asarray(features, np.float32), verbose=0))
+
+
 def _load_mlflow(path: Path) -> Predict:
     import mlflow
 
@@ -144,4 +152,5 @@ LOADERS: dict[str, Callable[[Path], Predict]] = {
     "tflite": _load_tflite,
     "onnx": _load_onnx,
     "mlflow": _load_mlflow,
+    "keras3": _load_keras3,
 }

@@ -5,13 +5,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
 from regrow.artifacts import read_json, write_json
 from regrow.dataset.info import SPLITS, DatasetInfo, Examples, Feature, Normalisation, Shard, Target
+from regrow.dataset.rows import Array, Rows
 from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest
 from regrow.tasks import Task, get_task
@@ -19,7 +19,6 @@ from regrow.tasks import Task, get_task
 FILE_NAME = "dataset.json"
 SHARD_BYTES = 2**32
 BLOCK_BYTES = 2**24
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -73,30 +72,36 @@ class Dataset:
         """Number of examples in ``split``."""
         return self.info.examples[split].total
 
-    def features(self, split: str) -> Array:
-        """Raw features of ``split``, ``(examples, *feature_shape)``, memory-mapped where one shard holds them."""
-        return self._array(split, self.feature)
-
-    def labels(self, split: str) -> Array:
-        """Integer labels of ``split``, int32, ``(examples,)``."""
-        return self._array(split, self.target)
-
-    def calibration(self, n: int, seed: int = 0) -> Array:
-        """``n`` unaugmented training examples (all if there are fewer), drawn without replacement, in file order."""
-        total = self.size("train")
-        chosen = np.sort(np.random.default_rng(seed).permutation(total)[: min(n, total)])
-        return np.asarray(self.features("train")[chosen])
-
-    def _array(self, split: str, name: str) -> Array:
-        if split not in self.info.shards:
-            raise RegrowError(f"{self.path}: has no split '{split}'; it has {', '.join(self.info.shards)}")
-        parts = [self._shard(shard) for shard in self.info.shards[split][name]]
-        if name == self.feature and parts[0].shape[1:] != self.feature_shape:
+    def features(self, split: str) -> Rows:
+        """Raw features of ``split``, ``(examples, *feature_shape)``; read from disk where they are asked for."""
+        parts = self._shards(split, self.feature)
+        if parts[0].shape[1:] != self.feature_shape:
             raise RegrowError(
                 f"{self.path}: {split}: features have shape {parts[0].shape[1:]}, but {FILE_NAME} says"
                 f" {self.feature_shape}"
             )
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return Rows(parts)
+
+    def labels(self, split: str) -> Array:
+        """Integer labels of ``split``, int32, ``(examples,)``."""
+        return np.concatenate(self._shards(split, self.target))
+
+    def calibration(self, n: int, seed: int = 0) -> Array:
+        """``n`` unaugmented training examples (all if there are fewer), drawn without replacement, in file order."""
+        return np.asarray(self.features("train")[self._drawn(n, seed)])
+
+    def labelled_calibration(self, n: int, seed: int = 0) -> tuple[Array, Array]:
+        """The examples of `calibration` and their labels."""
+        return self.calibration(n, seed), np.asarray(self.labels("train")[self._drawn(n, seed)])
+
+    def _drawn(self, n: int, seed: int) -> Array:
+        total = self.size("train")
+        return np.sort(np.random.default_rng(seed).permutation(total)[: min(n, total)])
+
+    def _shards(self, split: str, name: str) -> list[Array]:
+        if split not in self.info.shards:
+            raise RegrowError(f"{self.path}: has no split '{split}'; it has {', '.join(self.info.shards)}")
+        return [self._shard(shard) for shard in self.info.shards[split][name]]
 
     def _shard(self, shard: Shard) -> Array:
         path = self.path / shard.file

@@ -49,8 +49,14 @@ class Contents:
     form: Form
     sources: list[str]
     contents: list[str]
-    forms: Counter[str] = field(default_factory=Counter)
+    forms: Counter[Form] = field(default_factory=Counter)
     faults: dict[int, str] = field(default_factory=dict)
+
+    def most_common_form(self) -> Form:
+        """The form that most examples have; the one they were read for where as many have it."""
+        if not self.forms:
+            return self.form
+        return max(self.forms, key=lambda form: (self.forms[form], form == self.form))
 
     def rows(self, indices: Sequence[int]) -> Array:
         """Decoded examples; the file is mapped anew each time, so that pages do not pile up in memory."""
@@ -63,13 +69,36 @@ def read_examples(
 ) -> Contents:
     """Read all of ``listing`` into a file in ``scratch``.
 
+    Examples must be alike. With ``skip``, those are kept that have the form of most; the first examples show it, and
+    where all together show another – sources are sorted by class, and a class may be unlike the others – the listing is
+    read again.
+
     Raises:
         RegrowError: an example cannot be used and ``skip`` is false (named, with the reason), or none can.
     """
+    scratch.mkdir(parents=True, exist_ok=True)
+    contents = _read_all(listing, scratch, form=None, options=options, skip=skip, done=done)
+    most = contents.most_common_form()
+    if most != contents.form:
+        contents = _read_all(listing, scratch, form=most, options=options, skip=skip, done=done)
+    if len(contents.faults) == len(listing.names):
+        index, fault = next(iter(contents.faults.items()))
+        raise RegrowError(f"no example can be used; the first: {listing.names[index]}: {fault}")
+    return contents
+
+
+def _read_all(
+    listing: Listing,
+    scratch: Path,
+    *,
+    form: Form | None,
+    options: ImageOptions,
+    skip: bool,
+    done: Callable[[int], None],
+) -> Contents:
     stream = listing.stream()
     head = list(islice(stream, SAMPLE))
-    form = _common_form(head, listing, options)
-    scratch.mkdir(parents=True, exist_ok=True)
+    form = form or _common_form(head, listing, options)
     count = len(listing.names)
     contents = Contents(scratch / "examples.raw", form, [""] * count, [""] * count)
     finished = 0
@@ -81,9 +110,6 @@ def read_examples(
                 _record(contents, listing, outcome, skip=skip)
             finished += len(batch)
             done(finished)
-    if len(contents.faults) == count:
-        index, fault = next(iter(contents.faults.items()))
-        raise RegrowError(f"no example can be used; the first: {listing.names[index]}: {fault}")
     return contents
 
 
@@ -92,7 +118,7 @@ class _Outcome:
     index: int
     source: str
     content: str
-    form: str
+    form: Form | None
     fault: str | None
 
 
@@ -147,20 +173,20 @@ def _read(index: int, item: bytes | Array, form: Form, options: ImageOptions, fi
     try:
         array, mode = _decode(item, options)
     except UnusableError as error:
-        return _Outcome(index, source, "", "", str(error))
+        return _Outcome(index, source, "", None, str(error))
     found = Form(mode, array.shape, array.dtype)
     if found != form:
         makes_alike = (
             "; prepare.image.size and prepare.image.mode make them alike" if mode != "values" else ""
         )
-        return _Outcome(index, source, "", str(found), f"is {found}, but others are {form}{makes_alike}")
+        return _Outcome(index, source, "", found, f"is {found}, but others are {form}{makes_alike}")
     values = np.ascontiguousarray(array)
     content = _sha256(values) if isinstance(item, bytes) else source
     data, offset = memoryview(values.tobytes()), index * _row_bytes(form)
     while data:  # a full disk shows as a short write first
         written = os.pwrite(file, data, offset)
         data, offset = data[written:], offset + written
-    return _Outcome(index, source, content, str(form), None)
+    return _Outcome(index, source, content, form, None)
 
 
 def _batches(stream: Iterable[Item]) -> Iterator[list[Item]]:

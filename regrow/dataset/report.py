@@ -61,13 +61,21 @@ def describe(
         "examples": {name: item.model_dump(mode="json") for name, item in dataset.info.examples.items()},
         "read": len(listing.names),
         "ignored_files": listing.ignored,
-        "forms": dict(sorted(contents.forms.items(), key=lambda item: (-item[1], item[0]))),
+        "forms": _forms(contents),
         "duplicates": _duplicates(listing, contents, assignment),
         "rejected": len(rejects),
         "rejects": rejects[:SHOWN],
         "warnings": assignment.warnings,
     }
     return DataReport(document, {name: _png(image) for name, image in pictures.items()})
+
+
+def _forms(contents: Contents) -> dict[str, int]:
+    """How many examples have each mode and shape, most first."""
+    counts: Counter[str] = Counter()
+    for form, count in contents.forms.items():
+        counts[str(form)] += count
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _duplicates(listing: Listing, contents: Contents, assignment: Assignment) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """Which example belongs to which split; leakage between splits is found here."""
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from regrow.dataset.info import SPLITS
@@ -76,7 +76,7 @@ def assign_splits(
         out.splits[index] = split
     _refuse_unknown_labels(out, listing.names, labels, skip=skip)
     out.classes = class_order(label for label, split in zip(labels, out.splits, strict=True) if split)
-    _require_classes(out, labels, skip=skip)
+    _require_classes(out, labels, named={label for label in listing.labels if label is not None}, skip=skip)
     return out
 
 
@@ -115,6 +115,10 @@ def _draw(
 ) -> dict[int, str]:
     """Draw splits, class by class when stratified; examples with equal content go the same way.
 
+    An example's place in the draw is a digest of its content and the seed: where examples are added later, the
+    others stay on their side but for those at the border, so that a model that was trained on the older data has not
+    seen the newer test split. Test takes one end and validation the other, so that none passes between them.
+
     Every class with more examples than there are splits to draw gives at least one to each.
     """
     strata: dict[str, list[list[int]]] = defaultdict(list)
@@ -124,19 +128,23 @@ def _draw(
             together[contents[index]] = []
             strata[labels[index] if options.stratified else ""].append(together[contents[index]])
         together[contents[index]].append(index)
-    random = np.random.default_rng(options.seed)
     drawn: dict[int, str] = {}
     for stratum in sorted(strata):
-        groups = strata[stratum]
-        order = [groups[position] for position in random.permutation(len(groups))]
+        order = sorted(strata[stratum], key=lambda group: _place(contents[group[0]], options.seed))
+        total = len(order)
         for later, (split, fraction) in zip(range(len(fractions), 0, -1), fractions.items(), strict=True):
             # One at least, but as many left as there are splits still to come, training among them.
-            wanted = min(max(1, round(fraction * len(groups))), len(order) - later)
-            count = wanted if len(groups) > len(fractions) else 0
-            taken, order = order[:count], order[count:]
+            wanted = min(max(1, round(fraction * total)), len(order) - later)
+            count = wanted if total > len(fractions) else 0
+            end = len(order) - count
+            taken, order = (order[:count], order[count:]) if split == "test" else (order[end:], order[:end])
             drawn |= {index: split for group in taken for index in group}
         drawn |= {index: "train" for group in order for index in group}
     return drawn
+
+
+def _place(content: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}:{content}".encode()).digest()
 
 
 def _refuse_unknown_labels(
@@ -152,10 +160,10 @@ def _refuse_unknown_labels(
             out.splits[index] = None
 
 
-def _require_classes(out: Assignment, labels: Sequence[str], *, skip: bool) -> None:
+def _require_classes(out: Assignment, labels: Sequence[str], *, named: set[str], skip: bool) -> None:
     """Every split has every class, or its measurements say nothing about it."""
-    gone = sorted({labels[index] for index in out.faults} - set(out.classes))
-    out.warnings += [f"class '{name}' is left out: no training example has it" for name in gone]
+    gone = sorted(named - set(out.classes))
+    out.warnings += [f"class '{name}' is left out: no usable training example has it" for name in gone]
     if len(out.classes) < 2:
         raise RegrowError(
             f"{len(out.classes)} class was found ({', '.join(out.classes) or 'none'}); at least two are needed"

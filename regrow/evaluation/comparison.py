@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from regrow.dataset.rows import Rows
 from regrow.evaluation.latency import interleaved, ratio
 from regrow.evaluation.sizes import gzip_bytes, size_bytes
 from regrow.evaluation.statistics import (
@@ -82,7 +83,7 @@ def export_sizes(folders: Mapping[str, Path], files: Mapping[str, str]) -> dict[
 def export_correct(
     directory: Path,
     name: str,
-    features: Array,
+    features: Array | Rows,
     labels: Array,
     *,
     batch_size: int,

@@ -56,7 +56,7 @@ def training_facts(training: Path) -> Rows:
     rows: Rows = []
     if (training / "history.json").is_file():
         history = read_json(training / "history.json")
-        rows.append(("parent's epochs", str(len(history))))
+        rows.append(("epochs that the parent was trained", str(len(history))))
     if (training / "settings.json").is_file():
         settings = read_json(training / "settings.json")
         rows += [(f"parent's {key.replace('_', ' ')}", _shown(value)) for key, value in settings.items()]

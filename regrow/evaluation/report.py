@@ -62,6 +62,7 @@ def render_report(found: Findings) -> str:
         notes=found.notes,
         plots=_plots(found, per_class),
         matrix_roles=", ".join(_matrices(found)),
+        channels=_channels(found.pruning.get("channels")),
         method=f"Method {found.pruning['method']}{allocation}",
         sparsity=f"{found.pruning['sparsity']:.1%}",
         exports=_exports(found.parity, metrics),
@@ -87,7 +88,7 @@ def _plots(found: Findings, per_class: Mapping[str, Any]) -> dict[str, str]:
     return {
         "accuracy": plots.accuracy_intervals(metrics),
         "recovery": plots.recovery_curve(found.curve),
-        "layers": plots.layer_sparsity(found.pruning),
+        "layers": plots.layer_sparsity(found.pruning) if _masked(found.pruning) else "",
         "trade_off": plots.accuracy_against_size(metrics, formats) if formats else "",
         "sizes": plots.bars(sizes, label="kB, gzipped") if formats else "",
         "latency": plots.bars(medians, label="ms", upper=slowest) if timed else "",
@@ -95,6 +96,38 @@ def _plots(found: Findings, per_class: Mapping[str, Any]) -> dict[str, str]:
         "reliability": plots.reliability_diagram(reliability, ece),
         "classes": plots.class_accuracies(per_class, found.classes),
     }
+
+
+def _masked(pruning: Mapping[str, Any]) -> bool:
+    """Whether zeros are worth a plot: where only channels were removed there are none."""
+    return bool(pruning["sparsity"] > 0 or "channels" not in pruning)
+
+
+def _channels(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The groups of channels as rows, and what the removal was after; None where no channels were removed."""
+    if found is None:
+        return None
+    rows = [
+        {
+            "name": ", ".join(group["layers"]),
+            "before": f"{group['before']:,}",
+            "after": f"{group['after']:,}",
+            "kept": f"{group['after'] / group['before']:.0%}",
+            "why": group.get("left_whole", ""),
+        }
+        for group in found["groups"]
+    ]
+    ((name, value),) = found["target"].items()
+    before, after = found["before"], found["after"]
+    wanted = f"{value:g} ms" if name == "latency_ms" else f"{value:.0%} of the {name}"
+    kept = ", ".join(
+        f"{after[key] / before[key]:.1%} of the {key}" for key in ("macs", "parameters", "bytes")
+    )
+    caption = (
+        f"Layers in one row make channels that can only be removed together. Criterion {found['criterion']},"
+        f" {found['scope'].replace('_', ' ')}; wanted: {wanted}; kept: {kept}."
+    )
+    return {"rows": rows, "caption": caption.replace("macs", "MACs")}
 
 
 def _matrices(found: Findings) -> list[str]:

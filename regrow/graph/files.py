@@ -1,15 +1,14 @@
 """Model files: written the same for the same weights, read without running anything that came with them."""
 
-import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 from regrow.errors import RegrowError
+from regrow.graph.archives import normalise_archive
+from regrow.graph.keras3 import read_keras3, saved_by_keras3
 from regrow.graph.trust import architecture, refuse_code
 
 MODEL = "model.keras"
-EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def load_model(directory: Path) -> Any:
@@ -36,26 +35,16 @@ def save_model(model: Any, directory: Path) -> None:
     normalise_archive(directory / MODEL)
 
 
-def normalise_archive(path: Path) -> None:
-    """Rewrite the ``.keras`` archive ``path`` with fixed dates and order, and no date in its metadata."""
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    if "metadata.json" in members:
-        metadata = json.loads(members["metadata.json"])
-        metadata["date_saved"] = "1980-01-01@00:00:00"
-        members["metadata.json"] = json.dumps(metadata).encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in sorted(members):
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), members[name])
-
-
 def import_model(file: Path, trust: bool = False) -> Any:
     """Load a trained model: a ``.keras`` file, a legacy ``.h5`` file, or a SavedModel written by Keras.
+
+    A ``.keras`` file may be one of `tf_keras` or of Keras 3, whose layers become those of `tf_keras`.
 
     The architecture is read as data first: what carries code is refused before anything is built.
 
     Raises:
-        RegrowError: no such file, another kind of file, a broken one, or code inside while ``trust`` is false.
+        RegrowError: no such file, another kind of file, a broken one, code inside while ``trust`` is false, or
+            something of Keras 3 that `tf_keras` lacks.
     """
     if not file.exists():
         raise RegrowError(f"{file}: no such model file")
@@ -67,12 +56,21 @@ def import_model(file: Path, trust: bool = False) -> Any:
 
     options = {"safe_mode": not trust} if file.suffix == ".keras" and file.is_file() else {}
     try:
+        if saved_by_keras3(file):
+            return read_keras3(file)
         model = tf_keras.models.load_model(file, compile=False, **options)
         # A SavedModel's layers call functions of its own graph; rebuilt, they are Keras' own.
         return _rebuilt(model) if file.is_dir() else model
+    except RegrowError:
+        raise
     except Exception as error:  # a damaged file can fail anywhere in h5py, zipfile, Keras or TensorFlow
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise RegrowError(f"{file}: cannot be loaded as a tf_keras model ({reason})") from None
+
+
+def load_file(path: Path, *, trust: bool = False) -> Any:
+    """`import_model` of a model file, or of a model artifact (a directory with ``model.keras``)."""
+    return import_model(path / MODEL if (path / MODEL).is_file() else path, trust=trust)
 
 
 def _rebuilt(model: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from regrow.graph.costs import LayerCost, layer_costs
-from regrow.graph.files import MODEL, import_model
+from regrow.graph.files import load_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ def inspect_model(path: Path, *, trust: bool = False) -> Inspection:
     Raises:
         RegrowError: the file is missing, broken, or carries code.
     """
-    return inspection(_load(path, trust=trust))
+    return inspection(load_file(path, trust=trust))
 
 
 def inspection(model: Any) -> Inspection:
@@ -47,7 +47,7 @@ def render_file(path: Path, *, trust: bool = False) -> Table:
     Raises:
         RegrowError: the file is missing, broken, or carries code.
     """
-    return render(_load(path, trust=trust), title=path.name)
+    return render(load_file(path, trust=trust), title=path.name)
 
 
 def render(model: Any, *, title: str = "") -> Table:
@@ -73,10 +73,6 @@ def render(model: Any, *, title: str = "") -> Table:
             _share(cost.zeros, cost.kernels),
         )
     return table
-
-
-def _load(path: Path, *, trust: bool) -> Any:
-    return import_model(path / MODEL if (path / MODEL).is_file() else path, trust=trust)
 
 
 def _share(zeros: int, kernels: int) -> str:

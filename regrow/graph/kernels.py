@@ -1,6 +1,6 @@
 """The weights that pruning may set to zero."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 KERNELS = {
@@ -18,19 +18,27 @@ KERNELS = {
 }
 
 
-def layers(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All leaf layers with their path, such as ``backbone/conv1``; a shared layer once."""
-    seen: set[int] = set()
-    yield from _layers(model, prefix, seen)
+def layers(model: Any) -> Iterator[tuple[str, Any]]:
+    """All leaf layers with their path, such as ``backbone/conv1``.
+
+    A shared layer comes once, under its shortest path, so that its name does not depend on the order of layers.
+    """
+    found: dict[int, tuple[Any, list[str]]] = {}
+    for path, layer in _walk(model, ""):
+        found.setdefault(id(layer), (layer, []))[1].append(path)
+    for layer, paths in found.values():
+        yield shortest(paths), layer
 
 
-def _layers(model: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def shortest(paths: Iterable[str]) -> str:
+    """The outermost path, the first in the alphabet where several are."""
+    return min(paths, key=lambda path: (path.count("/"), path))
+
+
+def _walk(model: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     for layer in model.layers:
-        if id(layer) in seen:
-            continue
-        seen.add(id(layer))
         if hasattr(layer, "layers"):
-            yield from _layers(layer, f"{prefix}{layer.name}/", seen)
+            yield from _walk(layer, f"{prefix}{layer.name}/")
         else:
             yield f"{prefix}{layer.name}", layer
 

@@ -20,7 +20,8 @@ ACTIVATIONS = re.compile(
 )
 # TFOpLambda layers name a symbol of TensorFlow, which also holds file and Python functions. These compute only.
 OPERATIONS = re.compile(
-    r"(__operators__|math|nn|linalg|signal)\.\w+|image\.resize|compat\.v1\.(gather|nn\.\w+|math\.\w+)|reduce_\w+"
+    r"(__operators__|math|nn|linalg|signal)\.\w+|image\.resize|reduce_\w+"
+    r"|compat\.v1\.(gather|squeeze|transpose|nn\.\w+|math\.\w+)"
     "|argmax|boolean_mask|broadcast_to|cast|clip_by_value|concat|convert_to_tensor|expand_dims|gather|identity"
     "|meshgrid|one_hot|ones_like|pad|range|rank|repeat|reshape|reverse|roll|shape|size|slice|split|squeeze|stack"
     "|stop_gradient|strided_slice|tile|transpose|unstack|where|zeros_like"
@@ -80,23 +81,37 @@ def _archive_config(file: Path) -> Any:
         if archive.getinfo("config.json").file_size > LARGEST_CONFIG:
             raise RegrowError(f"{file}: its config.json is larger than {LARGEST_CONFIG:,} bytes")
         config = json.loads(archive.read("config.json"))
-        saved_by = json.loads(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
-    version = str(saved_by.get("keras_version", ""))
-    if version.startswith("3."):
-        raise RegrowError(
-            f"{file}: was saved by Keras {version}, which tf_keras does not read; save it as .h5 or with tf_keras"
-        )
     # Loading with compile=False leaves the losses and metrics of the outermost model alone.
     return {key: value for key, value in config.items() if key != "compile_config"}
+
+
+def keras_version(file: Path) -> str:
+    """The version of Keras that saved a ``.keras`` archive; empty for other files, and where it is not stated."""
+    if file.suffix != ".keras" or not file.is_file():
+        return ""
+    with zipfile.ZipFile(file) as archive:
+        found = json.loads(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
+    return str(found.get("keras_version", "")) if isinstance(found, dict) else ""
+
+
+def refuse_links(h5: Any, file: Path) -> None:
+    """Refuse an open HDF5 file, named ``file``, that takes data from another one.
+
+    Raises:
+        RegrowError: it has an external link, or external or virtual data.
+    """
+    import h5py
+
+    outside = next(_links_outside(h5, h5py), None)
+    if outside is not None:
+        raise RegrowError(f"{file}: '{outside}' points to another file, which is not followed")
 
 
 def _h5_config(file: Path) -> Any:
     import h5py
 
     with h5py.File(file) as h5:
-        outside = next(_links_outside(h5, h5py), None)
-        if outside is not None:
-            raise RegrowError(f"{file}: '{outside}' points to another file, which is not followed")
+        refuse_links(h5, file)
         text = h5.attrs.get("model_config")
     if text is None:
         raise RegrowError(f"{file}: holds weights but no architecture; save the whole model")

@@ -1,6 +1,9 @@
 """What a pruning method returns: surgery and masks, as one value."""
 
 import io
+import itertools
+import json
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -10,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from regrow.artifacts import read_json, write_json
+from regrow.artifacts import read_json
 from regrow.errors import RegrowError
-from regrow.graph.kernels import prunable_kernels
+from regrow.graph.kernels import layers, prunable_kernels
+from regrow.graph.removal import Surgery
+from regrow.graph.variables import variables
 
 Array = np.ndarray[Any, np.dtype[Any]]
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -21,13 +26,31 @@ SURGERY, MASKS = "surgery.json", "masks.npz"
 
 @dataclass(frozen=True, kw_only=True)
 class Pruning:
-    """``surgery``: kept indices of the parent by array axis; empty where all were kept.
+    """``surgery``: what was cut out of the parent's arrays; empty where all was kept. An axis of which nothing was
+    kept says that the array went with its layer.
 
-    ``masks``: uint8 arrays of 0 and 1 by prunable kernel, in the kernel's shape; kernels without one are dense.
+    ``masks``: uint8 arrays of 0 and 1 by prunable kernel, in the shape that the kernel has after surgery; kernels
+    without one are dense.
+
+    On disk: ``masks.npz`` holds the masks by kernel, ``surgery.json`` holds under ``axes``, by array and axis, the
+    indices of the parent that are left, ascending, and under ``scale`` a factor where an array has one::
+
+        {"schema_version": 1, "axes": {"conv1/kernel": {"3": [0, 2, 5]}, "conv2/kernel": {"2": [0, 2, 5]}}}
     """
 
     masks: Mapping[str, Array]
-    surgery: Mapping[str, Any] = field(default_factory=dict)
+    surgery: Surgery = field(default_factory=Surgery)
+
+    def then(self, later: "Pruning") -> "Pruning":
+        """This pruning and a later one of its result, as one of the parent.
+
+        Masks are cut as their kernels were and go with them; a weight is masked if either pruning masks it.
+        """
+        cut = {name: Surgery(kept=later.surgery.kept).apply(name, mask) for name, mask in self.masks.items()}
+        masks = {name: mask for name, mask in cut.items() if mask.size}
+        for name, mask in later.masks.items():
+            masks[name] = mask & masks[name] if name in masks else mask
+        return Pruning(masks=masks, surgery=self.surgery.then(later.surgery))
 
     def apply(self, model: Any) -> None:
         """Set the masked weights of ``model`` to +0, in place; a product would leave −0 and NaN.
@@ -41,21 +64,42 @@ class Pruning:
             kernels[name].assign(np.where(mask == 0, np.zeros_like(weights), weights))
 
     def verify(self, model: Any) -> None:
-        """Check that every masked weight of ``model`` is zero.
+        """Check that every masked weight of ``model`` is zero and every array as long as surgery left it.
 
         Raises:
-            RegrowError: one is not; its kernel is named.
+            RegrowError: one is not; its kernel or array is named.
         """
+        self._verify_sizes(model)
         kernels = _matching(self.masks, model)
         for name, mask in self.masks.items():
             wrong = int(np.count_nonzero(kernels[name].numpy()[mask == 0]))
             if wrong:
                 raise RegrowError(f"{name}: {wrong} pruned weights are no longer zero")
 
+    def _verify_sizes(self, model: Any) -> None:
+        if not self.surgery.kept:
+            return
+        shapes = {
+            f"{path}/{name}": tuple(variable.shape)
+            for path, layer in layers(model)
+            for name, variable in variables(layer).items()
+        }
+        for name, axes in self.surgery.kept.items():
+            if not all(len(kept) for kept in axes.values()):
+                if name in shapes:
+                    raise RegrowError(f"{name}: the model has it, but surgery left nothing of it")
+                continue
+            if name not in shapes:
+                raise RegrowError(f"the model has no array '{name}', which the surgery names")
+            for axis, kept in axes.items():
+                length = shapes[name][axis] if axis < len(shapes[name]) else 0
+                if length != len(kept):
+                    raise RegrowError(f"{name}: axis {axis} has {length}, but surgery left {len(kept)}")
+
     def write(self, directory: Path) -> None:
         """Write ``surgery.json`` and ``masks.npz``; equal prunings give equal bytes."""
         directory.mkdir(parents=True, exist_ok=True)
-        write_json(directory / SURGERY, {"schema_version": 1, "axes": dict(self.surgery)})
+        (directory / SURGERY).write_text(_surgery_text(self.surgery), "utf-8")
         with zipfile.ZipFile(directory / MASKS, "w") as archive:
             for name in sorted(self.masks):
                 buffer = io.BytesIO()
@@ -72,11 +116,7 @@ class Pruning:
             RegrowError: a file is missing or broken.
         """
         surgery = read_json(directory / SURGERY)
-        axes = surgery.get("axes") if isinstance(surgery, dict) else None
-        if not isinstance(axes, dict):
-            raise RegrowError(
-                f"{directory / SURGERY}: 'axes' must be an object of kept indices by array axis"
-            )
+        cut = _surgery(directory / SURGERY, surgery.get("axes") if isinstance(surgery, dict) else None)
         try:
             # np.load would leave a broken file open.
             with (directory / MASKS).open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -86,7 +126,38 @@ class Pruning:
         for name, mask in masks.items():
             if mask.dtype != np.uint8 or mask.max(initial=0) > 1:
                 raise RegrowError(f"{directory / MASKS}: '{name}' is not a uint8 array of 0 and 1")
-        return cls(masks=masks, surgery=axes)
+        return cls(masks=masks, surgery=cut)
+
+
+def _surgery_text(surgery: Surgery) -> str:
+    """JSON with an array to a line: a large model has some hundred thousand indices."""
+    lines = [
+        f"  {json.dumps(name, ensure_ascii=False)}: {json.dumps(axes, allow_nan=False)}"
+        for name, axes in sorted(surgery.to_json().items())
+    ]
+    joined = ",\n".join(lines)
+    return '{\n "schema_version": 1,\n "axes": {' + (f"\n{joined}\n }}" if lines else "}") + "\n}\n"
+
+
+def _surgery(file: Path, axes: Any) -> Surgery:
+    if not isinstance(axes, dict) or not all(isinstance(by_axis, dict) for by_axis in axes.values()):
+        raise RegrowError(f"{file}: 'axes' must be an object of kept indices by array and axis")
+    for name, by_axis in axes.items():
+        for axis, kept in by_axis.items():
+            number = axis == "scale" and isinstance(kept, float) and math.isfinite(kept)
+            if not number and not (axis.isdecimal() and _ascending(kept)):
+                raise RegrowError(
+                    f"{file}: axes.{name}.{axis}: must be a list of ascending indices, or a number under 'scale'"
+                )
+    return Surgery.from_json(axes)
+
+
+def _ascending(values: Any) -> bool:
+    return (
+        isinstance(values, list)
+        and all(isinstance(value, int) and value >= 0 for value in values)
+        and all(low < high for low, high in itertools.pairwise(values))
+    )
 
 
 def _matching(masks: Mapping[str, Array], model: Any) -> dict[str, Any]:

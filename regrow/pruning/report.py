@@ -16,8 +16,14 @@ def pruning_report(
     allocation: str | None,
     target: float | None,
     left_dense: Mapping[str, str],
+    blocks: Mapping[str, Any] | None = None,
+    channels: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Sparsity of the whole and of each kernel; ``left_dense`` gives the reason for kernels that were spared."""
+    """Sparsity of the whole and of each kernel; ``left_dense`` gives the reason for kernels that were spared.
+
+    ``blocks`` is what `regrow.pruning.layers` says, where residual blocks were dropped, and ``channels`` what
+    `regrow.pruning.channel_report` says, where channels were removed.
+    """
     costs = {cost.name: cost for cost in layer_costs(model)}
     layers: Sequence[dict[str, Any]] = [
         {
@@ -38,4 +44,6 @@ def pruning_report(
         "sparsity_target": target,
         "sparsity": sparsity(model),
         "layers": list(layers),
+        **({"blocks": dict(blocks)} if blocks is not None else {}),
+        **({"channels": dict(channels)} if channels is not None else {}),
     }

@@ -1,6 +1,6 @@
 """Which kernels are pruned, and why the others are not."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,6 +11,23 @@ from regrow.graph.kernels import prunable_kernels
 def layer_of(kernel: str) -> str:
     """The path of the layer that holds ``kernel``: ``backbone/conv1`` of ``backbone/conv1/kernel``."""
     return kernel.rpartition("/")[0]
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether the shell-style ``pattern`` names the layer at ``path``, or a nested model that it is in."""
+    parts = path.split("/")
+    return any(fnmatchcase("/".join(parts[:count]), pattern) for count in range(1, len(parts) + 1))
+
+
+def check_patterns(paths: Collection[str], skip: Sequence[str]) -> None:
+    """Check that each pattern in ``skip`` matches one of the layers ``paths``.
+
+    Raises:
+        RegrowError: one does not.
+    """
+    for pattern in skip:
+        if not any(matches(path, pattern) for path in paths):
+            raise RegrowError(f"prune.skip: '{pattern}' matches no layer{nearest(pattern, paths)}")
 
 
 def chosen_kernels(model: Any, skip: Sequence[str] = ()) -> dict[str, Any]:
@@ -24,12 +41,12 @@ def chosen_kernels(model: Any, skip: Sequence[str] = ()) -> dict[str, Any]:
         raise RegrowError("parent: has no layer that could be pruned; dense and convolutional layers can")
     layers = {layer_of(name) for name in kernels}
     for pattern in skip:
-        if not any(fnmatchcase(layer, pattern) for layer in layers):
+        if not any(matches(layer, pattern) for layer in layers):
             raise RegrowError(f"prune.skip: '{pattern}' matches no prunable layer{nearest(pattern, layers)}")
     chosen = {
         name: kernel
         for name, kernel in kernels.items()
-        if not any(fnmatchcase(layer_of(name), pattern) for pattern in skip)
+        if not any(matches(layer_of(name), pattern) for pattern in skip)
     }
     if not chosen:
         raise RegrowError(

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from regrow.artifacts import write_json
 from regrow.augmentation.operations import Operation
 from regrow.augmentation.policy import FILE_NAME, Mode, Policy, check_operations
-from regrow.dataset.directory import Array, Dataset, open_dataset, write_array
+from regrow.dataset.directory import Dataset, open_dataset, write_array
+from regrow.dataset.rows import Array, Rows
 from regrow.parameters import Parameters
 from regrow.progress import Progress
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
@@ -69,7 +70,7 @@ def _policy(params: AugmentParams, dataset: Dataset) -> Policy:
         factor=params.factor,
         operations=params.operations,
         value_range=dataset.value_range,
-        spread=() if images else _deviations(dataset.features("train")),
+        spread=() if images else _deviations(np.asarray(dataset.features("train"))),
         classes=len(dataset.classes),
     )
 
@@ -94,7 +95,7 @@ def _materialise(context: StepContext[AugmentParams], dataset: Dataset, policy: 
     return total
 
 
-def _variants(features: Array, policy: Policy, *, progress: Progress) -> Iterator[Array]:
+def _variants(features: Rows, policy: Policy, *, progress: Progress) -> Iterator[Array]:
     """Rounds of variants of all ``features``, one behind the other, batch by batch."""
     import tensorflow as tf
 

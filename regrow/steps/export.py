@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from regrow.artifacts import write_json
-from regrow.conversion.formats import FILES, FORMATS, Format
+from regrow.conversion.formats import DEFAULT_FORMATS, FILES, FORMATS, Format
 from regrow.conversion.parity import TOLERANCES, Tolerance, compare
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
@@ -22,7 +22,9 @@ ALWAYS = ("keras", "mlflow")
 class ExportParams(Parameters):
     """Which formats, and how closely they must follow Keras."""
 
-    formats: tuple[Format, ...] = Field(FORMATS, description="`keras` and `mlflow` are always written")
+    formats: tuple[Format, ...] = Field(
+        DEFAULT_FORMATS, description="`keras` and `mlflow` are always written; `keras3` is a file for Keras 3"
+    )
     calibration_examples: int = Field(256, ge=1, description="training examples that set int8's ranges")
     parity_examples: int = Field(256, ge=1, description="validation examples on which exports are compared")
     tolerances: dict[Format, Tolerance] = Field(
@@ -140,6 +142,7 @@ SPEC = StepSpec(
     imports=["tensorflow", "tf_keras", "mlflow", "tf2onnx"],
     packages=[
         "ai-edge-litert",
+        "keras",
         "mlflow",
         "numpy",
         "onnx",

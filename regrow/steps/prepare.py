@@ -1,6 +1,7 @@
 """``prepare``: turn raw data into a checked, split, reproducible dataset. No TensorFlow."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +19,11 @@ from regrow.dataset.sources import Digits, Dvc, Source, fetch, identify
 from regrow.dataset.splitting import SplitOptions
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
+from regrow.progress import emit
 from regrow.provenance.statement import Resource
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
+
+WARNINGS_SHOWN = 5
 
 
 class PrepareParams(Parameters):
@@ -57,6 +61,22 @@ def run(context: StepContext[PrepareParams]) -> None:
     context.figures["classes"] = len(dataset.classes)
     if report.document["rejected"]:
         context.figures["rejected"] = report.document["rejected"]
+    _tell(report.document)
+
+
+def _tell(report: Mapping[str, Any]) -> None:
+    """Say what was left out and what deserves a look: who skips bad examples must not be surprised."""
+    if report["rejected"]:
+        first = report["rejects"][0]
+        emit(
+            "notice",
+            message=f"prepare: {report['rejected']:,} of {report['read']:,} examples are left out, such as "
+            f"{first['name']}: {first['reason']}; all are listed in the data report",
+        )
+    for warning in report["warnings"][:WARNINGS_SHOWN]:
+        emit("notice", message=f"prepare: {warning}")
+    if len(report["warnings"]) > WARNINGS_SHOWN:
+        emit("notice", message=f"prepare: {len(report['warnings']) - WARNINGS_SHOWN} more such warnings")
 
 
 def _prepare(

@@ -1,161 +1,106 @@
-"""``prune``: zero weights of the parent, at once or while it trains on."""
+"""``prune``: take residual blocks or channels out of the parent, or zero weights of it."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
-
-from pydantic import Field, field_validator, model_validator
+from pathlib import Path
+from typing import Any
 
 from regrow.artifacts import write_json
-from regrow.dataset.directory import Dataset, open_dataset
-from regrow.parameters import Parameters
-from regrow.pruning.pruning import Pruning
-from regrow.steps.spec import Input, Output, StepContext, StepSpec
-from regrow.training.settings import FitSettings
-
-GRADUAL_FIT: dict[str, Any] = {"epochs": 6, "early_stopping": None}
-
-
-class Gradual(Parameters):
-    """Cubic schedule (Zhu & Gupta 2017): sparsity rises while the model trains on, between two shares of the steps."""
-
-    initial_sparsity: float = Field(0.0, ge=0, lt=1, description="sparsity of the first masks")
-    begin: float = Field(0.0, ge=0, lt=1, description="share of the steps before pruning begins")
-    end: float = Field(0.67, gt=0, le=1, description="share of the steps at which the target is reached")
-    frequency: int = Field(20, ge=1, description="steps between two updates of the masks")
-    fit: FitSettings = Field(
-        default_factory=lambda: FitSettings(**GRADUAL_FIT),
-        description="how to train meanwhile; 6 epochs unless given, never with early stopping",
-    )
-
-    @field_validator("fit", mode="before")
-    @classmethod
-    def _defaults(cls, given: Any) -> Any:
-        return {**GRADUAL_FIT, **given} if isinstance(given, Mapping) else given
-
-    @model_validator(mode="after")
-    def _order(self) -> Self:
-        if self.begin >= self.end:
-            raise ValueError(f"begin is {self.begin:g}; it must be below end, which is {self.end:g}")
-        if self.fit.early_stopping is not None:
-            raise ValueError("fit.early_stopping must be null: the schedule needs all its epochs")
-        return self
-
-
-class PruneParams(Parameters):
-    """Section `prune` of `params.yaml`: what is pruned, how much, and how it is shared out."""
-
-    method: Literal["magnitude", "n_m"] = Field(
-        "magnitude", description="smallest magnitudes, or n of each m consecutive weights kept"
-    )
-    sparsity: float = Field(0.8, gt=0, lt=1, description="magnitude: share of prunable weights set to zero")
-    allocation: Literal["uniform", "global", "lamp", "erk"] = Field(
-        "lamp", description="magnitude: how the sparsity is shared out over the layers"
-    )
-    schedule: Literal["one_shot", "gradual"] = Field(
-        "one_shot", description="magnitude: at once, or while training on"
-    )
-    gradual: Gradual = Field(default_factory=Gradual, description="settings of schedule gradual")
-    n: int = Field(2, ge=1, description="n_m: weights kept of each m")
-    m: int = Field(4, ge=2, description="n_m: block of consecutive weights along the input channels")
-    skip: tuple[str, ...] = Field((), description="patterns of layer names that stay dense, such as 'conv1*'")
-    seed: int = Field(0, ge=0, lt=2**31, description="gradual.fit.seed unless given there")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_seed(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping) or "seed" not in values:
-            return values
-        gradual = values.get("gradual", {})
-        fit = gradual.get("fit", {}) if isinstance(gradual, Mapping) else None
-        if not isinstance(fit, Mapping):
-            return values
-        return {**values, "gradual": {**gradual, "fit": {"seed": values["seed"], **fit}}}
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        if self.n >= self.m:
-            raise ValueError(f"n is {self.n} and m is {self.m}, which prunes nothing; n must be below m")
-        if self.method == "n_m" and self.schedule == "gradual":
-            raise ValueError("schedule 'gradual' belongs to method 'magnitude'; method 'n_m' is one_shot")
-        if self.schedule == "gradual" and self.gradual.initial_sparsity >= self.sparsity:
-            raise ValueError(
-                f"gradual.initial_sparsity is {self.gradual.initial_sparsity:g}; it must be below sparsity, "
-                f"which is {self.sparsity:g}"
-            )
-        return self
+from regrow.dataset.directory import open_dataset
+from regrow.progress import Progress
+from regrow.pruning.methods import Outcome, Task, prune
+from regrow.pruning.parameters import PruneParams
+from regrow.steps.spec import FileUse, Input, Output, StepContext, StepSpec
 
 
 def run(context: StepContext[PruneParams]) -> None:
-    """Write the pruned model, its masks, and a report per layer.
+    """Write the pruned model, its surgery and masks, and a report per layer.
 
     Raises:
-        RegrowError: nothing can be pruned, or a pattern in ``skip`` matches no layer.
+        RegrowError: as `regrow.pruning.methods.prune`.
     """
-    from regrow.graph.files import load_model, save_model
-    from regrow.graph.kernels import prunable_kernels, sparsity
-    from regrow.pruning.report import pruning_report
-    from regrow.pruning.selection import chosen_kernels
+    from regrow.graph.files import load_model
+    from regrow.graph.kernels import sparsity
     from regrow.training.fitting import validation_metrics
 
-    params = context.params
     dataset = open_dataset(context.inputs["dataset"])
-    model = load_model(context.inputs["parent"])
-    kernels = chosen_kernels(model, params.skip)
-    left_dense = {name: "skipped" for name in prunable_kernels(model) if name not in kernels}
-    pruning, misfits = _prune(context, model, kernels, dataset)
-    left_dense |= misfits
-    pruning.verify(model)
-    save_model(model, context.outputs["pruned"])
-    pruning.write(context.outputs["pruning"])
-    magnitude = params.method == "magnitude"
-    report = pruning_report(
-        model,
-        method=params.method,
-        allocation=params.allocation if magnitude else None,
-        target=params.sparsity if magnitude else 1 - params.n / params.m,
-        left_dense=left_dense,
-    )
-    write_json(context.outputs["pruning_report"] / "report.json", report)
-    context.figures.update(
-        sparsity=round(sparsity(model), 4),
-        layers=len(pruning.masks),
-        val_accuracy=round(validation_metrics(model, dataset)["val_accuracy"], 4),
-    )
-
-
-def _prune(
-    context: StepContext[PruneParams], model: Any, kernels: Mapping[str, Any], dataset: Dataset
-) -> tuple[Pruning, dict[str, str]]:
-    """Prune ``model`` in place; the masks, and why kernels that were chosen stayed dense."""
-    from regrow.pruning.magnitude import allocate, gradual, one_shot
-    from regrow.pruning.n_m import n_of_m
-
-    params, options = context.params, context.params.gradual
-    if params.method == "n_m":
-        return n_of_m(model, kernels, n=params.n, m=params.m)
-    shares = allocate(kernels, sparsity=params.sparsity, allocation=params.allocation)
-    if params.schedule == "one_shot":
-        return one_shot(model, kernels, shares), {}
-    pruning = gradual(
-        model,
-        kernels,
-        shares,
+    task = Task(
+        params=context.params,
         dataset=dataset,
         overlay=context.inputs["overlay"],
-        settings=options.fit,
-        initial_share=options.initial_sparsity / params.sparsity,
-        begin=options.begin,
-        end=options.end,
-        frequency=options.frequency,
         step=context.step,
-        progress=context.progress(options.fit.epochs),
+        progress=context.progress,
     )
-    return pruning, {}
+    done = prune(load_model(context.inputs["parent"]), task)
+    _write(
+        done,
+        context.params,
+        model=context.outputs["pruned"],
+        pruning=context.outputs["pruning"],
+        report=context.outputs["pruning_report"],
+    )
+    removals = [report for report in (done.blocks, done.channels) if report is not None]
+    if removals:
+        before, after = removals[0]["before"], removals[-1]["after"]
+        context.figures.update(
+            {f"{name}_kept": round(after[name] / before[name], 4) for name in ("macs", "parameters")}
+        )
+    context.figures.update(
+        sparsity=round(sparsity(done.model), 4),
+        layers=len(done.pruning.masks),
+        val_accuracy=round(validation_metrics(done.model, dataset)["val_accuracy"], 4),
+    )
+
+
+def run_on_file(use: FileUse[PruneParams]) -> Any:
+    """Prune a model file; ``model.keras``, ``pruning/`` and ``report.json`` are written to the output directory.
+
+    Returns:
+        the tables to print: before and after, and what shrank.
+
+    Raises:
+        RegrowError: as `regrow.pruning.methods.prune`, or the file cannot be read.
+    """
+    from regrow.graph.files import load_file
+    from regrow.graph.inspection import inspection
+    from regrow.pruning.tables import outcome_tables
+
+    model = load_file(use.model)
+    before = inspection(model)
+    dataset = open_dataset(use.inputs["dataset"]) if "dataset" in use.inputs else None
+    task = Task(
+        params=use.params,
+        dataset=dataset,
+        overlay=use.inputs.get("overlay"),
+        step="prune",
+        progress=lambda total: Progress("prune", total=total),
+    )
+    done = prune(model, task)
+    _write(done, use.params, model=use.output, pruning=use.output / "pruning", report=use.output)
+    return outcome_tables(before, inspection(done.model), blocks=done.blocks, channels=done.channels)
+
+
+def _write(done: Outcome, params: PruneParams, *, model: Path, pruning: Path, report: Path) -> None:
+    from regrow.graph.files import save_model
+    from regrow.pruning.report import pruning_report
+
+    done.pruning.verify(done.model)
+    save_model(done.model, model)
+    done.pruning.write(pruning)
+    magnitude, n_m = "magnitude" in params.method, "n_m" in params.method
+    found = pruning_report(
+        done.model,
+        method=", ".join(params.method),
+        allocation=params.allocation if magnitude else None,
+        target=params.sparsity if magnitude else 1 - params.n / params.m if n_m else None,
+        left_dense=done.left_dense,
+        blocks=done.blocks,
+        channels=done.channels,
+    )
+    write_json(report / "report.json", found)
 
 
 SPEC = StepSpec(
     name="prune",
-    summary="Prune the parent: unstructured magnitude or N:M.",
+    summary="Prune the parent: residual blocks, channels, unstructured magnitude or N:M.",
     inputs=[
         Input(name="parent", producer="train", output="parent", help="the trained or imported model"),
         Input(name="dataset", producer="prepare", output="dataset", help="the dataset"),
@@ -169,6 +114,7 @@ SPEC = StepSpec(
     ],
     params=PruneParams,
     run=run,
+    on_file=run_on_file,
     imports=["tensorflow", "tf_keras", "tensorflow_model_optimization"],
-    packages=["numpy", "tensorflow", "tf_keras", "tensorflow-model-optimization"],
+    packages=["numpy", "tensorflow", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert"],
 )

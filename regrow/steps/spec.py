@@ -62,6 +62,20 @@ class StepContext(Generic[P]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileUse(Generic[P]):
+    """What a step is handed that works on a model file of the user's, outside any workspace.
+
+    ``inputs`` are those that were named on the command line. ``output`` is an empty directory; what is written there
+    appears under its final name only when the function returns.
+    """
+
+    model: Path
+    params: P
+    inputs: Mapping[str, Path]
+    output: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepSpec(Generic[P]):
     """The only place that says what a step takes and gives.
 
@@ -79,6 +93,7 @@ class StepSpec(Generic[P]):
         packages: distributions whose versions can change the result; part of the cache key.
         cached: whether equal inputs, parameters and code may be answered with an earlier result.
         resumes: whether a later process goes on from the ``scratch`` of a killed one; else it is removed.
+        on_file: the step on a model file that stands for its first input; gives what is printed (for `rich`).
         outside: what the step reads besides its inputs (raw data), with digests; part of the cache key.
     """
 
@@ -92,6 +107,7 @@ class StepSpec(Generic[P]):
     packages: Sequence[str] = ()
     cached: bool = True
     resumes: bool = False
+    on_file: Callable[[FileUse[P]], Any] | None = None
     outside: Callable[[P], Sequence[Resource]] | None = None
 
     @property

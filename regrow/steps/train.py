@@ -25,7 +25,9 @@ TRANSFER_RATE = 1e-4
 class ImportModel(Parameters):
     """A trained model from outside; it gets raw features and gives probabilities."""
 
-    path: str = Field(min_length=1, description=".keras file, legacy .h5 file or SavedModel directory")
+    path: str = Field(
+        min_length=1, description=".keras file (tf_keras or Keras 3), legacy .h5 file or SavedModel directory"
+    )
     trust: bool = Field(False, description="allow Lambda layers and other code inside the model to run")
 
 
@@ -66,7 +68,7 @@ class TrainParams(Parameters):
         if self.architecture is not None and self.import_model is not None:
             raise ValueError(
                 f"has both an architecture ('{self.architecture.name}') and a model to import "
-                f"({self.import_model.path}); give one of them"
+                f"({self.import_model.path}); give one of them, 'architecture: null' for the import"
             )
         if self.import_model is None and self.rewind_epoch > self.epochs:
             raise ValueError(

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
@@ -48,8 +48,9 @@ def fit(
     after_batch: Callable[[], None] | None = None,
     on_epoch: OnEpoch | None = None,
     tensorboard: Path | None = None,
+    keep: Literal["best", "last"] = "best",
 ) -> FitResult:
-    """Train ``model`` in place and leave it with the weights of the best epoch.
+    """Train ``model`` in place and leave it with the weights of the best epoch, or of the last.
 
     Best is the lowest validation loss among the epochs whose validation accuracy is within one standard error of
     the highest. Losses include the model's own regularisation, and label smoothing where there is some.
@@ -65,6 +66,7 @@ def fit(
         on_epoch: called after every epoch with its number (from 1) and its entry of the history, while the model
             has the weights of that epoch.
         tensorboard: a directory for TensorBoard's logs.
+        keep: the best epoch, or the last: what ``after_batch`` does may matter more than the accuracy meanwhile.
 
     Raises:
         RegrowError: the loss is no longer a number.
@@ -106,7 +108,7 @@ def fit(
         callbacks=_callbacks(watch, after_batch=after_batch, tensorboard=tensorboard),
         verbose=0,
     )
-    return watch.finish()
+    return watch.finish(keep)
 
 
 def validation_metrics(model: Any, dataset: Dataset, *, batch_size: int = 256) -> dict[str, float]:
@@ -229,12 +231,16 @@ class _Watch:
             self.model.stop_training = True
             self.stopped_early = True
 
-    def finish(self) -> FitResult:
-        """Give the model the weights of its best epoch back."""
+    def finish(self, keep: Literal["best", "last"]) -> FitResult:
+        """Give the model the weights of its best epoch back, or let it keep those of the last."""
         best = self.selection.chosen
-        self.model.set_weights(best.weights)
+        epoch, accuracy = best.epoch, best.accuracy
+        if keep == "last":
+            epoch, accuracy = len(self.history), self.history[-1]["val_accuracy"]
+        else:
+            self.model.set_weights(best.weights)
         if self.stopped_early:
             epochs = self.settings.epochs
-            note = f"stopped after epoch {len(self.history)}, best epoch {best.epoch}"
-            self.progress.update(epochs, f"{note} val_accuracy {best.accuracy:.4f}", total=epochs)
-        return FitResult(history=self.history, best_epoch=best.epoch, stopped_early=self.stopped_early)
+            note = f"stopped after epoch {len(self.history)}, kept epoch {epoch}"
+            self.progress.update(epochs, f"{note} val_accuracy {accuracy:.4f}", total=epochs)
+        return FitResult(history=self.history, best_epoch=epoch, stopped_early=self.stopped_early)

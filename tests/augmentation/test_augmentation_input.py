@@ -6,7 +6,7 @@ import pytest
 
 from regrow.artifacts import write_json
 from regrow.augmentation import input as module
-from regrow.augmentation.input import evaluation_input, read_rows, training_input
+from regrow.augmentation.input import evaluation_input, training_input
 from regrow.augmentation.policy import Policy
 from regrow.dataset.directory import Dataset, write_dataset
 from regrow.dataset.info import Normalisation
@@ -158,9 +158,3 @@ def test_variants_of_another_dataset_are_refused(dataset: Dataset, tmp_path: Pat
     (place / "extra/image-00000.npy").write_bytes(b"no array")
     with pytest.raises(RegrowError, match="cannot be read as a NumPy array"):
         training_input(dataset, place, batch_size=16, seed=0)
-
-
-def test_rows_are_read_across_parts() -> None:
-    parts = [np.arange(6).reshape(3, 2), np.arange(6, 14).reshape(4, 2)]
-    rows = np.asarray([6, 0, 3, 3, 2])
-    np.testing.assert_array_equal(read_rows(parts, rows), np.concatenate(parts)[rows])

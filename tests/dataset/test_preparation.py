@@ -231,13 +231,26 @@ def test_duplicates_stay_on_one_side_and_are_reported(tmp_path: Path) -> None:
     assert len(report["duplicates"]["contradicting_labels"]) == 1
 
 
+def test_the_form_of_most_examples_is_kept_though_the_first_class_has_another(tmp_path: Path) -> None:
+    files = {f"apple/{n}.png": encode(RANDOM.integers(0, 256, (4, 4, 3), np.uint8)) for n in range(70)}
+    for name in ("pear", "plum"):
+        files |= {f"{name}/{n}.png": encode(RANDOM.integers(0, 256, (6, 6, 3), np.uint8)) for n in range(50)}
+    dataset, report = prepare(tmp_path, images(files), skip=True)
+    assert dataset.feature_shape == (6, 6, 3)
+    assert dataset.classes == ("pear", "plum")
+    assert report["forms"] == {"rgb 6×6×3": 100, "rgb 4×4×3": 70}
+    assert report["rejected"] == 70
+    assert report["warnings"] == ["class 'apple' is left out: no usable training example has it"]
+    assert "is rgb 4×4×3, but others are rgb 6×6×3" in report["rejects"][0]["reason"]
+
+
 def test_labels_that_training_never_sees(tmp_path: Path) -> None:
     files = {**split_files(), "test/bird/1.png": encode(RGB[:4, :4])}
     with pytest.raises(RegrowError, match=r"test/bird/1\.png: is in test and has label 'bird'"):
         prepare(tmp_path, images(files))
     dataset, report = prepare(tmp_path, images(files), skip=True)
     assert dataset.classes == ("cat", "dog")
-    assert report["warnings"] == ["class 'bird' is left out: no training example has it"]
+    assert report["warnings"] == ["class 'bird' is left out: no usable training example has it"]
 
 
 def test_a_class_that_a_split_lacks(tmp_path: Path) -> None:
@@ -332,6 +345,19 @@ def test_splits_are_whole_seeded_and_stratified(
         mine = [split for split, other in zip(made.splits, labels, strict=True) if other == label]
         assert set(mine) == {"train", "validation", "test"}
         assert abs(mine.count("test") - test * len(mine)) <= 3
+
+
+def test_examples_stay_on_their_side_when_others_are_added() -> None:
+    def sides(count: int) -> dict[str, str | None]:
+        listing = table(np.arange(count)[:, None], [number % 3 for number in range(count)])
+        contents = [str(number) for number in range(count)]
+        made = assign_splits(listing, contents, options=SplitOptions(seed=1), skip=False)
+        return dict(zip(contents, made.splits, strict=True))
+
+    before, after = sides(1800), sides(1860)
+    moved = [(before[name], after[name]) for name in before if before[name] != after[name]]
+    assert len(moved) <= 15
+    assert all("train" in pair for pair in moved)
 
 
 def test_splits_need_not_be_stratified() -> None:

@@ -211,3 +211,30 @@ def test_terminal_table() -> None:
 def test_terminal_table_needs_no_tensorflow() -> None:
     code = "import sys, regrow.evaluation.summary; sys.exit('tensorflow' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_channels_are_a_table_and_zeros_are_drawn_only_where_there_are_some() -> None:
+    channels = {
+        "target": {"macs": 0.5},
+        "criterion": "l2",
+        "scope": "per_layer",
+        "before": {"macs": 1000, "parameters": 200, "bytes": 800},
+        "after": {"macs": 495, "parameters": 120, "bytes": 480},
+        "groups": [
+            {"name": "a", "layers": ["<i>a</i>", "b"], "before": 1600, "after": 400},
+            {"name": "c", "layers": ["c"], "before": 10, "after": 10, "left_whole": "they are the outputs"},
+        ],
+    }
+    layer = {"name": "a/kernel", "weights": 1_000, "zeros": 0, "sparsity": 0.0}
+    pruning = {"method": "channels", "allocation": None, "sparsity": 0.0, "layers": [layer]}
+    text = render_report(findings(pruning=pruning | {"channels": channels}))
+    assert "<td>&lt;i&gt;a&lt;/i&gt;, b</td><td>1,600</td><td>400</td><td>25%</td><td></td>" in text
+    assert "<td>c</td><td>10</td><td>10</td><td>100%</td><td>they are the outputs</td>" in text
+    assert "Criterion l2, per layer; wanted: 50% of the MACs; kept: 49.5% of the MACs, 60.0% of" in text
+    assert "of the prunable weights are zero" not in text
+    masked = pruning | {
+        "sparsity": 0.5,
+        "channels": channels,
+        "layers": [layer | {"sparsity": 0.5, "zeros": 500}],
+    }
+    assert "of the prunable weights are zero" in render_report(findings(pruning=masked))

@@ -32,7 +32,7 @@ def export(trained: Path, digits: Dataset, target: Path, **params: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(trained: Path, digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(trained, digits, tmp_path_factory.mktemp("exported"))
+    return export(trained, digits, tmp_path_factory.mktemp("exported"), formats=FORMATS)
 
 
 def test_every_format_is_there_and_agrees(exported: Path) -> None:

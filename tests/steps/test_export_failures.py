@@ -7,7 +7,7 @@ import pytest
 
 from regrow.artifacts import read_json
 from regrow.config import validate
-from regrow.conversion.formats import FORMATS
+from regrow.conversion.formats import DEFAULT_FORMATS
 from regrow.dataset.directory import write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.errors import RegrowError
@@ -59,7 +59,7 @@ def run(root: Path, inputs: dict[str, Path], document: dict[str, Any]) -> dict[s
 
 
 def test_parameters() -> None:
-    assert ExportParams().formats == FORMATS
+    assert ExportParams().formats == DEFAULT_FORMATS
     given = params({"formats": ["onnx"], "tolerances": {"onnx": {"max_abs_difference": 0.1, "agreement": 1}}})
     assert params(json.loads(canonical_json(given))) == given
     for document in (

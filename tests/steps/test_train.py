@@ -194,6 +194,22 @@ def test_a_trained_model_is_imported(inputs: dict[str, Path], name: str) -> None
     assert result.statement.figures["epochs"] == 0
 
 
+def test_a_model_of_keras3_is_imported(inputs: dict[str, Path]) -> None:
+    import keras
+    import tf_keras
+
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(4, activation="softmax")]
+    )
+    model.save("keras3.keras")
+    root, _ = train({"import": {"path": "keras3.keras"}}, inputs)
+    loaded = tf_keras.models.load_model(root / "parent/model.keras", compile=False)
+    for left, right in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert read_json(root / "training/imported.json")["sha256"] == tree_digest(Path("keras3.keras"))
+
+
 def classifier(shape: tuple[int, ...], classes: int, activation: str | None = "softmax") -> Any:
     import tf_keras
 

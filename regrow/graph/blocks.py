@@ -1,0 +1,243 @@
+"""Residual blocks: branches into an addition that can go as a whole, and a graph without them.
+
+All is done on Keras' own config. In ``inbound_nodes`` a tensor is named by its layer, the number of the layer's call
+and the number of that call's output; dropping a branch means that the addition's consumers read the other side.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from regrow.graph.graph import Graph, Location, entry
+from regrow.graph.removal import Surgery
+
+Node = tuple[str, int]
+Tensor = tuple[str, int, int]
+ADDITIONS = frozenset({"__operators__.add", "math.add"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One side of an addition, with the layers that serve nothing else.
+
+    ``name`` is the addition's path with the number of the side, ``layers`` are the paths of the layers that go with
+    it, in the model's order. ``location`` is that of the model's config in the graph's.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    location: Location
+    addition: Node
+    side: int
+
+
+def residual_blocks(graph: Graph) -> tuple[Block, ...]:
+    """All blocks of ``graph`` that can be dropped, each alone, in the model's order.
+
+    A side can go when another side has the sum's shape, when layers with weights go with it, and when no model
+    input hangs on it alone. Where several sides could go it is the one with most layers: a projection is the
+    shortcut, not the block.
+    """
+    found: list[Block] = []
+    for prefix, location in _models(graph.config, "", ()):
+        config = entry(graph.config, location)
+        wired = _Wiring(config)
+        for layer in config["layers"]:
+            if not _is_addition(layer):
+                continue
+            for number in range(len(layer["inbound_nodes"])):
+                sides = list(_sides(graph, wired, prefix, location, (layer["name"], number)))
+                longest = max((len(block.layers) for block in sides), default=0)
+                found += [block for block in sides if len(block.layers) == longest]
+    return tuple(found)
+
+
+def without_blocks(graph: Graph, blocks: Iterable[Block]) -> tuple[Graph, Surgery]:
+    """The graph without ``blocks``, and what that did to its arrays: those of dropped layers keep no index.
+
+    Raises:
+        ValueError: nothing would be left of an addition.
+    """
+    config = copy.deepcopy(graph.config)
+    cuts: dict[Location, set[tuple[Node, int]]] = {}
+    for block in blocks:
+        cuts.setdefault(block.location, set()).add((block.addition, block.side))
+    # Inner models first: dropping layers of an outer one moves what lies behind them.
+    for location in sorted(cuts, key=len, reverse=True):
+        _cut(entry(config, location), cuts[location])
+    left = replace(graph, config=config)
+    gone = frozenset(graph.locations) - frozenset(left.locations)
+    arrays = {name: array for name, array in graph.arrays.items() if gone.isdisjoint(_parents(name))}
+    surgery = {
+        name: {0: np.zeros(0, np.int64)}
+        for name, array in graph.arrays.items()
+        if name not in arrays and array.ndim
+    }
+    return replace(left, arrays=arrays), Surgery(kept=surgery)
+
+
+def _parents(array: str) -> list[str]:
+    parts = array.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _models(config: Mapping[str, Any], prefix: str, location: Location) -> Iterator[tuple[str, Location]]:
+    """Path and location of each functional config in ``config``."""
+    if "input_layers" in config:
+        yield prefix, location
+    for index, layer in enumerate(config["layers"]):
+        if "layers" in layer["config"]:
+            name = layer["config"]["name"]
+            yield from _models(layer["config"], f"{prefix}{name}/", (*location, "layers", index, "config"))
+
+
+def _is_addition(layer: Mapping[str, Any]) -> bool:
+    return layer["class_name"] == "Add" or layer["config"].get("function") in ADDITIONS
+
+
+def _sides(
+    graph: Graph, wired: "_Wiring", prefix: str, location: Location, addition: Node
+) -> Iterator[Block]:
+    path = f"{prefix}{addition[0]}"
+    calls = [call for call in graph.view.calls if (call.layer, call.number) == (path, addition[1])]
+    shapes = graph.view.shapes
+    tensors = wired.inputs[addition]
+    if len(tensors) < 2 or any(len(call.inputs) != len(tensors) for call in calls) or not calls:
+        return
+    for side in range(len(tensors)):
+        others = [other for other in range(len(tensors)) if other != side]
+        if not all(
+            any(shapes[call.inputs[other]] == shapes[call.outputs[0]] for other in others) for call in calls
+        ):
+            continue
+        left = {name for name, _ in wired.living({(addition, side)})}
+        before = {name for name, _ in wired.living(set())}
+        names = [name for name in wired.order if name in before - left and name != addition[0]]
+        if any(wired.entries[name]["class_name"] == "InputLayer" for name in names):
+            continue
+        layers = [leaf for name in names for leaf in _leaves(wired.entries[name], prefix)]
+        if any(array.startswith(f"{layer}/") for layer in layers for array in graph.arrays):
+            number = f"[{side}]" if addition[1] == 0 else f"[{addition[1]}, {side}]"
+            yield Block(
+                name=f"{path}{number}", layers=tuple(layers), location=location, addition=addition, side=side
+            )
+
+
+def _leaves(layer: Mapping[str, Any], prefix: str) -> list[str]:
+    path = f"{prefix}{layer['config']['name']}"
+    if "layers" not in layer["config"]:
+        return [path]
+    return [leaf for inner in layer["config"]["layers"] for leaf in _leaves(inner, f"{path}/")]
+
+
+class _Wiring:
+    """Who reads whom in one functional config."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self.entries: dict[str, Mapping[str, Any]] = {layer["name"]: layer for layer in config["layers"]}
+        self.order = list(self.entries)
+        self.inputs: dict[Node, list[Tensor]] = {}
+        for name, layer in self.entries.items():
+            nodes = layer["inbound_nodes"]
+            self.inputs[name, 0] = []
+            for number, node in enumerate(nodes):
+                self.inputs[name, number] = list(self.tensors(node))
+        self.outputs = list(self.tensors(config["output_layers"]))
+
+    def tensors(self, structure: Any) -> Iterator[Tensor]:
+        """The tensors named anywhere in ``structure``."""
+        if self.is_tensor(structure):
+            yield (structure[0], structure[1], structure[2])
+            structure = structure[3] if len(structure) == 4 else {}
+        if isinstance(structure, Mapping):
+            structure = list(structure.values())
+        if isinstance(structure, list | tuple):
+            for inner in structure:
+                yield from self.tensors(inner)
+
+    def is_tensor(self, structure: Any) -> bool:
+        """Whether ``structure`` is ``[layer, call, output]``, perhaps with the call's keywords behind."""
+        return (
+            isinstance(structure, list | tuple)
+            and len(structure) in (3, 4)
+            and isinstance(structure[0], str)
+            and structure[0] in self.entries
+            and all(isinstance(number, int) for number in structure[1:3])
+        )
+
+    def read(self, tensor: Tensor, cuts: set[tuple[Node, int]]) -> Tensor:
+        """What is read in place of ``tensor``: of a cut addition that has one side left, that side."""
+        while True:
+            node = tensor[:2]
+            left = self.left(node, cuts)
+            if len(left) == len(self.inputs[node]) or len(left) > 1:
+                return tensor
+            if not left:
+                raise ValueError(f"nothing would be left of the addition '{node[0]}'")
+            tensor = left[0]
+
+    def left(self, node: Node, cuts: set[tuple[Node, int]]) -> list[Tensor]:
+        """The tensors that ``node`` still reads."""
+        return [tensor for side, tensor in enumerate(self.inputs[node]) if (node, side) not in cuts]
+
+    def living(self, cuts: set[tuple[Node, int]]) -> set[Node]:
+        """The calls on which the model's outputs depend."""
+        seen: set[Node] = set()
+        pending = [self.read(tensor, cuts) for tensor in self.outputs]
+        while pending:
+            node = pending.pop()[:2]
+            if node not in seen:
+                seen.add(node)
+                pending += [self.read(tensor, cuts) for tensor in self.left(node, cuts)]
+        return seen
+
+
+def _cut(config: dict[str, Any], cuts: set[tuple[Node, int]]) -> None:
+    """Rewrite ``config`` in place; a cut at an addition that an outer cut has removed does nothing."""
+    wired = _Wiring(config)
+    living = wired.living(cuts)
+    # Inputs of the model stay, whether read or not, so that its signature does.
+    living |= {node for node in wired.inputs if wired.entries[node[0]]["class_name"] == "InputLayer"}
+    numbers: dict[Node, int] = {}
+    for name in wired.order:
+        calls = sorted(number for layer, number in living if layer == name)
+        numbers.update({(name, number): place for place, number in enumerate(calls)})
+
+    def renamed(tensor: Tensor) -> Tensor:
+        layer, number, output = wired.read(tensor, cuts)
+        return layer, numbers[layer, number], output
+
+    kept = []
+    for layer in config["layers"]:
+        name, nodes = layer["name"], layer["inbound_nodes"]
+        if not any(node[0] == name for node in living):
+            continue
+        layer["inbound_nodes"] = [
+            _rewritten(wired, _without_sides(nodes[number], (name, number), cuts), renamed)
+            for number in range(len(nodes))
+            if (name, number) in living
+        ]
+        kept.append(layer)
+    config["layers"] = kept
+    config["output_layers"] = _rewritten(wired, config["output_layers"], renamed)
+
+
+def _without_sides(node: Any, name: Node, cuts: set[tuple[Node, int]]) -> Any:
+    """An addition's entry without the sides that are cut; only `Add`, with a list of tensors, has more than two."""
+    sides = {side for addition, side in cuts if addition == name}
+    return [tensor for side, tensor in enumerate(node) if side not in sides] if sides else node
+
+
+def _rewritten(wired: _Wiring, structure: Any, renamed: Callable[[Tensor], Tensor]) -> Any:
+    if wired.is_tensor(structure):
+        keywords = [_rewritten(wired, inner, renamed) for inner in structure[3:]]
+        return [*renamed((structure[0], structure[1], structure[2])), *keywords]
+    if isinstance(structure, Mapping):
+        return {key: _rewritten(wired, value, renamed) for key, value in structure.items()}
+    if isinstance(structure, list | tuple):
+        return type(structure)(_rewritten(wired, inner, renamed) for inner in structure)
+    return structure

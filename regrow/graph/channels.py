@@ -1,0 +1,163 @@
+"""What tracing finds: units that can be removed, the arrays they index, and what a model costs without them."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from regrow.graph.graph import Graph
+from regrow.graph.rules.record import Key
+from regrow.graph.rules.registry import AxisIds
+from regrow.graph.ties import Ids
+
+Removed = Ids | np.ndarray[Any, np.dtype[np.bool_]] | Iterable[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """An array axis: ``units[i]`` is the unit that index ``i`` belongs to; one unit may have many indices.
+
+    ``role`` is "output" where the axis makes channels (a kernel's last), "input" where channels are taken in and
+    summed over, "channel" where there is one value per channel (bias, scale of a normalisation).
+    """
+
+    array: str
+    axis: int
+    role: str
+    units: Ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Units made together or tied to others that were: what is compared, has a floor, and is rounded as one.
+
+    ``name`` is the first layer that makes them, ``layers`` are all that do. ``slots`` are all array axes that
+    hold any of ``units``; such an axis may hold others too, behind a concatenation.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    units: Ids
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Multiply-accumulate operations of one call: ``number`` times how many of each of ``units`` are kept."""
+
+    layer: str
+    number: int
+    units: tuple[Ids, ...]
+
+    @property
+    def macs(self) -> int:
+        """With all units kept."""
+        return self.number * math.prod(map(len, self.units))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channels:
+    """All units of a graph, numbered 0 … ``count`` − 1.
+
+    ``reasons`` says of each unit that must stay why. ``axes`` are the units of every traced tensor or array axis:
+    none may lose all of its indices. ``tensors`` gives for each tensor of ``graph.view`` and each of its axes the
+    units, or None where none are traced. ``scales`` are arrays that are multiplied by the root of the share of their
+    units that is kept, because the layer divides by the root of their number.
+    """
+
+    graph: Graph
+    count: int
+    slots: tuple[Slot, ...]
+    reasons: Mapping[int, str]
+    groups: tuple[Group, ...]
+    config_sizes: Mapping[tuple[str, Key], Ids]
+    argument_sizes: Mapping[tuple[str, int, Key], Ids]
+    scales: Mapping[str, Ids]
+    axes: tuple[Ids, ...]
+    tensors: tuple[AxisIds, ...]
+    costs: tuple[Cost, ...]
+
+    @cached_property
+    def removable(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """For each unit, whether it may be removed."""
+        free = np.ones(self.count, np.bool_)
+        free[list(self.reasons)] = False
+        return free
+
+    def mask(self, removed: Removed) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Unit numbers, or a mask already, as a mask that is true for what is removed."""
+        array = np.asarray(removed if isinstance(removed, np.ndarray) else list(removed))
+        if array.dtype == np.bool_:
+            return array
+        mask = np.zeros(self.count, np.bool_)
+        mask[array.astype(np.int64)] = True
+        return mask
+
+    def parameters(self, removed: Removed = ()) -> int:
+        """The number of array elements without ``removed``, non-trainable ones included, as Keras counts them."""
+        return self._parameters.total(~self.mask(removed))
+
+    def macs(self, removed: Removed = ()) -> int:
+        """Multiply-accumulate operations for one example without ``removed``; equals those of the model built."""
+        return self._macs.total(~self.mask(removed))
+
+    def bytes(self, removed: Removed = ()) -> int:
+        """Bytes of the arrays without ``removed``."""
+        return self._bytes.total(~self.mask(removed))
+
+    @cached_property
+    def _macs(self) -> "Products":
+        return Products([(cost.number, cost.units) for cost in self.costs])
+
+    @cached_property
+    def _parameters(self) -> "Products":
+        return Products(self._array_products(of_bytes=False))
+
+    @cached_property
+    def _bytes(self) -> "Products":
+        return Products(self._array_products(of_bytes=True))
+
+    def _array_products(self, *, of_bytes: bool) -> list[tuple[int, tuple[Ids, ...]]]:
+        axes: dict[str, list[Slot]] = {}
+        for slot in self.slots:
+            axes.setdefault(slot.array, []).append(slot)
+        products = []
+        for name, array in self.graph.arrays.items():
+            traced = axes.get(name, [])
+            number = array.size
+            for slot in traced:
+                number //= len(slot.units)
+            products.append(
+                (number * (array.itemsize if of_bytes else 1), tuple(slot.units for slot in traced))
+            )
+        return products
+
+
+class Products:
+    """A sum of products of numbers of kept units, evaluated for many choices."""
+
+    def __init__(self, terms: Iterable[tuple[int, tuple[Ids, ...]]]) -> None:
+        rows = list(terms)
+        vectors: dict[int, tuple[int, Ids]] = {}
+        for _, factors in rows:
+            for units in factors:
+                vectors.setdefault(id(units), (len(vectors), units))
+        self._flat = np.concatenate([units for _, units in vectors.values()] or [np.zeros(0, np.int64)])
+        lengths = [len(units) for _, units in vectors.values()]
+        self._starts = np.cumsum([0, *lengths])[:-1].astype(np.int64)
+        self._numbers = np.array([number for number, _ in rows], dtype=np.int64)
+        width = max((len(factors) for _, factors in rows), default=0)
+        # Short products are filled up with a column that counts 1.
+        self._columns = np.full((len(rows), width), len(vectors), np.int64)
+        for row, (_, factors) in enumerate(rows):
+            self._columns[row, : len(factors)] = [vectors[id(units)][0] for units in factors]
+
+    def total(self, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> int:
+        """The sum where the units in ``kept`` are there."""
+        # A last element, which counts 1, serves both the short products and a model without any units.
+        flat = np.append(kept[self._flat], True).astype(np.int64)
+        sizes = np.add.reduceat(flat, np.append(self._starts, len(self._flat)))
+        return int((self._numbers * sizes[self._columns].prod(axis=1)).sum())

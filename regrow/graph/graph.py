@@ -1,0 +1,193 @@
+"""A model as data: the tree of Keras configs, arrays by name, and the calls that connect the layers."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from regrow.errors import RegrowError
+from regrow.graph.kernels import layers, shortest
+from regrow.graph.variables import variables
+from regrow.graph.view import View, is_model, view_of
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Location = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A Functional or Sequential `tf_keras` model without its variables, losses and optimizer.
+
+    ``config`` is Keras' own config, nested models nested, so that names, sharing and call arguments survive.
+    ``arrays`` holds every variable's value by layer path and attribute name: ``backbone/conv1/kernel``.
+    ``sequential`` tells the two model classes apart; ``classes`` are the layer classes that Keras cannot find by
+    their names.
+    """
+
+    config: Mapping[str, Any]
+    arrays: Mapping[str, Array]
+    sequential: bool
+    classes: Mapping[str, type]
+
+    @classmethod
+    def of(cls, model: Any) -> "Graph":
+        """Read ``model``; its arrays are copied.
+
+        Raises:
+            RegrowError: the model is subclassed, or not built yet, or a layer in it cannot describe itself.
+        """
+        _refuse_opaque(model)
+        try:
+            config = _without_build_shapes(model.get_config())
+        except NotImplementedError as error:
+            raise RegrowError(f"model '{model.name}': {' '.join(str(error).split())[:300]}") from None
+        shared = _mark_shared(model, config)
+        graph = cls(
+            config=config,
+            arrays={
+                f"{path}/{name}": variable.numpy()
+                for path, layer in layers(model)
+                for name, variable in variables(layer).items()
+            },
+            sequential=_is_sequential(model),
+            classes={**_classes(model), **shared},
+        )
+        graph.__dict__["view"] = view_of(model)
+        return graph
+
+    def to_model(self) -> Any:
+        """Build the model anew, not compiled; its outputs are bit-identical to those of the model read."""
+        model = self._built()
+        for path, layer in layers(model):
+            own = variables(layer)
+            for name, variable in own.items():
+                variable.assign(self.arrays[f"{path}/{name}"])
+            if own and hasattr(layer, "finalize_state"):
+                layer.finalize_state()  # Normalization keeps tensors that are derived from its variables
+        return model
+
+    @cached_property
+    def view(self) -> View:
+        """The calls, flattened: nested models are looked into."""
+        return view_of(self._built())
+
+    @cached_property
+    def locations(self) -> dict[str, tuple[Location, ...]]:
+        """Where in ``config`` the entry of each layer is; a layer shared across nesting has several entries."""
+        found: dict[int | str, list[tuple[str, Location]]] = {}
+        _locate(self.config, (), "", found)
+        return {
+            shortest(name for name, _ in places): tuple(place for _, place in places)
+            for places in found.values()
+        }
+
+    def layer_config(self, path: str) -> Mapping[str, Any]:
+        """The config of the layer at ``path``."""
+        config: Mapping[str, Any] = entry(self.config, self.locations[path][0])["config"]
+        return config
+
+    def _built(self) -> Any:
+        import tf_keras
+        from tf_keras.src.saving.serialization_lib import ObjectSharingScope, SafeModeScope
+
+        kind = tf_keras.Sequential if self.sequential else tf_keras.Model
+        # Code in it comes from a model that is already running in this process.
+        with ObjectSharingScope(), SafeModeScope(False):
+            return kind.from_config(copy.deepcopy(self.config), custom_objects=dict(self.classes))
+
+
+def entry(config: Any, location: Iterable[str | int]) -> Any:
+    """The part of ``config`` at ``location``."""
+    for key in location:
+        config = config[key]
+    return config
+
+
+def _locate(
+    config: Mapping[str, Any],
+    location: Location,
+    prefix: str,
+    found: dict[int | str, list[tuple[str, Location]]],
+) -> None:
+    for index, item in enumerate(config["layers"]):
+        place, name = (*location, "layers", index), item["config"]["name"]
+        if "layers" in item["config"]:
+            _locate(item["config"], (*place, "config"), f"{prefix}{name}/", found)
+            continue
+        key = item.get("shared_object_id", f"{prefix}{name}")
+        found.setdefault(key, []).append((f"{prefix}{name}", place))
+
+
+def _mark_shared(model: Any, config: Any) -> dict[str, type]:
+    """Give the entries of a layer that is used inside and outside a nested model a common ``shared_object_id``.
+
+    Keras has this field, but loses it when a nested model describes itself, and reads it only for classes that it
+    is given by name: these are returned.
+    """
+    entries: dict[int, list[tuple[Any, dict[str, Any]]]] = {}
+    _collect_entries(model, config, entries)
+    shared = [same for same in entries.values() if len(same) > 1]
+    for number, same in enumerate(shared):
+        for _, item in same:
+            item["shared_object_id"] = number
+    return {same[0][1]["class_name"]: type(same[0][0]) for same in shared}
+
+
+def _collect_entries(model: Any, config: Any, entries: dict[int, list[tuple[Any, dict[str, Any]]]]) -> None:
+    own = {layer.name: layer for layer in model._flatten_layers(recursive=False, include_self=False)}
+    for item in config["layers"]:
+        layer = own.get(item["config"]["name"])
+        if layer is not None:
+            entries.setdefault(id(layer), []).append((layer, item))
+            if is_model(layer):
+                _collect_entries(layer, item["config"], entries)
+
+
+def _refuse_opaque(model: Any) -> None:
+    import tf_keras
+
+    named = f"model '{getattr(model, 'name', model)}'"
+    if isinstance(model, tf_keras.Sequential) and not model.built:
+        raise RegrowError(f"{named}: has not been built; give it an input shape first")
+    if not is_model(model) or not getattr(model, "_is_graph_network", False):
+        raise RegrowError(
+            f"{named}: is a {type(model).__name__}, a subclassed model whose calls cannot be read;"
+            f" accepted: Functional and Sequential models"
+        )
+    for layer in model.layers:
+        if isinstance(layer, tf_keras.Model):
+            _refuse_opaque(layer)
+
+
+def _without_build_shapes(config: Any) -> Any:
+    """``config`` without the shapes that layers were built with; being called builds them."""
+    if isinstance(config, dict):
+        return {
+            key: _without_build_shapes(value)
+            for key, value in config.items()
+            if not (key == "build_config" and "class_name" in config)
+        }
+    if isinstance(config, list):
+        return [_without_build_shapes(value) for value in config]
+    return config
+
+
+def _is_sequential(model: Any) -> bool:
+    import tf_keras
+
+    return isinstance(model, tf_keras.Sequential)
+
+
+def _classes(model: Any) -> dict[str, type]:
+    """Classes of layers that a config does not lead to: users', and some of Keras' own (ConvNeXt's LayerScale)."""
+    import tf_keras
+
+    kinds = {type(layer) for layer in model._flatten_layers(recursive=True, include_self=False)}
+    return {
+        kind.__name__: kind
+        for kind in kinds
+        if getattr(tf_keras.layers, kind.__name__, None) is not kind and not issubclass(kind, tf_keras.Model)
+    }

@@ -1,0 +1,318 @@
+"""TensorFlow operations, which Keras records as ``TFOpLambda`` and ``SlicingOpLambda`` layers.
+
+An operation goes by the last part of its symbol: ``math.add`` and ``__operators__.add`` are both ``add``.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from regrow.graph.rules.call import Axes, LayerCall
+from regrow.graph.rules.convolution import channel_axis, with_channels
+from regrow.graph.rules.merging import broadcast, joined, multiplied
+from regrow.graph.rules.registry import AxisIds, Outputs, Rule, rule
+from regrow.graph.rules.shaping import permuted, reshaped
+from regrow.graph.rules.slicing import sliced
+from regrow.graph.ties import Ids
+
+Operation = TypeVar("Operation", bound=Rule)
+
+OPERATIONS: dict[str, Rule] = {}
+
+UNARY = (
+    *(
+        "abs",
+        "cast",
+        "ceil",
+        "clip_by_value",
+        "cos",
+        "dropout",
+        "elu",
+        "erf",
+        "exp",
+        "expm1",
+        "floor",
+        "gelu",
+    ),
+    *(
+        "hard_sigmoid",
+        "identity",
+        "leaky_relu",
+        "log",
+        "log1p",
+        "logical_not",
+        "neg",
+        "negative",
+        "ones_like",
+    ),
+    *("reciprocal", "relu", "relu6", "round", "rsqrt", "selu", "sigmoid", "sign", "silu", "sin", "softplus"),
+    *("softsign", "sqrt", "square", "stop_gradient", "swish", "tan", "tanh", "zeros_like"),
+    *("softmax", "log_softmax", "l2_normalize"),  # over channels: over those that are left
+)
+BINARY = (
+    *("add", "add_n", "add_v2", "sub", "subtract", "mul", "multiply", "div", "divide", "truediv", "realdiv"),
+    *(
+        "floordiv",
+        "divide_no_nan",
+        "multiply_no_nan",
+        "maximum",
+        "minimum",
+        "pow",
+        "squared_difference",
+        "mod",
+    ),
+    *("equal", "not_equal", "greater", "greater_equal", "less", "less_equal", "logical_and", "logical_or"),
+    *("radd", "rsub", "rmul", "rdiv", "rtruediv", "rpow", "where"),
+)
+REDUCTIONS = (
+    *("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_variance", "reduce_std"),
+    *("reduce_logsumexp", "reduce_euclidean_norm", "reduce_any", "reduce_all"),
+)
+
+
+def operation(*names: str) -> Callable[[Operation], Operation]:
+    """Register the rule of TensorFlow operations by the last part of their symbols."""
+
+    def register(function: Operation) -> Operation:
+        OPERATIONS.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+@rule("TFOpLambda", "SlicingOpLambda")
+def tensorflow_operation(call: LayerCall) -> Outputs:
+    """Look the operation up."""
+    symbol = str(call.config["function"])
+    known = OPERATIONS.get(symbol.rpartition(".")[2])
+    if known is None:
+        return call.left_whole(f"is the operation {symbol}, which no rule knows")
+    return known(call)
+
+
+def bound(call: LayerCall) -> Mapping[str, Any]:
+    """All arguments by the names that TensorFlow gives them."""
+    from tensorflow.python.util.tf_export import get_symbol_from_name
+
+    function = get_symbol_from_name(str(call.config["function"]))
+    return inspect.signature(function).bind_partial(*call.arguments, **call.keywords).arguments
+
+
+def _tensors(structure: Any) -> list[Axes]:
+    """Tensors and constants in ``structure`` as `Axes`; a constant has no ids."""
+    if isinstance(structure, Axes):
+        return [structure]
+    if isinstance(structure, list | tuple) and any(isinstance(value, Axes) for value in structure):
+        return [tensor for value in structure for tensor in _tensors(value)]
+    if isinstance(structure, str | None) or "DType" in type(structure).__name__:
+        return []
+    shape = np.shape(structure)
+    return [Axes(shape, (None,) * len(shape))]
+
+
+@operation(*UNARY)
+def unary(call: LayerCall) -> AxisIds:
+    """Element by element."""
+    return call.input.ids
+
+
+@operation(*BINARY)
+def binary(call: LayerCall) -> AxisIds:
+    """Element by element, with NumPy's broadcasting; a constant per channel keeps its channels."""
+    given = bound(call)
+    names = ("x", "y", "inputs", "a", "b", "condition")
+    return broadcast(call, [tensor for name in names if name in given for tensor in _tensors(given[name])])
+
+
+@operation("bias_add")
+def bias_add(call: LayerCall) -> AxisIds:
+    """A constant bias keeps its channels."""
+    return broadcast(call, [call.input, *_tensors(bound(call)["bias"])])
+
+
+@operation(*REDUCTIONS)
+def reduction(call: LayerCall) -> AxisIds:
+    """Over channels: over those that are left."""
+    given = bound(call)
+    axes = given.get("axis")
+    rank = len(call.input.shape)
+    gone = range(rank) if axes is None else [axes] if isinstance(axes, int) else list(axes)
+    reduced = {axis % rank for axis in gone}
+    if given.get("keepdims"):
+        return tuple(None if axis in reduced else ids for axis, ids in enumerate(call.input.ids))
+    return tuple(ids for axis, ids in enumerate(call.input.ids) if axis not in reduced)
+
+
+@operation("argmax", "argmin")
+def chosen(call: LayerCall) -> Outputs:
+    """An index of a channel means nothing when others are gone."""
+    axis = int(bound(call).get("axis") or 0) % len(call.input.shape)
+    call.pinned(call.input.ids[axis], "gives the number of one")
+    return tuple(ids for other, ids in enumerate(call.input.ids) if other != axis)
+
+
+@operation("matmul")
+def matrix_product(call: LayerCall) -> AxisIds:
+    """``transpose_a`` and ``transpose_b`` swap the last two axes first."""
+    given = bound(call)
+    pair = []
+    for name in ("a", "b"):
+        (tensor,) = _tensors(given[name])
+        rank = len(tensor.shape)
+        swapped = [*range(rank - 2), rank - 1, rank - 2]
+        pair.append(permuted(tensor, swapped) if given.get(f"transpose_{name}") else tensor)
+    return multiplied(call, *pair)
+
+
+@operation("reshape")
+def reshape(call: LayerCall) -> Outputs:
+    """Numbers in ``shape`` follow the channels; one computed by the model does not."""
+    wanted = bound(call)["shape"]
+    if not isinstance(wanted, list | tuple):
+        return call.left_whole("reshapes them to a computed shape")
+    found = reshaped(call, call.input, call.shapes[0])
+    for axis, ids in enumerate(found):
+        if isinstance(wanted[axis], Axes):
+            call.pinned(ids, "reshapes them to a computed shape")
+        elif wanted[axis] != -1:
+            call.argument_sized(("shape", axis), ids)
+    return found
+
+
+@operation("transpose")
+def transpose(call: LayerCall) -> AxisIds:
+    """``perm``, or all axes in reverse."""
+    order = bound(call).get("perm")
+    return permuted(call.input, order if order is not None else range(len(call.input.shape))[::-1]).ids
+
+
+@operation("expand_dims")
+def expand_dims(call: LayerCall) -> AxisIds:
+    """A new axis of length 1 at ``axis``."""
+    axis = int(bound(call)["axis"]) % len(call.shapes[0])
+    return (*call.input.ids[:axis], None, *call.input.ids[axis:])
+
+
+@operation("squeeze")
+def squeeze(call: LayerCall) -> AxisIds:
+    """Axes of length 1 go."""
+    axes = bound(call).get("axis")
+    shape = call.input.shape
+    gone = [a for a, size in enumerate(shape) if size == 1] if axes is None else np.atleast_1d(axes).tolist()
+    dropped = {axis % len(shape) for axis in gone}
+    return tuple(ids for axis, ids in enumerate(call.input.ids) if axis not in dropped)
+
+
+@operation("concat")
+def concat(call: LayerCall) -> AxisIds:
+    """Side by side on ``axis``."""
+    given = bound(call)
+    return joined(call, _tensors(given["values"]), int(given["axis"]))
+
+
+@operation("stack")
+def stack(call: LayerCall) -> AxisIds:
+    """Side by side on a new axis, whose length is not traced; all other axes are tied."""
+    given = bound(call)
+    tensors = _tensors(given["values"])
+    axis = int(given.get("axis", 0)) % len(call.shapes[0])
+    ids = broadcast(call, tensors)
+    return (*ids[:axis], None, *ids[axis:])
+
+
+@operation("unstack")
+def unstack(call: LayerCall) -> list[AxisIds]:
+    """The tensors along ``axis`` one by one."""
+    axis = int(bound(call).get("axis", 0)) % len(call.input.shape)
+    call.pinned(call.input.ids[axis], "takes them apart")
+    return [(*call.input.ids[:axis], *call.input.ids[axis + 1 :]) for _ in call.shapes]
+
+
+@operation("split")
+def split(call: LayerCall) -> list[AxisIds]:
+    """Into equal parts, which stay equal, or into parts of given lengths, which follow their channels."""
+    given = bound(call)
+    axis = int(given.get("axis", 0)) % len(call.input.shape)
+    ids, sizes = call.input.ids[axis], given["num_or_size_splits"]
+    if ids is None:
+        return [call.input.ids for _ in call.shapes]
+    lengths = [shape[axis] or 0 for shape in call.shapes]
+    parts: list[Ids] = np.split(ids, np.cumsum(lengths)[:-1])
+    for number, part in enumerate(parts):
+        if isinstance(sizes, int):
+            call.tied(parts[0], part)
+        else:
+            call.argument_sized(("num_or_size_splits", number), part)
+    return [(*call.input.ids[:axis], part, *call.input.ids[axis + 1 :]) for part in parts]
+
+
+@operation("tile")
+def tile(call: LayerCall) -> Outputs:
+    """Channels that are repeated stay one unit each."""
+    multiples = bound(call)["multiples"]
+    if not isinstance(multiples, list | tuple):
+        return call.left_whole("repeats them a computed number of times")
+    found: list[Ids | None] = []
+    for ids, multiple in zip(call.input.ids, multiples, strict=True):
+        if ids is not None and not isinstance(multiple, int):
+            return call.left_whole("repeats them a computed number of times")
+        found.append(None if ids is None else np.tile(ids, multiple))
+    return tuple(found)
+
+
+@operation("repeat")
+def repeat(call: LayerCall) -> Outputs:
+    """Each channel several times in a row."""
+    given = bound(call)
+    if not isinstance(given["repeats"], int) or given.get("axis") is None:
+        return call.left_whole("repeats them by a list")
+    axis = int(given["axis"]) % len(call.input.shape)
+    return tuple(
+        np.repeat(ids, given["repeats"]) if ids is not None and position == axis else ids
+        for position, ids in enumerate(call.input.ids)
+    )
+
+
+@operation("pad")
+def pad(call: LayerCall) -> AxisIds:
+    """Zeros on both sides; channels that get neighbours stay."""
+    paddings = bound(call)["paddings"]
+    found: list[Ids | None] = []
+    for axis, ids in enumerate(call.input.ids):
+        untouched = ids is None or (isinstance(paddings, list | tuple) and not np.any(paddings[axis]))
+        if not untouched:
+            call.pinned(ids, "pads them")
+        found.append(ids if untouched else None)
+    return tuple(found)
+
+
+@operation("resize", "resize_nearest_neighbor", "resize_bilinear", "depth_to_space", "space_to_depth")
+def over_space(call: LayerCall) -> Outputs:
+    """Moves pixels, channel by channel; where space becomes channels, they stay."""
+    if "depth" in str(call.config["function"]):
+        return call.left_whole("turns them into space")
+    return with_channels(call, call.input.ids[channel_axis(call)])
+
+
+@operation("shape", "shape_v2")
+def shape_of(call: LayerCall) -> list[AxisIds]:
+    """The lengths as a tensor. Harmless where only the batch's is used; else what depends on them is unknown."""
+    for use in call.uses:
+        if not _takes_first(use.keywords.get("slice_spec", use.arguments[-1])):
+            return call.left_whole("computes with their number")
+    return [(None,)]
+
+
+def _takes_first(spec: Any) -> bool:
+    part = spec[0] if isinstance(spec, list | tuple) and len(spec) == 1 else spec
+    return part == 0 if isinstance(part, int) else isinstance(part, dict) and part.get("stop") == 1
+
+
+@operation("getitem")
+def getitem(call: LayerCall) -> Outputs:
+    """Python's indexing."""
+    given = dict(call.keywords)
+    spec = given.get("slice_spec", call.arguments[1] if len(call.arguments) > 1 else None)
+    return sliced(call, spec)

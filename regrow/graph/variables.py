@@ -1,0 +1,36 @@
+"""Names for a layer's arrays: the attribute path in Keras' own source, such as ``forward_layer/cell/kernel``."""
+
+from typing import Any
+
+
+def variables(layer: Any) -> dict[str, Any]:
+    """All variables of ``layer`` and of the layers inside it, by name; each once.
+
+    Instance names (``lstm_cell_3``) change from session to session; attribute names do not, and they are the
+    names in a layer's documentation. A layer inside a list has no attribute and goes by its own name.
+    """
+    found: dict[str, Any] = {}
+    _collect(layer, "", found, set())
+    return found
+
+
+def _collect(layer: Any, prefix: str, found: dict[str, Any], seen: set[int]) -> None:
+    attributes = {
+        id(value): name.lstrip("_")
+        for name, value in reversed(vars(layer).items())
+        if not name.startswith(("_self_", "_obj_"))
+    }
+    for variable in [*layer._trainable_weights, *layer._non_trainable_weights]:
+        if id(variable) not in seen:
+            seen.add(id(variable))
+            stem = variable.name.rpartition("/")[2].partition(":")[0]
+            found[_free(prefix + attributes.get(id(variable), stem), found)] = variable
+    for inner in layer._flatten_layers(recursive=False, include_self=False):
+        _collect(inner, f"{prefix}{attributes.get(id(inner), inner.name)}/", found, seen)
+
+
+def _free(name: str, taken: dict[str, Any]) -> str:
+    number = 1
+    while name in taken:
+        name, number = f"{name.rstrip('0123456789')}{number}", number + 1
+    return name

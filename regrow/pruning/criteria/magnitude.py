@@ -1,0 +1,86 @@
+"""Criteria that look at weights alone: no data, and well under a second for millions of weights."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from regrow.graph.channels import Channels
+from regrow.pruning.criteria.evidence import Array, Evidence, is_weight, unit_sums
+
+
+def group_l1(evidence: Evidence) -> Array:
+    """Σ |w| over all coupled slices, those that make the channel and those that take it in (Li 2017, Fang 2023)."""
+    arrays = evidence.channels.graph.arrays
+    return _over_weights(evidence.channels, lambda name: np.abs(arrays[name]))
+
+
+def group_l2(evidence: Evidence) -> Array:
+    """Σ w² over all coupled slices (DepGraph, Fang 2023)."""
+    arrays = evidence.channels.graph.arrays
+    return _over_weights(evidence.channels, lambda name: np.square(arrays[name]))
+
+
+def lamp(evidence: Evidence) -> Array:
+    """LAMP (Lee 2021) with a unit in the place of a weight: s_u / Σ_{v: s_v ≥ s_u} s_v within each group.
+
+    s is the group L2 of the unit. The largest unit of a group scores 1, so no group is emptied before all others
+    are; scores of different groups can be compared as they are.
+    """
+    squares, scores = group_l2(evidence), np.zeros(evidence.channels.count)
+    for group in evidence.channels.groups:
+        ordered = group.units[np.argsort(squares[group.units], kind="stable")]
+        remaining = np.cumsum(squares[ordered][::-1])[::-1]
+        scores[ordered] = np.divide(
+            squares[ordered], remaining, out=np.zeros(len(ordered)), where=remaining > 0
+        )
+    return scores
+
+
+def batch_norm_scale(evidence: Evidence) -> Array:
+    """Σ |γ| over the unit's batch normalisations (network slimming, Liu 2017); NaN for a unit that has none."""
+    channels = evidence.channels
+    arrays = channels.graph.arrays
+    scales = [
+        slot
+        for slot in channels.slots
+        if slot.array.endswith("/gamma") and f"{slot.array.removesuffix('gamma')}moving_mean" in arrays
+    ]
+    found = unit_sums(channels, lambda name: np.abs(arrays[name]), scales)
+    normalised = np.zeros(channels.count, np.bool_)
+    for slot in scales:
+        normalised[slot.units] = True
+    return np.where(normalised, found, np.nan)
+
+
+def random(evidence: Evidence) -> Array:
+    """Uniform in [0, 1), the same for the same seed: what any criterion must beat."""
+    return np.random.default_rng(evidence.seed).random(evidence.channels.count)
+
+
+def geometric_median(evidence: Evidence) -> Array:
+    """Σ_v ‖w_u − w_v‖ over the group: how far a filter is from all others (FPGM, He 2019).
+
+    A filter near the geometric median can be made up for by the others. Layers that make the same channels add
+    up; units with several indices of one axis add theirs.
+    """
+    channels = evidence.channels
+    total = np.zeros(channels.count)
+    for slot in channels.slots:
+        if slot.role == "output" and is_weight(slot):
+            filters = np.moveaxis(channels.graph.arrays[slot.array], slot.axis, 0)
+            distances = _distances(filters.reshape(len(slot.units), -1))
+            total += np.bincount(slot.units, distances, minlength=channels.count)
+    return total
+
+
+def _distances(rows: Array) -> Array:
+    """Σ_j ‖row_i − row_j‖ for each row, from the Gram matrix; rows are centred first, so little cancels out."""
+    centred = rows - rows.mean(axis=0)
+    squares = np.einsum("ij,ij->i", centred, centred)
+    apart = squares[:, None] + squares[None, :] - 2 * (centred @ centred.T)
+    found: Array = np.sqrt(np.maximum(apart, 0, out=apart)).sum(axis=1, dtype=np.float64)
+    return found
+
+
+def _over_weights(channels: Channels, measure: Callable[[str], Array]) -> Array:
+    return unit_sums(channels, measure, filter(is_weight, channels.slots))

@@ -1,0 +1,164 @@
+"""Layer dropping: whole residual blocks are taken out of a model, so that it is shallower."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from regrow.errors import RegrowError
+from regrow.graph.blocks import Block, residual_blocks, without_blocks
+from regrow.graph.channels import Channels
+from regrow.graph.graph import Graph
+from regrow.graph.removal import Surgery
+from regrow.graph.tracing import trace
+from regrow.pruning.criteria.evidence import Calibration
+from regrow.pruning.criteria.registry import score
+from regrow.pruning.pruning import Pruning
+from regrow.pruning.selection import check_patterns, matches
+from regrow.pruning.targets import TOLERANCE, LayerOptions, Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerPruning:
+    """The shallower model, what was cut out of the one given, and section ``blocks`` of the report."""
+
+    model: Any
+    pruning: Pruning
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The model after some blocks: what was dropped so far, and its costs."""
+
+    dropped: tuple[Block, ...]
+    graph: Graph
+    surgery: Surgery
+    channels: Channels
+
+    def costs(self) -> dict[str, int]:
+        return {name: getattr(self.channels, name)() for name in ("macs", "parameters", "bytes")}
+
+
+def prune_layers(
+    model: Any,
+    options: LayerOptions,
+    *,
+    target: Target | None,
+    skip: Sequence[str] = (),
+    calibration: Calibration | None = None,
+    seed: int = 0,
+) -> LayerPruning:
+    """A new model without the least important residual blocks; ``model`` is not touched.
+
+    Args:
+        model: Functional or Sequential, nested models included.
+        options: how many blocks go, and what a block is worth.
+        target: a share of macs, parameters or bytes, where ``options`` does not say how many blocks.
+        skip: patterns of layers; a block that holds one of them stays.
+        calibration: examples, for criteria that need them.
+        seed: of criterion random.
+
+    Raises:
+        RegrowError: there are too few blocks, a pattern matches no layer, the criterion does not fit the model, or
+            the target cannot be met with whole blocks; then the message says what can be.
+    """
+    graph = Graph.of(model)
+    check_patterns(graph.locations, skip)
+    whole = _Step((), graph, Surgery(), trace(graph))
+    blocks = [
+        block
+        for block in residual_blocks(graph)
+        if not any(matches(layer, pattern) for layer in block.layers for pattern in skip)
+    ]
+    if not blocks:
+        raise RegrowError("prune.method: 'layers' finds no residual block that may go")
+    scores = _scores(whole.channels, blocks, model, options, calibration, seed)
+    ranked = [blocks[place] for place in np.argsort(scores, kind="stable")]
+    step = _counted(whole, ranked, options.blocks) if options.blocks else _met(whole, ranked, target)
+    return LayerPruning(
+        model=step.graph.to_model(),
+        pruning=Pruning(masks={}, surgery=step.surgery),
+        report={
+            "criterion": options.criterion,
+            "before": whole.costs(),
+            "after": step.costs(),
+            "blocks": [
+                {
+                    "name": block.name,
+                    "layers": list(block.layers),
+                    "score": float(value),
+                    "dropped": block in step.dropped,
+                }
+                for block, value in zip(blocks, scores, strict=True)
+            ],
+        },
+    )
+
+
+def _scores(
+    channels: Channels,
+    blocks: Sequence[Block],
+    model: Any,
+    options: LayerOptions,
+    calibration: Calibration | None,
+    seed: int,
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The mean score of a block's channels, of which only the slices within the block count."""
+    found = np.empty(len(blocks))
+    for number, block in enumerate(blocks):
+        own = tuple(
+            slot
+            for slot in channels.slots
+            if slot.array.startswith(tuple(f"{path}/" for path in block.layers))
+        )
+        units = np.unique(np.concatenate([slot.units for slot in own]))
+        alone = replace(channels, slots=own)
+        values = score(
+            alone,
+            model=model,
+            criterion=options.criterion,
+            normalise="none",
+            calibration=calibration,
+            seed=seed,
+        )[units]
+        if not np.isfinite(values).any():
+            raise RegrowError(
+                f"prune.layers.criterion: '{options.criterion}' says nothing of block '{block.name}'; choose another"
+            )
+        found[number] = np.nanmean(values)
+    return found
+
+
+def _without(whole: _Step, dropped: Sequence[Block]) -> _Step:
+    graph, surgery = without_blocks(whole.graph, dropped)
+    return _Step(tuple(dropped), graph, surgery, trace(graph))
+
+
+def _counted(whole: _Step, ranked: Sequence[Block], count: int) -> _Step:
+    if count > len(ranked):
+        raise RegrowError(f"prune.layers.blocks: is {count}, but only {len(ranked)} residual blocks may go")
+    return _without(whole, ranked[:count])
+
+
+def _met(whole: _Step, ranked: Sequence[Block], target: Target | None) -> _Step:
+    """Drop the least important blocks; one that would go too far is passed over."""
+    assert target is not None  # validated
+    total = whole.costs()[target.name]
+    step, reached = whole, 1.0
+    nearest_below: float | None = None
+    for block in ranked:
+        following = _without(whole, [*step.dropped, block])
+        share = following.costs()[target.name] / total
+        if share < target.value * (1 - TOLERANCE):
+            nearest_below = max(share, nearest_below or 0.0)
+            continue
+        step, reached = following, share
+        if reached <= target.value * (1 + TOLERANCE):
+            return step
+    near = [f"{reached:.3g}", *([f"{nearest_below:.3g}"] if nearest_below else [])]
+    raise RegrowError(
+        f"prune.target.{target.name}: {target.value:g} cannot be met within 3% by whole blocks; reachable are"
+        f" {' and '.join(near)}; methods [layers, channels] with layers.blocks meet what lies between"
+    )

@@ -1,0 +1,160 @@
+"""The methods of pruning by name, and one after the other."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regrow.dataset.directory import Dataset
+from regrow.errors import RegrowError
+from regrow.progress import Progress
+from regrow.pruning.parameters import PruneParams
+from regrow.pruning.pruning import Pruning
+from regrow.pruning.targets import ChannelOptions, LayerOptions
+
+if TYPE_CHECKING:
+    from regrow.pruning.criteria.evidence import Calibration
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a method works with; a model file of the user's may come without ``dataset`` and ``overlay``."""
+
+    params: PruneParams
+    dataset: Dataset | None
+    overlay: Path | None
+    step: str
+    progress: Callable[[int], Progress]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A model after some methods; ``blocks`` and ``channels`` are the report's, ``left_dense`` the reason by kernel."""
+
+    model: Any
+    pruning: Pruning = field(default_factory=lambda: Pruning(masks={}))
+    blocks: dict[str, Any] | None = None
+    channels: dict[str, Any] | None = None
+    left_dense: Mapping[str, str] = field(default_factory=dict)
+
+
+def prune(model: Any, task: Task) -> Outcome:
+    """One method of ``task`` after the other; masking changes ``model`` in place, removal makes another.
+
+    Raises:
+        RegrowError: nothing can be pruned, the target cannot be met, a pattern in ``skip`` matches no layer, or a
+            method needs data that is not there.
+    """
+    done = Outcome(model=model)
+    for name in task.params.method:
+        later = METHODS[name](done, task)
+        done = replace(
+            later,
+            pruning=done.pruning.then(later.pruning),
+            blocks=later.blocks or done.blocks,
+            channels=later.channels or done.channels,
+        )
+    return done
+
+
+def _layers(done: Outcome, task: Task) -> Outcome:
+    from regrow.pruning.layers import prune_layers
+
+    params, options = task.params, task.params.layers
+    found = prune_layers(
+        done.model,
+        options,
+        target=params.target,
+        skip=params.skip,
+        calibration=_calibration(task, options),
+        seed=params.seed,
+    )
+    return Outcome(model=found.model, pruning=found.pruning, blocks=found.report)
+
+
+def _channels(done: Outcome, task: Task) -> Outcome:
+    from regrow.pruning.rounds import Trainer, prune_in_rounds
+
+    params, trainer = task.params, None
+    if task.dataset is not None:
+        trainer = Trainer(task.dataset, task.overlay, step=task.step, progress=task.progress)
+    elif params.rounds > 1 or params.sparse_training is not None:
+        name = "rounds" if params.rounds > 1 else "sparse_training"
+        raise RegrowError(f"prune.{name}: trains on and needs a dataset; leave it out for a model file alone")
+    found = prune_in_rounds(
+        done.model,
+        params,
+        calibration=_calibration(task, params.channels),
+        trainer=trainer,
+        reference=done.blocks["before"] if done.blocks else None,
+    )
+    return Outcome(model=found.model, pruning=found.pruning, channels=found.report)
+
+
+def _calibration(task: Task, options: ChannelOptions | LayerOptions) -> "Calibration | None":
+    from regrow.pruning.criteria.evidence import Calibration
+
+    if task.dataset is None:
+        return None
+    features, labels = task.dataset.labelled_calibration(options.examples, task.params.seed)
+    return Calibration(features=features, labels=labels, batch_size=options.batch_size)
+
+
+def _n_m(done: Outcome, task: Task) -> Outcome:
+    from regrow.pruning.n_m import n_of_m
+
+    model = done.model
+    kernels, skipped = _kernels(model, task)
+    pruning, misfits = n_of_m(model, kernels, n=task.params.n, m=task.params.m)
+    return Outcome(model=model, pruning=pruning, left_dense=skipped | misfits)
+
+
+def _magnitude(done: Outcome, task: Task) -> Outcome:
+    from regrow.pruning.magnitude import allocate, gradual, one_shot
+
+    model = done.model
+    params, options = task.params, task.params.gradual
+    kernels, skipped = _kernels(model, task)
+    shares = allocate(kernels, sparsity=params.sparsity, allocation=params.allocation)
+    if params.schedule == "one_shot":
+        return Outcome(model=model, pruning=one_shot(model, kernels, shares), left_dense=skipped)
+    if task.dataset is None:
+        raise RegrowError(
+            "prune.schedule: 'gradual' trains on and needs a dataset; accepted without: one_shot"
+        )
+    pruning = gradual(
+        model,
+        kernels,
+        shares,
+        dataset=task.dataset,
+        overlay=task.overlay,
+        settings=options.fit,
+        initial_share=options.initial_sparsity / params.sparsity,
+        begin=options.begin,
+        end=options.end,
+        frequency=options.frequency,
+        step=task.step,
+        progress=task.progress(options.fit.epochs),
+    )
+    return Outcome(model=model, pruning=pruning, left_dense=skipped)
+
+
+def _kernels(model: Any, task: Task) -> tuple[dict[str, Any], dict[str, str]]:
+    """The kernels to mask, and the others with the reason."""
+    from regrow.graph.kernels import prunable_kernels
+    from regrow.pruning.selection import chosen_kernels, layer_of, matches
+
+    skip, every = task.params.skip, prunable_kernels(model)
+    if len(task.params.method) > 1:
+        # After channels a pattern may name layers without kernels; that it names some has been checked.
+        skip = tuple(item for item in skip if any(matches(layer_of(name), item) for name in every))
+    chosen = chosen_kernels(model, skip)
+    return chosen, {name: "skipped" for name in every if name not in chosen}
+
+
+METHODS: dict[str, Callable[[Outcome, Task], Outcome]] = {
+    "layers": _layers,
+    "channels": _channels,
+    "magnitude": _magnitude,
+    "n_m": _n_m,
+}

@@ -1,0 +1,172 @@
+"""Section `prune` of `params.yaml`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from regrow.parameters import Parameters
+from regrow.pruning.sparse_training import SPARSE_FIT, SparseTraining
+from regrow.pruning.targets import ChannelOptions, LayerOptions, Target
+from regrow.training.settings import FitSettings
+
+MethodName = Literal["layers", "channels", "magnitude", "n_m"]
+SMALLER = ("layers", "channels")  # make the model smaller, in this order; the others mask what is left
+GRADUAL_FIT: dict[str, Any] = {"epochs": 6, "early_stopping": None}
+BETWEEN_FIT: dict[str, Any] = {"epochs": 2, "early_stopping": None, "schedule": "linear_decay"}
+
+
+class Gradual(Parameters):
+    """Cubic schedule (Zhu & Gupta 2017): sparsity rises while the model trains on, between two shares of the steps."""
+
+    initial_sparsity: float = Field(0.0, ge=0, lt=1, description="sparsity of the first masks")
+    begin: float = Field(0.0, ge=0, lt=1, description="share of the steps before pruning begins")
+    end: float = Field(0.67, gt=0, le=1, description="share of the steps at which the target is reached")
+    frequency: int = Field(20, ge=1, description="steps between two updates of the masks")
+    fit: FitSettings = Field(
+        default_factory=lambda: FitSettings(**GRADUAL_FIT),
+        description="how to train meanwhile; 6 epochs unless given, never with early stopping",
+    )
+
+    @field_validator("fit", mode="before")
+    @classmethod
+    def _defaults(cls, given: Any) -> Any:
+        return {**GRADUAL_FIT, **given} if isinstance(given, Mapping) else given
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.begin >= self.end:
+            raise ValueError(f"begin is {self.begin:g}; it must be below end, which is {self.end:g}")
+        if self.fit.early_stopping is not None:
+            raise ValueError("fit.early_stopping must be null: the schedule needs all its epochs")
+        return self
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class PruneParams(Parameters):
+    """Section `prune` of `params.yaml`: what is pruned, how much, and how it is shared out."""
+
+    method: Annotated[
+        tuple[MethodName, ...],
+        BeforeValidator(_listed, json_schema_input_type=MethodName | tuple[MethodName, ...]),
+    ] = Field(
+        ("magnitude",),
+        description="one method or several, one after the other: residual blocks (layers) or channels are removed, the"
+        " smallest magnitudes are zeroed, or n of each m consecutive weights are kept; channels if only a target is"
+        " given",
+    )
+    target: Target | None = Field(None, description="channels and layers: what the model is to shrink to")
+    layers: LayerOptions = Field(default_factory=LayerOptions, description="layers: which blocks go")
+    channels: ChannelOptions = Field(
+        default_factory=ChannelOptions, description="channels: how they are chosen"
+    )
+    rounds: int = Field(
+        1, ge=1, le=100, description="channels: rounds towards the target, with training between"
+    )
+    between: FitSettings = Field(
+        default_factory=lambda: FitSettings(**BETWEEN_FIT),
+        description="channels: how to train between two rounds; 2 epochs with linear_decay unless given",
+    )
+    sparse_training: SparseTraining | None = Field(
+        None, description="channels: train with a penalty before each removal; null: do not"
+    )
+    sparsity: float = Field(0.8, gt=0, lt=1, description="magnitude: share of prunable weights set to zero")
+    allocation: Literal["uniform", "global", "lamp", "erk"] = Field(
+        "lamp", description="magnitude: how the sparsity is shared out over the layers"
+    )
+    schedule: Literal["one_shot", "gradual"] = Field(
+        "one_shot", description="magnitude: at once, or while training on"
+    )
+    gradual: Gradual = Field(default_factory=Gradual, description="settings of schedule gradual")
+    n: int = Field(2, ge=1, description="n_m: weights kept of each m")
+    m: int = Field(4, ge=2, description="n_m: block of consecutive weights along the input channels")
+    skip: tuple[str, ...] = Field(
+        (), description="patterns of layer names that are left alone, such as 'conv1*'"
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="gradual.fit.seed unless given there")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fit_defaults(cls, values: Any) -> Any:
+        """Fit settings that are partly given are filled up, and have the section's seed unless one of their own."""
+        if not isinstance(values, Mapping):
+            return values
+        seed = {"seed": values["seed"]} if "seed" in values else {}
+        filled = dict(values)
+        if isinstance(between := values.get("between", {}), Mapping):
+            filled["between"] = {**BETWEEN_FIT, **seed, **between}
+        for name, defaults in (("gradual", GRADUAL_FIT), ("sparse_training", SPARSE_FIT)):
+            section = values.get(name, {} if name == "gradual" else None)
+            if isinstance(section, Mapping) and isinstance(fit := section.get("fit", {}), Mapping):
+                filled[name] = {**section, "fit": {**defaults, **seed, **fit}}
+        return filled
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_of_target(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("target") is not None and "method" not in values:
+            return {**values, "method": "channels"}
+        return values
+
+    @model_validator(mode="after")
+    def _sequence(self) -> Self:
+        if not self.method:
+            raise ValueError(
+                "method names none; accepted: layers, channels, magnitude, n_m, or several of them"
+            )
+        for name in self.method:
+            if self.method.count(name) > 1:
+                raise ValueError(f"method names '{name}' twice; each can be used once")
+        if {"magnitude", "n_m"} <= set(self.method):
+            raise ValueError("methods 'magnitude' and 'n_m' exclude each other: both mask the same kernels")
+        order = [*(name for name in SMALLER if name in self.method), *(set(self.method) - set(SMALLER))]
+        if list(self.method) != order:
+            raise ValueError(
+                f"methods have an order, for each works on what the one before left: {', '.join(order)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _target(self) -> Self:
+        shrinking = [name for name in self.method if name in SMALLER]
+        counted = self.layers.blocks is not None
+        if self.target is not None and not shrinking:
+            raise ValueError(
+                f"target belongs to methods 'channels' and 'layers'; method '{self.method[0]}' takes"
+                f" {'sparsity' if self.method[0] == 'magnitude' else 'n and m'}"
+            )
+        if "channels" in shrinking and self.target is None:
+            raise ValueError("method 'channels' needs a target, such as target: {macs: 0.5}")
+        if shrinking == ["layers"] and counted == (self.target is not None):
+            raise ValueError(
+                "method 'layers' needs a target, such as target: {macs: 0.8}, or layers.blocks, and not both"
+            )
+        if shrinking == ["layers", "channels"] and not counted:
+            raise ValueError(
+                "methods 'layers' and 'channels' need layers.blocks: how many blocks go before channels meet the target"
+            )
+        if shrinking == ["layers"] and self.target is not None and self.target.name == "latency_ms":
+            raise ValueError("target latency_ms belongs to method 'channels'; method 'layers' takes a share")
+        if (self.rounds > 1 or self.sparse_training is not None) and "channels" not in shrinking:
+            raise ValueError("rounds and sparse_training belong to method 'channels'")
+        if self.rounds > 1 and self.target is not None and self.target.name == "latency_ms":
+            raise ValueError(
+                "rounds are shares of the way, which target latency_ms has not; give macs instead"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.n >= self.m:
+            raise ValueError(f"n is {self.n} and m is {self.m}, which prunes nothing; n must be below m")
+        if "n_m" in self.method and self.schedule == "gradual":
+            raise ValueError("schedule 'gradual' belongs to method 'magnitude'; method 'n_m' is one_shot")
+        if self.schedule == "gradual" and self.gradual.initial_sparsity >= self.sparsity:
+            raise ValueError(
+                f"gradual.initial_sparsity is {self.gradual.initial_sparsity:g}; it must be below sparsity, "
+                f"which is {self.sparsity:g}"
+            )
+        return self

@@ -1,0 +1,90 @@
+"""Scores change while channels go: kernels lose the slices that took the removed ones in."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from regrow.graph.channels import Channels
+from regrow.graph.removal import remove
+from regrow.graph.ties import Ids
+from regrow.pruning.criteria.evidence import Array
+from regrow.pruning.moves import Moves, joined, order_moves
+from regrow.pruning.search import Price, fewest
+
+
+def rescored_moves(
+    channels: Channels,
+    score: Callable[[Channels], Array],
+    *,
+    price: Price,
+    budget: float,
+    rounds: int,
+    **rules: Any,
+) -> Moves:
+    """All moves in order, scores computed anew ``rounds`` times on the way from the whole model to ``budget``.
+
+    Args:
+        channels: of the whole model.
+        score: what each unit of what is left is worth.
+        price: of the model without units; never rises with more of them removed.
+        budget: the price that is wanted in the end; each round but the last goes an equal part of the way.
+        rounds: how often scores are computed; 1 is scoring the whole model only.
+        rules: ``scope``, ``floor`` and ``round_to`` of `order_moves`.
+    """
+    sizes = [len(group.units) for group in channels.groups]
+    removed = np.zeros(channels.count, np.bool_)
+    whole = price(removed)
+    parts: list[Ids] = []
+    owners: list[Ids] = []
+    for number in range(1, rounds + 1):
+        left = without(channels, removed) if removed.any() else channels
+        moves = order_moves(left, score(left), sizes=sizes, **rules)
+        taken = len(moves)
+        if number < rounds:
+            limit = whole - (whole - budget) * number / rounds
+            taken = fewest(moves, lambda mask, gone=removed: price(mask | gone), limit) or 0  # type: ignore[misc]
+        parts += moves.parts()[:taken]
+        owners.append(moves.groups[:taken])
+        removed = removed | moves.removed(taken)
+    return joined(channels.count, parts, np.concatenate(owners))
+
+
+def without(channels: Channels, removed: Array) -> Channels:
+    """The channels that are left, under the numbers that they had; the graph is without ``removed``."""
+    graph, _ = remove(channels, removed)
+    found: dict[int, Ids] = {}
+
+    def left(units: Ids) -> Ids:
+        # One vector stays one vector: costs are counted by identity.
+        if id(units) not in found:
+            found[id(units)] = units[~removed[units]]
+        return found[id(units)]
+
+    def values(sizes: Mapping[Any, Ids]) -> dict[Any, Ids]:
+        return {key: left(units) for key, units in sizes.items()}
+
+    slots = {id(slot): replace(slot, units=left(slot.units)) for slot in channels.slots}
+    groups = [
+        replace(
+            group, units=left(group.units), slots=tuple(slots.get(id(slot), slot) for slot in group.slots)
+        )
+        for group in channels.groups
+    ]
+    return replace(
+        channels,
+        graph=graph,
+        slots=tuple(slots.values()),
+        groups=tuple(groups),
+        config_sizes=values(channels.config_sizes),
+        argument_sizes=values(channels.argument_sizes),
+        scales=values(channels.scales),
+        axes=tuple(left(units) for units in channels.axes),
+        tensors=tuple(
+            tuple(None if units is None else left(units) for units in tensor) for tensor in channels.tensors
+        ),
+        costs=tuple(
+            replace(cost, units=tuple(left(units) for units in cost.units)) for cost in channels.costs
+        ),
+    )

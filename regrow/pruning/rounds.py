@@ -1,0 +1,157 @@
+"""Channels in several rounds: a part of the way, a short recovery, the next part; with sparse training where asked."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from regrow.dataset.directory import Dataset
+from regrow.graph.graph import Graph
+from regrow.graph.tracing import trace
+from regrow.progress import Progress
+from regrow.pruning.criteria.evidence import Calibration
+from regrow.pruning.parameters import PruneParams
+from regrow.pruning.pruning import Pruning
+from regrow.pruning.sparse_training import SparseTraining, shrinker
+from regrow.pruning.structured import ChannelPruning, Choice, choose_channels, cut_channels
+from regrow.pruning.targets import Target
+from regrow.training.schedules import learning_rates
+from regrow.training.settings import FitSettings
+
+
+class Trainer:
+    """Trains a model on a dataset; what rounds and sparse training need."""
+
+    def __init__(
+        self, dataset: Dataset, overlay: Path | None, *, step: str, progress: Callable[[int], Progress]
+    ) -> None:
+        self.dataset, self.overlay, self.step, self.progress = dataset, overlay, step, progress
+
+    def train(
+        self, model: Any, settings: FitSettings, *, after_batch: Callable[[], None] | None = None
+    ) -> None:
+        """Train ``model`` in place; with ``after_batch``, which changes the loss, the last epoch is kept."""
+        from regrow.training.fitting import fit
+
+        fit(
+            model,
+            self.dataset,
+            self.overlay,
+            settings,
+            step=self.step,
+            progress=self.progress(settings.epochs),
+            after_batch=after_batch,
+            keep="last" if after_batch is not None else "best",
+        )
+
+    def rates(self, settings: FitSettings) -> Any:
+        """The learning rate of each step."""
+        from regrow.augmentation.input import steps_per_epoch
+
+        steps = steps_per_epoch(self.dataset, self.overlay, batch_size=settings.batch_size)
+        return learning_rates(settings, steps_per_epoch=steps)
+
+
+def prune_in_rounds(
+    model: Any,
+    params: PruneParams,
+    *,
+    calibration: Calibration | None,
+    trainer: Trainer | None,
+    reference: dict[str, float] | None = None,
+) -> ChannelPruning:
+    """Remove channels of ``model`` in ``params.rounds`` rounds, each the same share of what the last one left.
+
+    ``model`` is trained in place where ``params`` ask for sparse training.
+
+    Raises:
+        RegrowError: as `regrow.pruning.structured.choose_channels`.
+    """
+    assert params.target is not None  # validated
+    reference = reference or costs(model)
+    pruning, reports = Pruning(masks={}), []
+    for number in range(1, params.rounds + 1):
+        step = _one(
+            model,
+            params,
+            _part(params.target, number / params.rounds),
+            calibration=calibration,
+            trainer=trainer,
+            reference=reference,
+        )
+        model, pruning = step.model, pruning.then(step.pruning)
+        reports.append(step.report)
+        if number < params.rounds:
+            assert trainer is not None  # validated
+            trainer.train(model, params.between)
+    return ChannelPruning(model=model, pruning=pruning, report=_joined(reports, params))
+
+
+def costs(model: Any) -> dict[str, float]:
+    """Macs, parameters and bytes of ``model``."""
+    channels = trace(Graph.of(model))
+    return {name: getattr(channels, name)() for name in ("macs", "parameters", "bytes")}
+
+
+def _part(target: Target, share: float) -> Target:
+    """The target after ``share`` of the way, so that every round takes the same share of what is left."""
+    return target if share == 1 else Target(**{target.name: target.value**share})
+
+
+def _one(
+    model: Any,
+    params: PruneParams,
+    target: Target,
+    *,
+    calibration: Calibration | None,
+    trainer: Trainer | None,
+    reference: dict[str, float],
+) -> ChannelPruning:
+    def choose() -> Choice:
+        return choose_channels(
+            model,
+            params.channels,
+            target=target,
+            skip=params.skip,
+            calibration=calibration,
+            seed=params.seed,
+            reference=reference,
+        )
+
+    sparse = params.sparse_training
+    if sparse is None or trainer is None:
+        return cut_channels(choose())
+    if sparse.penalty != "growing_l2":
+        _shrink(model, params, sparse, trainer, choice=None)
+        return cut_channels(choose())
+    choice = choose()
+    _shrink(model, params, sparse, trainer, choice=choice)
+    return cut_channels(choice, model)
+
+
+def _shrink(
+    model: Any, params: PruneParams, sparse: SparseTraining, trainer: Trainer, *, choice: Choice | None
+) -> None:
+    channels = choice.channels if choice else trace(Graph.of(model), protect=params.skip)
+    shrink = shrinker(
+        model,
+        channels,
+        sparse,
+        rates=trainer.rates(sparse.fit),
+        chosen=choice.removed if choice else None,
+    )
+    trainer.train(model, sparse.fit, after_batch=shrink)
+
+
+def _joined(reports: list[dict[str, Any]], params: PruneParams) -> dict[str, Any]:
+    """One report: counts before of the first round, after of the last."""
+    first, last = reports[0], reports[-1]
+    joined = {**last, "before": first["before"], "rounds": [report["after"] for report in reports]}
+    if params.sparse_training is not None:
+        joined["sparse_training"] = params.sparse_training.penalty
+    for table, keys in (("groups", ("name",)), ("layers", ("name", "size"))):
+        counts = {tuple(row[key] for key in keys): row["before"] for row in first[table]}
+        joined[table] = [
+            {**row, "before": counts.get(tuple(row[key] for key in keys), row["before"])}
+            for row in last[table]
+        ]
+    return joined

@@ -1,0 +1,98 @@
+"""How many moves meet the target: bisection over the ordered moves, with exact costs."""
+
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from regrow.pruning.criteria.evidence import Array
+from regrow.pruning.moves import Moves
+from regrow.pruning.targets import TOLERANCE
+
+Price = Callable[[Array], float]
+CANDIDATES = 10
+
+
+@dataclass(kw_only=True)
+class Found:
+    """The masks that were priced nearest to a budget from both sides: what can be reached."""
+
+    budget: float
+    below: tuple[float, Array] | None = None
+    above: tuple[float, Array] | None = None
+    seen: int = field(default=0)
+
+    def note(self, price: float, removed: Array) -> float:
+        """Keep ``removed`` if it is nearer to the budget than what was seen on its side; gives the price back."""
+        self.seen += 1
+        if price <= self.budget:
+            if self.below is None or price > self.below[0]:
+                self.below = (price, removed)
+        elif self.above is None or price < self.above[0]:
+            self.above = (price, removed)
+        return price
+
+    @property
+    def met(self) -> tuple[float, Array] | None:
+        """The price and mask within 3% of the budget; rather below it than above."""
+        for side in (self.below, self.above):
+            if side is not None and abs(side[0] / self.budget - 1) <= TOLERANCE:
+                return side
+        return None
+
+    @property
+    def reachable(self) -> list[float]:
+        """The prices nearest to the budget, ascending."""
+        return [side[0] for side in (self.below, self.above) if side is not None]
+
+
+def meet(moves: Moves, price: Price, budget: float) -> Found:
+    """The fewest moves after which ``price`` (never rising with more moves) is at most ``budget``.
+
+    Where the last move overshoots by more than 3%, its group is left as it is and the moves after it are tried.
+    """
+    found = Found(budget=budget)
+
+    def noted(removed: Array) -> float:
+        return found.note(price(removed), removed)
+
+    while True:
+        number = fewest(moves, noted, budget)
+        if found.below is not None and found.below[0] >= (1 - TOLERANCE) * budget:
+            return found
+        if not number:
+            return found
+        moves = moves.without(int(moves.groups[number - 1]), after=number - 1)
+
+
+def fewest(moves: Moves, price: Price, budget: float) -> int | None:
+    """The smallest number of moves after which ``price`` is at most ``budget``; None if it is not after all."""
+    number = bisect_left(range(len(moves) + 1), True, key=lambda count: price(moves.removed(count)) <= budget)
+    return number if number <= len(moves) else None
+
+
+def meet_by_measuring(moves: Moves, price: Price, estimate: Price, budget: float) -> Found:
+    """As `meet`, for a ``price`` that is dear and noisy, such as a latency: at most ten candidates.
+
+    ``estimate`` is cheap, exact and about linear in ``price`` (MACs): each candidate is where the line between
+    the two nearest measurements meets the budget. The first candidate within 3% is taken.
+    """
+    found = Found(budget=budget)
+
+    def measured(number: int) -> float:
+        removed = moves.removed(number)
+        return found.note(price(removed), removed)
+
+    low, high = 0, len(moves)
+    slow, fast = measured(low), measured(high)
+    while found.met is None and found.seen < CANDIDATES and high - low > 1 and fast < budget < slow:
+        share = (slow - budget) / (slow - fast)
+        dear, cheap = estimate(moves.removed(low)), estimate(moves.removed(high))
+        wanted = dear - share * (dear - cheap)
+        number = bisect_left(range(low, high), True, key=lambda n: estimate(moves.removed(n)) <= wanted) + low
+        number = min(max(number, low + 1), high - 1)
+        price_now = measured(number)
+        if price_now > budget:
+            low, slow = number, price_now
+        else:
+            high, fast = number, price_now
+    return found

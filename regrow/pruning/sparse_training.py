@@ -1,0 +1,167 @@
+"""Sparse training: what is to be removed is driven to zero first, so that its removal costs little.
+
+Each penalty acts after the optimizer's step in its proximal or decoupled form, so that it is the same for every
+optimizer and, for the lasso and for slimming, gives exact zeros (Parikh & Boyd 2014, section 6.5). How much it takes
+off in a step follows the learning rate; how much it takes off in all is ``strength``, whatever rate and epochs are.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from regrow.graph.channels import Channels, Slot
+from regrow.graph.kernels import layers
+from regrow.graph.variables import variables
+from regrow.parameters import Parameters
+from regrow.pruning.criteria.evidence import Array, is_weight
+from regrow.training.settings import FitSettings
+
+SPARSE_FIT: dict[str, Any] = {"epochs": 6, "early_stopping": None}
+STRENGTHS = {"group_lasso": 0.05, "growing_l2": 5.0, "slimming": 0.5}
+Penalty = Literal["group_lasso", "growing_l2", "slimming"]
+
+
+class SparseTraining(Parameters):
+    """Training on with a penalty before channels are removed."""
+
+    penalty: Penalty = Field(
+        "growing_l2",
+        description="group_lasso: all channels with all that is coupled to them; growing_l2: those chosen for removal"
+        " (GReg); slimming: scales of batch normalisations",
+    )
+    strength: float | None = Field(
+        None,
+        gt=0,
+        description="default 5e-4, 1.0 (reached at the end) and 5e-3, in the order of the penalties",
+    )
+    fit: FitSettings = Field(
+        default_factory=lambda: FitSettings(**SPARSE_FIT),
+        description="how to train meanwhile; 6 epochs unless given",
+    )
+
+    @property
+    def weight(self) -> float:
+        """What ``strength`` comes to."""
+        return self.strength or STRENGTHS[self.penalty]
+
+
+def shrinker(
+    model: Any, channels: Channels, options: SparseTraining, *, rates: Array, chosen: Array | None = None
+) -> Callable[[], None]:
+    """A function to call after each optimizer step of ``model``, compiled by then: it applies the penalty once.
+
+    With a_t the part of the strength that falls to step t, proportional to the learning rate:
+
+    - group_lasso (Yuan & Lin 2006): w_u ← w_u · max(0, 1 − a_t √n_u / ‖w_u‖), w_u all coupled slices of a unit that may
+      go, of n_u elements;
+    - growing_l2 (GReg-1, Wang 2021): w_u ← w_u · (1 − a_t), a_t growing with t, for the units in ``chosen``;
+    - slimming (Liu 2017): γ ← sign(γ) · max(0, |γ| − a_t).
+
+    Args:
+        model: the model that ``channels`` was traced from.
+        channels: its units.
+        options: penalty and strength.
+        rates: the learning rate of each step, (steps,).
+        chosen: a mask of the units to remove, for growing_l2.
+    """
+    weights = np.asarray(rates, np.float64)
+    if options.penalty == "growing_l2":
+        weights = weights * np.arange(1, len(weights) + 1)
+    amounts = options.weight * weights / weights.sum()
+    slots = [slot for slot in channels.slots if is_weight(slot)]
+    if options.penalty == "slimming":
+        return _slimmer(model, slots, amounts)
+    return _group_shrinker(model, channels, slots, options.penalty, amounts, chosen)
+
+
+def _group_shrinker(
+    model: Any, channels: Channels, slots: list[Slot], penalty: str, amounts: Array, chosen: Array | None
+) -> Callable[[], None]:
+    import tensorflow as tf
+
+    free = channels.removable if penalty == "group_lasso" else chosen
+    assert free is not None
+    by_name = _variables(model)
+    places = [(by_name[slot.array], slot.axis, tf.constant(slot.units, tf.int32)) for slot in slots]
+    allowed = tf.constant(free)
+    roots = tf.constant(np.sqrt(_sizes(channels, slots)), tf.float32)
+
+    def norms() -> Any:
+        squares = [
+            tf.math.unsorted_segment_sum(_along(tf.square(variable), axis), units, channels.count)
+            for variable, axis, units in places
+        ]
+        return tf.sqrt(tf.add_n(squares))
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def shrink() -> None:
+        loss = _amount(model, amounts)
+        if penalty == "group_lasso":
+            loss = loss * tf.math.divide_no_nan(roots, norms())
+        factors = tf.where(allowed, tf.maximum(0.0, 1 - loss), 1.0)
+        for variable, axis, units in places:
+            shape = [-1 if place == axis else 1 for place in range(len(variable.shape))]
+            variable.assign(variable * tf.cast(tf.reshape(tf.gather(factors, units), shape), variable.dtype))
+
+    def call() -> None:
+        shrink()
+
+    return call
+
+
+def _slimmer(model: Any, slots: list[Slot], amounts: Array) -> Callable[[], None]:
+    import tensorflow as tf
+
+    by_name = _variables(model)
+    scales = [
+        by_name[slot.array]
+        for slot in slots
+        if slot.array.endswith("/gamma") and f"{slot.array.removesuffix('gamma')}moving_mean" in by_name
+    ]
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def shrink() -> None:
+        limit = _amount(model, amounts)
+        for scale in scales:
+            scale.assign(tf.sign(scale) * tf.maximum(0.0, tf.abs(scale) - tf.cast(limit, scale.dtype)))
+
+    def call() -> None:
+        shrink()
+
+    return call
+
+
+def _amount(model: Any, amounts: Array) -> Any:
+    """What falls to the step that the optimizer has just made."""
+    import tensorflow as tf
+
+    step = tf.cast(model.optimizer.iterations, tf.int32) - 1
+    return tf.gather(tf.constant(amounts, tf.float32), tf.clip_by_value(step, 0, len(amounts) - 1))
+
+
+def _sizes(channels: Channels, slots: list[Slot]) -> Array:
+    """Elements in all slices of each unit."""
+    sizes = np.zeros(channels.count)
+    for slot in slots:
+        array = channels.graph.arrays[slot.array]
+        slices = np.bincount(slot.units, minlength=channels.count)
+        sizes += slices * (array.size / array.shape[slot.axis])
+    return sizes
+
+
+def _along(values: Any, axis: int) -> Any:
+    import tensorflow as tf
+
+    return tf.cast(
+        tf.reduce_sum(values, [place for place in range(len(values.shape)) if place != axis]), tf.float32
+    )
+
+
+def _variables(model: Any) -> dict[str, Any]:
+    return {
+        f"{path}/{name}": variable
+        for path, layer in layers(model)
+        for name, variable in variables(layer).items()
+    }

@@ -1,0 +1,226 @@
+"""Structured pruning: whole channels are taken out of a model, so that it is smaller and faster."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from regrow.errors import RegrowError
+from regrow.graph.channels import Channels
+from regrow.graph.graph import Graph
+from regrow.graph.removal import remove
+from regrow.graph.tracing import trace
+from regrow.pruning.channel_report import channel_report
+from regrow.pruning.criteria.evidence import Array, Calibration
+from regrow.pruning.criteria.registry import NEEDING_DATA, score
+from regrow.pruning.moves import Moves
+from regrow.pruning.pruning import Pruning
+from regrow.pruning.rescoring import rescored_moves
+from regrow.pruning.search import Found, meet, meet_by_measuring
+from regrow.pruning.selection import check_patterns
+from regrow.pruning.targets import ChannelOptions, Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelPruning:
+    """The smaller model, what was cut out of the one given, and section ``channels`` of the report."""
+
+    model: Any
+    pruning: Pruning
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which units of ``channels`` go (a mask), what each was worth, and the latencies before and after, if measured."""
+
+    channels: Channels
+    removed: Array
+    scores: Array
+    options: ChannelOptions
+    target: Target
+    latencies: tuple[float, float] | None
+
+
+def prune_channels(
+    model: Any,
+    options: ChannelOptions,
+    *,
+    target: Target,
+    skip: Sequence[str] = (),
+    calibration: Calibration | None = None,
+    seed: int = 0,
+    reference: Mapping[str, float] | None = None,
+) -> ChannelPruning:
+    """A new model with fewer channels; ``model`` is not touched. Arguments and errors: see `choose_channels`."""
+    choice = choose_channels(
+        model, options, target=target, skip=skip, calibration=calibration, seed=seed, reference=reference
+    )
+    return cut_channels(choice)
+
+
+def choose_channels(
+    model: Any,
+    options: ChannelOptions,
+    *,
+    target: Target,
+    skip: Sequence[str] = (),
+    calibration: Calibration | None = None,
+    seed: int = 0,
+    reference: Mapping[str, float] | None = None,
+) -> Choice:
+    """The channels to remove.
+
+    Args:
+        model: Functional or Sequential, nested models included.
+        options: how channels are chosen.
+        target: met within 3%, or refused.
+        skip: patterns of layers, or of nested models, that keep all their channels.
+        calibration: examples, for criteria that need them.
+        seed: of criterion random.
+        reference: macs, parameters and bytes that the target is a share of, where they are not those of ``model``.
+
+    Raises:
+        RegrowError: the model's calls cannot be read, a pattern matches no layer, the criterion or examples do not
+            fit the model, or the target cannot be met; then the message says what can be.
+    """
+    graph = Graph.of(model)
+    check_patterns(graph.locations, skip)
+    channels = trace(graph, protect=skip)
+    if not channels.removable.any():
+        why = (
+            "; ".join(list(dict.fromkeys(channels.reasons.values()))[:3])
+            or "no layer has channels of its own"
+        )
+        raise RegrowError(f"prune.method: 'channels' finds no channel that may go: {why}")
+
+    def worth(left: Channels) -> Array:
+        needs_model = options.criterion in NEEDING_DATA
+        current = model if left is channels else left.graph.to_model() if needs_model else None
+        return score(
+            left,
+            model=current,
+            criterion=options.criterion,
+            normalise=options.normalisation,
+            calibration=calibration,
+            seed=seed,
+        )
+
+    first = worth(channels)
+    removed, latencies = _chosen(
+        channels,
+        lambda left: first if left is channels else worth(left),
+        options,
+        target,
+        reference=reference or {},
+    )
+    return Choice(
+        channels=channels, removed=removed, scores=first, options=options, target=target, latencies=latencies
+    )
+
+
+def cut_channels(choice: Choice, trained: Any = None) -> ChannelPruning:
+    """The model without the channels of ``choice``, as it was or as ``trained``, the same model, has become since."""
+    channels = choice.channels
+    if trained is not None:
+        channels = replace(channels, graph=replace(channels.graph, arrays=Graph.of(trained).arrays))
+    smaller, surgery = remove(channels, choice.removed)
+    explained = _without_score(channels, choice.scores, choice.options.criterion)
+    return ChannelPruning(
+        model=smaller.to_model(),
+        pruning=Pruning(masks={}, surgery=surgery),
+        report=channel_report(
+            explained, choice.removed, choice.options, choice.target, latencies=choice.latencies
+        ),
+    )
+
+
+def _without_score(channels: Channels, scores: Array, criterion: str) -> Channels:
+    """The channels, with a reason for those that stay because the criterion says nothing of them."""
+    silent = np.flatnonzero(channels.removable & ~np.isfinite(scores)).tolist()
+    why = f"criterion '{criterion}' says nothing of them"
+    return replace(channels, reasons={**dict.fromkeys(silent, why), **channels.reasons})
+
+
+def _chosen(
+    channels: Channels,
+    worth: Callable[[Channels], Array],
+    options: ChannelOptions,
+    target: Target,
+    *,
+    reference: Mapping[str, float],
+) -> tuple[Array, tuple[float, float] | None]:
+    """A mask of the units to remove; with a latency as target, the latencies before and after in ms."""
+    if target.name == "latency_ms":
+        return _by_latency(channels, worth, options, target)
+    price: Callable[[Array], float] = getattr(channels, target.name)
+    whole = reference.get(target.name, price(np.zeros(channels.count, np.bool_)))
+    found = None
+    # Where rounding leaves few choices, an order that was fixed on the way may miss what scoring once meets.
+    for rounds in sorted({options.rescore, 1}, reverse=True):
+        moves = _moves(channels, worth, options, price=price, budget=target.value * whole, rounds=rounds)
+        found = meet(moves, price, target.value * whole)
+        if found.met is not None:
+            return found.met[1], None
+    raise _refusal(target, options, found, scale=whole)
+
+
+def _by_latency(
+    channels: Channels, worth: Callable[[Channels], Array], options: ChannelOptions, target: Target
+) -> tuple[Array, tuple[float, float]]:
+    from regrow.pruning.latency import latency_ms
+
+    def measured(removed: Array) -> float:
+        return latency_ms(remove(channels, removed)[0].to_model())
+
+    nothing = np.zeros(channels.count, np.bool_)
+    whole = measured(nothing)
+    if whole <= target.value:
+        raise RegrowError(
+            f"prune.target.latency_ms: {target.value:g} ms is not less than what the model takes already,"
+            f" {whole:.3g} ms on this machine"
+        )
+    # Latency cannot be foretold; MACs come near enough to say how far each scoring goes.
+    budget = target.value / whole * channels.macs()
+    moves = _moves(channels, worth, options, price=channels.macs, budget=budget, rounds=options.rescore)
+    found = meet_by_measuring(moves, measured, channels.macs, target.value)
+    if found.met is None:
+        raise _refusal(target, options, found, scale=1.0)
+    return found.met[1], (whole, found.met[0])
+
+
+def _moves(
+    channels: Channels,
+    worth: Callable[[Channels], Array],
+    options: ChannelOptions,
+    *,
+    price: Callable[[Array], float],
+    budget: float,
+    rounds: int,
+) -> Moves:
+    return rescored_moves(
+        channels,
+        worth,
+        price=price,
+        budget=budget,
+        rounds=rounds,
+        scope=options.scope,
+        floor=options.floor,
+        round_to=options.round_to,
+    )
+
+
+def _refusal(target: Target, options: ChannelOptions, found: Found | None, *, scale: float) -> RegrowError:
+    field = f"prune.target.{target.name}"
+    limits = f"floor {options.floor:g}, round_to {options.round_to} and the layers that stay whole"
+    reached = [price / scale for price in found.reachable] if found is not None else []
+    unit = " ms" if target.name == "latency_ms" else ""
+    if found is None or found.below is None:
+        return RegrowError(
+            f"{field}: {target.value:g}{unit} cannot be reached; with {limits} the least is {reached[0]:.3g}{unit}"
+        )
+    near = " and ".join(f"{value:.3g}{unit}" for value in reached)
+    return RegrowError(
+        f"{field}: {target.value:g}{unit} cannot be met within 3%; with {limits} the nearest are {near}"
+    )

@@ -1,0 +1,86 @@
+"""What pruning did to a model file, as tables for the terminal. No TensorFlow here."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+from regrow.graph.inspection import Inspection
+
+SHOWN_REASONS = 5
+
+
+def outcome_tables(
+    before: Inspection,
+    after: Inspection,
+    *,
+    blocks: Mapping[str, Any] | None,
+    channels: Mapping[str, Any] | None,
+) -> Group:
+    """The whole before and after, the blocks that went, the groups that shrank, and why others did not."""
+    rows = [
+        ("MACs", before.macs, after.macs),
+        ("parameters", before.parameters, after.parameters),
+    ]
+    removals = [report for report in (blocks, channels) if report is not None]
+    if removals:
+        rows.append(("bytes", removals[0]["before"]["bytes"], removals[-1]["after"]["bytes"]))
+    table = Table()
+    table.add_column("")
+    for name in ("before", "after", "kept"):
+        table.add_column(name, justify="right")
+    for label, old, new in rows:
+        table.add_row(label, f"{old:,}", f"{new:,}", f"{new / old:.1%}" if old else "")
+    table.add_row("zeros in kernels", f"{before.sparsity:.1%}", f"{after.sparsity:.1%}", "")
+    parts: list[Any] = [table]
+    if blocks is not None:
+        parts.append(_dropped(blocks["blocks"]))
+    if channels is not None:
+        if "latency_ms" in channels["before"]:
+            old, new = (channels[when]["latency_ms"] for when in ("before", "after"))
+            table.add_row("latency, ms", f"{old:.3f}", f"{new:.3f}", f"{new / old:.1%}")
+        parts += [_shrunk(channels["groups"]), *_whole(channels["groups"])]
+    return Group(*parts)
+
+
+def _dropped(blocks: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="residual blocks", title_justify="left")
+    table.add_column("block")
+    table.add_column("layers", overflow="fold")
+    table.add_column("score", justify="right")
+    table.add_column("")
+    for block in blocks:
+        fate = "dropped" if block["dropped"] else ""
+        table.add_row(block["name"], ", ".join(block["layers"]), f"{block['score']:.4g}", fate)
+    return table
+
+
+def _shrunk(groups: Sequence[Mapping[str, Any]]) -> Table:
+    """Groups in the order of the model; one is named by the layers that make its channels."""
+    table = Table(title="channels that are made together", title_justify="left")
+    table.add_column("made by", overflow="fold")
+    table.add_column("channels", justify="right")
+    table.add_column("kept", justify="right")
+    for group in groups:
+        if group["after"] < group["before"]:
+            table.add_row(
+                ", ".join(group["layers"]),
+                f"{group['before']:,} → {group['after']:,}",
+                f"{group['after'] / group['before']:.0%}",
+            )
+    return table
+
+
+def _whole(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = [
+        f"left whole: {', '.join(group['layers'])}: {group['left_whole']}"
+        for group in groups
+        if "left_whole" in group
+    ]
+    if len(lines) > SHOWN_REASONS:
+        return [
+            *lines[:SHOWN_REASONS],
+            f"left whole: {len(lines) - SHOWN_REASONS} groups more; see report.json",
+        ]
+    return lines

@@ -1,0 +1,93 @@
+"""What the user wants to reach, and how channels may be removed on the way there."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from regrow.parameters import Parameters
+from regrow.pruning.criteria.registry import COMPARABLE, CriterionName, NormalisationName
+
+TOLERANCE = 0.03
+Ratio = Literal["macs", "parameters", "bytes"]
+
+
+class Target(Parameters):
+    """Exactly one of these: a share of the model to keep, or a latency."""
+
+    macs: float | None = Field(
+        None, gt=0, lt=1, description="share of multiply-accumulates kept; 0.5 is half"
+    )
+    parameters: float | None = Field(None, gt=0, lt=1, description="share of the parameters kept")
+    bytes: float | None = Field(None, gt=0, lt=1, description="share of the arrays' bytes kept")
+    latency_ms: float | None = Field(
+        None, gt=0, description="milliseconds on this machine: TFLite fp32, one example, one thread"
+    )
+
+    @property
+    def name(self) -> str:
+        """The one that is given."""
+        return self._given()[0]
+
+    @property
+    def value(self) -> float:
+        """Its value."""
+        return float(getattr(self, self.name))
+
+    def _given(self) -> list[str]:
+        return [name for name in type(self).model_fields if getattr(self, name) is not None]
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = self._given()
+        if len(given) != 1:
+            raise ValueError(
+                "takes exactly one of macs, parameters, bytes (shares to keep, such as macs: 0.5) and latency_ms;"
+                f" found {' and '.join(given) or 'none'}"
+            )
+        return self
+
+
+class ChannelOptions(Parameters):
+    """How channels are chosen."""
+
+    criterion: CriterionName = Field(
+        "l2", description="what a channel is worth; taylor and apoz need the dataset"
+    )
+    normalise: NormalisationName | None = Field(
+        None,
+        description="scores are divided by this of their group; mean unless given, but none for lamp, apoz, random",
+    )
+    scope: Literal["global", "per_layer"] = Field(
+        "global", description="one threshold for all groups, or the same share of each"
+    )
+    floor: float = Field(0.1, ge=0, lt=1, description="share of each group that stays, at least one channel")
+    round_to: int = Field(1, ge=1, description="channel counts that shrink become multiples of this")
+    rescore: int = Field(
+        10, ge=1, le=1000, description="times that scores are computed anew on the way to the target"
+    )
+    examples: int = Field(512, ge=1, description="calibration examples for taylor and apoz")
+    batch_size: int = Field(64, ge=1, description="calibration examples at a time")
+
+    @property
+    def normalisation(self) -> NormalisationName:
+        """What ``normalise`` comes to."""
+        return self.normalise or ("none" if self.criterion in COMPARABLE else "mean")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.criterion == "lamp" and self.normalise in ("mean", "max"):
+            raise ValueError(
+                f"normalise '{self.normalise}' and criterion 'lamp' exclude each other: LAMP is normalised already"
+            )
+        return self
+
+
+class LayerOptions(Parameters):
+    """How residual blocks are chosen."""
+
+    blocks: int | None = Field(
+        None, ge=1, description="how many residual blocks go; unless given, as many as the target asks for"
+    )
+    criterion: CriterionName = Field("l2", description="what a block is worth: the mean over its channels")
+    examples: int = Field(512, ge=1, description="calibration examples for taylor and apoz")
+    batch_size: int = Field(64, ge=1, description="calibration examples at a time")

@@ -1,0 +1,181 @@
+"""The order of moves, and how many of them meet a budget."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from regrow.graph.channels import Channels
+from regrow.graph.graph import Graph
+from regrow.graph.tracing import trace
+from regrow.pruning.criteria.registry import score
+from regrow.pruning.moves import Moves, order_moves
+from regrow.pruning.rescoring import rescored_moves, without
+from regrow.pruning.search import fewest, meet, meet_by_measuring
+
+
+@pytest.fixture(scope="module")
+def channels(mixed: Any) -> Channels:
+    return trace(Graph.of(mixed))
+
+
+def moves_of(channels: Channels, **rules: Any) -> tuple[Moves, np.ndarray]:
+    scores = score(channels, model=None, criterion="l2", normalise="mean")
+    sizes = [len(group.units) for group in channels.groups]
+    return order_moves(
+        channels, scores, sizes=sizes, **({"scope": "global", "floor": 0.0, "round_to": 1} | rules)
+    ), scores
+
+
+def left(channels: Channels, removed: np.ndarray) -> dict[str, int]:
+    return {group.name: int((~removed[group.units]).sum()) for group in channels.groups}
+
+
+def test_the_worst_go_first_and_each_group_keeps_one(channels: Channels) -> None:
+    moves, scores = moves_of(channels)
+    assert (np.diff(scores[moves.units]) >= 0).all()
+    assert len(np.unique(moves.units)) == len(moves.units)
+    assert left(channels, moves.removed(len(moves))) == {
+        "stem": 1,
+        "inner": 1,
+        "side": 1,
+        "wide": 1,
+        "head": 10,
+    }
+
+
+def test_floors_are_shares_rounded_up(channels: Channels) -> None:
+    moves, _ = moves_of(channels, floor=0.3)
+    assert left(channels, moves.removed(len(moves))) == {
+        "stem": 5,
+        "inner": 8,
+        "side": 4,
+        "wide": 10,
+        "head": 10,
+    }
+
+
+def test_what_shrinks_keeps_a_multiple(channels: Channels) -> None:
+    moves, _ = moves_of(channels, round_to=8, floor=0.1)
+    for number in range(len(moves) + 1):
+        counts = left(channels, moves.removed(number))
+        assert all(
+            count % 8 == 0 or (name, count) in (("side", 12), ("head", 10)) for name, count in counts.items()
+        )
+    assert counts == {"stem": 8, "inner": 8, "side": 8, "wide": 8, "head": 10}
+
+
+def test_per_layer_takes_the_same_share_of_each(channels: Channels) -> None:
+    moves, _ = moves_of(channels, scope="per_layer")
+    for number in range(0, len(moves), 5):
+        counts = left(channels, moves.removed(number))
+        shares = [counts[name] / size for name, size in (("stem", 16), ("inner", 24), ("wide", 32))]
+        assert max(shares) - min(shares) <= 1 / 16 + 1e-9
+
+
+def test_an_axis_that_holds_part_of_a_group_keeps_a_channel() -> None:
+    """A dense layer whose output is sliced: each half feeds a layer of its own."""
+    import tf_keras as keras
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(8, name="made")(inputs)
+    halves = [keras.layers.Dense(2)(x[:, :4]), keras.layers.Dense(2)(x[:, 4:])]
+    channels = trace(Graph.of(keras.Model(inputs, halves)))
+    if not channels.removable.any():
+        pytest.skip("slices are not traced")
+    scores = np.arange(channels.count, dtype=float)
+    sizes = [len(group.units) for group in channels.groups]
+    moves = order_moves(channels, scores, sizes=sizes, scope="global", floor=0.0, round_to=1)
+    removed = moves.removed(len(moves))
+    assert moves.units.size == 6
+    assert all((~removed[units]).any() for units in channels.axes)
+
+
+@pytest.mark.parametrize("budget", [0.8, 0.5, 0.3])
+@pytest.mark.parametrize("round_to", [1, 4])
+def test_the_budget_is_met_or_the_neighbours_are_known(
+    channels: Channels, budget: float, round_to: int
+) -> None:
+    moves, _ = moves_of(channels, round_to=round_to)
+    wanted = budget * channels.macs()
+    found = meet(moves, channels.macs, wanted)
+    assert found.met is not None
+    price, removed = found.met
+    assert price == channels.macs(removed)
+    assert abs(price / wanted - 1) <= 0.03
+
+
+def test_a_move_that_overshoots_is_left_out() -> None:
+    """One group of one large move, one of small ones: the large one comes first but does not fit."""
+    groups = np.array([0, 1, 1, 1])
+    moves = Moves(count=4, units=np.arange(4), starts=np.arange(5), groups=groups)
+    weights = np.array([60, 10, 10, 10])
+    found = meet(moves, lambda removed: float(90 - weights[removed].sum()), 70.0)
+    assert found.met is not None
+    assert found.met[0] == 70
+    assert found.met[1].tolist() == [False, True, True, False]
+
+
+def test_what_cannot_be_reached_leaves_the_least(channels: Channels) -> None:
+    moves, _ = moves_of(channels, floor=0.5)
+    found = meet(moves, channels.macs, 0.01 * channels.macs())
+    assert found.met is None
+    assert found.reachable == [channels.macs(moves.removed(len(moves)))]
+    assert fewest(moves, channels.macs, 0.01 * channels.macs()) is None
+
+
+def test_few_measurements_find_a_latency(channels: Channels) -> None:
+    """A price that is not linear in the estimate, as a latency is not in MACs."""
+    moves, _ = moves_of(channels)
+    asked = []
+
+    def price(removed: np.ndarray) -> float:
+        asked.append(removed)
+        return 1.0 + (channels.macs(removed) / 1e5) ** 0.8
+
+    whole = price(np.zeros(channels.count, bool))
+    found = meet_by_measuring(moves, price, channels.macs, 0.6 * whole)
+    assert found.met is not None
+    assert abs(found.met[0] / (0.6 * whole) - 1) <= 0.03
+    assert len(asked) <= 11
+    assert meet_by_measuring(moves, price, channels.macs, 0.01).met is None
+
+
+def test_channels_that_are_left_cost_what_the_whole_ones_foretell(channels: Channels) -> None:
+    moves, _ = moves_of(channels)
+    removed = moves.removed(len(moves) // 2)
+    smaller = without(channels, removed)
+    assert (smaller.macs(), smaller.parameters(), smaller.bytes()) == (
+        channels.macs(removed),
+        channels.parameters(removed),
+        channels.bytes(removed),
+    )
+    for slot in smaller.slots:
+        assert smaller.graph.arrays[slot.array].shape[slot.axis] == len(slot.units)
+    traced = trace(smaller.graph)
+    assert [len(group.units) for group in traced.groups] == [len(group.units) for group in smaller.groups]
+
+
+def test_scores_follow_what_has_gone(channels: Channels) -> None:
+    """A channel whose consumers go is worth less; its worth is computed from what is left."""
+    seen: list[np.ndarray] = []
+
+    def worth(now: Channels) -> np.ndarray:
+        found = score(now, model=None, criterion="l2", normalise="none")
+        seen.append(found)
+        return found
+
+    rules = {"scope": "global", "floor": 0.0, "round_to": 1}
+    moves = rescored_moves(
+        channels, worth, price=channels.macs, budget=0.4 * channels.macs(), rounds=4, **rules
+    )
+    assert len(seen) == 4
+    assert len(np.unique(moves.units)) == len(moves.units)
+    gone = moves.units[:10]
+    assert (seen[-1][gone] == 0).all()
+    kept = moves.units[-5:]
+    assert (seen[-1][kept] <= seen[0][kept] * (1 + 1e-6)).all()
+    assert (seen[-1][kept] < seen[0][kept] * 0.999).any()
+    once = rescored_moves(channels, worth, price=channels.macs, budget=1.0, rounds=1, **rules)
+    assert len(once.units) == len(moves.units)

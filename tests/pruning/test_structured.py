@@ -1,0 +1,160 @@
+"""Channels out of whole models: targets, protection, refusals, and that the result is a model like any other."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from regrow.errors import RegrowError
+from regrow.graph.costs import count_macs
+from regrow.graph.graph import Graph
+from regrow.pruning.criteria.evidence import Calibration
+from regrow.pruning.criteria.registry import CRITERIA
+from regrow.pruning.structured import prune_channels
+from regrow.pruning.targets import ChannelOptions, Target
+
+
+def calibration() -> Calibration:
+    random = np.random.default_rng(0)
+    return Calibration(
+        features=random.integers(0, 255, (32, 8, 8, 3)).astype(np.uint8), labels=random.integers(0, 10, 32)
+    )
+
+
+def groups(report: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    return {group["name"]: (group["before"], group["after"]) for group in report["groups"]}
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_half_the_macs_with_each_criterion(mixed: Any, criterion: str) -> None:
+    weights = mixed.get_weights()
+    done = prune_channels(
+        mixed,
+        ChannelOptions(criterion=criterion, rescore=3),
+        target=Target(macs=0.5),
+        calibration=calibration(),
+    )
+    assert count_macs(done.model) == done.report["after"]["macs"]
+    assert done.report["after"]["macs"] / count_macs(mixed) == pytest.approx(0.5, rel=0.03)
+    assert done.model.count_params() == done.report["after"]["parameters"]
+    done.pruning.verify(done.model)
+    parent, smaller = Graph.of(mixed).arrays, Graph.of(done.model).arrays
+    for name, array in parent.items():
+        np.testing.assert_array_equal(done.pruning.surgery.apply(name, array), smaller[name])
+    for before, after in zip(weights, mixed.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize(("name", "value"), [("parameters", 0.4), ("bytes", 0.7), ("macs", 0.25)])
+@pytest.mark.parametrize("scope", ["global", "per_layer"])
+def test_each_ratio_is_met(mixed: Any, name: str, value: float, scope: str) -> None:
+    options = ChannelOptions(scope=scope)  # type: ignore[arg-type]
+    report = prune_channels(mixed, options, target=Target(**{name: value})).report
+    assert report["after"][name] / report["before"][name] == pytest.approx(value, rel=0.03)
+
+
+def test_the_result_trains_and_is_pruned_again(mixed: Any) -> None:
+    """Two rounds compose to one surgery of the parent."""
+    first = prune_channels(mixed, ChannelOptions(), target=Target(macs=0.6))
+    first.model.compile("sgd", "sparse_categorical_crossentropy")
+    data = calibration()
+    first.model.fit(data.features.astype(np.float32) / 255, data.labels, verbose=0)
+    second = prune_channels(first.model, ChannelOptions(), target=Target(macs=0.5))
+    both = first.pruning.then(second.pruning)
+    both.verify(second.model)
+    for name, array in Graph.of(mixed).arrays.items():
+        assert both.surgery.apply(name, array).shape == Graph.of(second.model).arrays[name].shape
+
+
+def test_multiples(mixed: Any) -> None:
+    report = prune_channels(mixed, ChannelOptions(round_to=4), target=Target(macs=0.5)).report
+    assert all(after % 4 == 0 or after == before for before, after in groups(report).values())
+
+
+def test_skipped_layers_keep_their_channels_and_say_so(mixed: Any) -> None:
+    report = prune_channels(mixed, ChannelOptions(), target=Target(macs=0.7), skip=["wi*", "side"]).report
+    assert groups(report)["wide"] == (32, 32)
+    assert groups(report)["side"] == (12, 12)
+    reasons = {group["name"]: group.get("left_whole", "") for group in report["groups"]}
+    assert reasons["wide"] == "'wide' is protected"
+    assert reasons["head"] == "they are the model's outputs"
+    rows = {(row["name"], row["size"]): (row["before"], row["after"]) for row in report["layers"]}
+    assert rows["wide", "filters"] == (32, 32)
+    assert rows["inner", "filters"] == groups(report)["inner"]
+
+
+def test_channels_without_a_score_stay(mixed: Any) -> None:
+    """`wide` has no batch normalisation."""
+    options = ChannelOptions(criterion="batch_norm_scale")
+    report = prune_channels(mixed, options, target=Target(macs=0.8)).report
+    assert groups(report)["wide"] == (32, 32)
+    assert groups(report)["side"] == (12, 12)
+    (row,) = [group for group in report["groups"] if group["name"] == "wide"]
+    assert row["left_whole"] == "criterion 'batch_norm_scale' says nothing of them"
+
+
+def test_a_nested_model_is_protected_by_its_name() -> None:
+    import tf_keras as keras
+
+    inner = keras.Sequential([keras.Input((6,)), keras.layers.Dense(20, name="dense")], name="backbone")
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Dense(20, name="mid")(inner(inputs))))
+    report = prune_channels(model, ChannelOptions(), target=Target(macs=0.6), skip=["backbone"]).report
+    assert groups(report)["backbone/dense"] == (20, 20)
+    assert groups(report)["mid"][1] < 20
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "skip", "message"),
+    [
+        (
+            {"macs": 0.01},
+            {"floor": 0.5},
+            (),
+            r"target\.macs: 0\.01 cannot be reached; .* the least is 0\.[23]",
+        ),
+        ({"macs": 0.5}, {"round_to": 16}, ("inner",), r"macs: 0\.5 cannot be (met|reached)"),
+        ({"macs": 0.5}, {}, ("stemm",), r"prune\.skip: 'stemm' matches no layer; did you mean 'stem'\?"),
+        ({"macs": 0.5}, {}, ("*",), r"'channels' finds no channel that may go"),
+        ({"macs": 0.5}, {"criterion": "apoz"}, (), r"'apoz' needs calibration examples"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    mixed: Any, target: dict[str, float], options: dict[str, Any], skip: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(RegrowError, match=message):
+        prune_channels(mixed, ChannelOptions(**options), target=Target(**target), skip=skip)
+
+
+def test_a_subclassed_model_is_refused() -> None:
+    import tf_keras as keras
+
+    class Own(keras.Model):  # type: ignore[misc]
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    with pytest.raises(RegrowError, match="is a Own, a subclassed model"):
+        prune_channels(Own(), ChannelOptions(), target=Target(macs=0.5))
+
+
+def test_a_latency_that_is_held_already_is_refused(mixed: Any) -> None:
+    with pytest.raises(
+        RegrowError, match=r"latency_ms: 1000 ms is not less than what the model takes already"
+    ):
+        prune_channels(mixed, ChannelOptions(), target=Target(latency_ms=1000))
+
+
+@pytest.mark.slow
+def test_a_latency_is_met_as_measured() -> None:
+    """Large enough that what is measured is the convolutions; measured again with some room for noise."""
+    import tf_keras as keras
+
+    from regrow.pruning.latency import latency_ms
+
+    layers = keras.layers
+    stack = [layers.Conv2D(96, 3, padding="same", activation="relu") for _ in range(4)]
+    model = keras.Sequential([layers.Input((48, 48, 3)), *stack, layers.Flatten(), layers.Dense(4)])
+    wanted = 0.5 * latency_ms(model)
+    done = prune_channels(model, ChannelOptions(), target=Target(latency_ms=wanted))
+    assert done.report["after"]["latency_ms"] == pytest.approx(wanted, rel=0.03)
+    assert latency_ms(done.model) < 0.75 * latency_ms(model)

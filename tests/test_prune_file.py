@@ -1,0 +1,141 @@
+"""`regrow prune MODEL` and `regrow inspect --groups`: a model file alone, from the command line."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from regrow.artifacts import read_json
+from regrow.cli import cli
+from regrow.dataset.directory import Dataset
+from regrow.errors import RegrowError
+from regrow.graph.costs import count_macs
+from regrow.graph.files import load_model
+from regrow.graph.kernels import sparsity
+from regrow.pruning.pruning import Pruning
+
+HALF = ("--set", "prune.target.macs=0.5")
+
+
+@pytest.fixture
+def file(small_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    small_model.save(tmp_path / "mine.h5")
+    return tmp_path / "mine.h5"
+
+
+def regrow(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, list(arguments))
+
+
+def refused(*arguments: str) -> str:
+    result = regrow(*arguments)
+    assert isinstance(result.exception, RegrowError), result.output
+    message = str(result.exception)
+    assert "\n" not in message
+    return message
+
+
+def test_half_the_macs_without_data(file: Path, small_model: Any, tmp_path: Path) -> None:
+    # A params.yaml that happens to lie there is not this file's.
+    (tmp_path / "params.yaml").write_text("prune: {method: magnitude, sparsity: 0.9}\n")
+    result = regrow("prune", "mine.h5", *HALF)
+    assert result.exception is None, result.output
+    model = load_model(tmp_path / "mine-pruned")
+    assert count_macs(model) / count_macs(small_model) == pytest.approx(0.5, rel=0.03)
+    Pruning.read(tmp_path / "mine-pruned/pruning").verify(model)
+    report = read_json(tmp_path / "mine-pruned/report.json")["channels"]
+    assert f"{report['after']['macs']:,}" in result.output
+    assert f"{report['before']['bytes']:,}" in result.output
+    shrunk = [group for group in report["groups"] if group["after"] < group["before"]]
+    assert shrunk
+    assert all(f"{group['before']} → {group['after']}" in result.output for group in shrunk)
+    assert "left whole: head: they are the model's outputs" in result.output
+    assert regrow("prune", "mine.h5", *HALF).exception is None, "its own results are replaced"
+
+
+def test_a_sequence_into_a_named_directory(file: Path, tmp_path: Path) -> None:
+    result = regrow(
+        "prune", "mine.h5", *HALF, "--set", "prune.method=[channels,magnitude]", "-o", "out/small"
+    )
+    assert result.exception is None, result.output
+    assert sparsity(load_model(tmp_path / "out/small")) == pytest.approx(0.8, abs=0.01)
+    assert regrow("inspect", "out/small").exception is None
+
+
+def test_a_dataset_may_be_named_for_a_criterion(file: Path, digits: Dataset) -> None:
+    taylor = (*HALF, "--set", "prune.channels.criterion=taylor", "--set", "prune.channels.rescore=1")
+    assert "'taylor' needs calibration examples; give a dataset" in refused("prune", "mine.h5", *taylor)
+    result = regrow("prune", "mine.h5", *taylor, "--dataset", str(digits.path))
+    assert result.exception is None, result.output
+
+
+def test_examples_of_another_shape_are_refused(digits: Dataset, tmp_path: Path) -> None:
+    import tf_keras as keras
+
+    layers = keras.layers
+    other = keras.Sequential(
+        [layers.Input((28, 28, 1)), layers.Conv2D(8, 3), layers.Flatten(), layers.Dense(10)]
+    )
+    other.save(tmp_path / "other.keras")
+    options = (*HALF, "--set", "prune.channels.criterion=apoz", "-o", str(tmp_path / "out"))
+    message = refused("prune", str(tmp_path / "other.keras"), *options, "--dataset", str(digits.path))
+    assert message == "calibration: examples have shape (8, 8, 1), but the model takes (28, 28, 1)"
+    assert not (tmp_path / "out").exists()
+
+
+def test_mistakes_are_one_sentence_each(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").touch()
+    assert "no such model file" in refused("prune", "absent.h5", *HALF)
+    assert "notes.txt: is not a model file" in refused("prune", "mine/notes.txt", *HALF)
+    assert "cannot be reached" in refused("prune", "mine.h5", "--set", "prune.target.macs=0.001")
+    assert "'nothing' matches no layer" in refused("prune", "mine.h5", *HALF, "--set", "prune.skip=[nothing]")
+    assert "holds other files" in refused("prune", "mine.h5", *HALF, "-o", "mine")
+    assert "holds the model that is read" in refused("prune", "mine.h5", *HALF, "-o", ".")
+    assert "--parent: cannot be used with a MODEL" in refused("prune", "mine.h5", *HALF, "--parent", "mine")
+    assert "-o: belongs to a MODEL" in refused("prune", "-o", "out")
+    gradual = ("--set", "prune.schedule=gradual")
+    assert "'gradual' trains on and needs a dataset" in refused("prune", "mine.h5", *gradual)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine.h5"]
+
+
+def test_code_and_subclasses_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tf_keras as keras
+
+    class Own(keras.Model):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = keras.layers.Dense(4)
+
+        def call(self, inputs: Any) -> Any:
+            return self.dense(inputs)
+
+    monkeypatch.chdir(tmp_path)
+    lambdas = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(4), keras.layers.Lambda(lambda x: x + 1)]
+    )
+    lambdas.save("lambda.keras")
+    own = Own()
+    own(np.zeros((1, 4), np.float32))
+    own.save("own", save_format="tf")
+    assert "Lambda" in refused("prune", "lambda.keras", *HALF)
+    assert "own: " in refused("prune", "own", *HALF)
+
+
+def test_groups_are_printed(file: Path) -> None:
+    result = regrow("inspect", "mine.h5", "--groups")
+    assert result.exception is None, result.output
+    rows = [line for line in result.output.splitlines() if line.startswith("│")]
+    assert len(rows) == 3
+    assert [cell.strip() for cell in rows[0].split("│")[1:5]] == [
+        "conv1, conv2",
+        "norm1",
+        "conv2, hidden",
+        "8",
+    ]
+    assert "MACs" in rows[0]
+    assert "stay: they are the model's outputs" in rows[2]
