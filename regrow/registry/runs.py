@@ -104,7 +104,7 @@ def _child_from_statement(client: Any, parent: Any, step: str, statement: Statem
     if begun:
         run_id = str(begun[0].info.run_id)
     else:
-        tags = {PARENT_TAG: parent_id, STEP_TAG: step}
+        tags = {PARENT_TAG: parent_id, STEP_TAG: step, **workspace_tag()}
         run_id = str(client.create_run(place, start_time=start, run_name=step, tags=tags).info.run_id)
     if statement.mlflow_runs:
         client.set_tag(run_id, CACHED_TAG, statement.mlflow_runs[-1])
