@@ -1,7 +1,7 @@
 """The `evaluate` step as a Kubeflow component."""
 
 from kfp import dsl
-from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
 
 from regrow_components.images import image
 
@@ -23,11 +23,14 @@ def evaluate(
     champion: Input[Artifact],
     dataset: Input[Dataset],
     metrics: Output[Metrics],
-    report: Output[HTML],
+    report: Output[Artifact],
     statement: Output[Artifact],
+    confusion: Output[ClassificationMetrics],
+    page: Output[HTML],
 ) -> None:
     """Measure all models on the test split and write the report."""
     from regrow.steps.component import run_component
+    from regrow_components.views import show_confusion, show_metrics, show_page
 
     run_component(
         "evaluate",
@@ -48,3 +51,6 @@ def evaluate(
         },
         outputs={"metrics": metrics.path, "report": report.path, "statement": statement.path},
     )
+    show_metrics(metrics)
+    show_confusion(confusion, metrics)
+    show_page(page, report.path)

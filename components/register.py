@@ -1,7 +1,7 @@
 """The `register` step as a Kubeflow component."""
 
 from kfp import dsl
-from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
 
 from regrow_components.images import image
 
@@ -12,7 +12,7 @@ def register(
     code_version: str,
     recovered_exports: Input[Artifact],
     metrics: Input[Metrics],
-    report: Input[HTML],
+    report: Input[Artifact],
     parity: Input[Artifact],
     recovery: Input[Artifact],
     training: Input[Artifact],

@@ -58,7 +58,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Any:
 def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
     """``resolve``'s section, with what it must share with others filled in; a user cannot set it apart."""
     given = document.get("resolve") or {}
-    for name in ("source", "model_name", "fingerprint"):
+    for name in ("source", "model_name", "fingerprint", "sections"):
         if name in given:
             raise RegrowError(f"{where}: resolve.{name}: is taken from the other sections; leave it out")
     sections = {name: step_params(config, name) for name in NAMES if name != "resolve"}
@@ -67,6 +67,12 @@ def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
         "source": config.prepare.source,
         "model_name": config.register.model_name,
         "fingerprint": text_digest(canonical_json(shown)),
+        # `prepare`'s is `source`.
+        "sections": {
+            name: shown[name]
+            for name, spec in all_specs().items()
+            if spec.outside is not None and name != "prepare"
+        },
     }
     return config.resolve.model_copy(update=shared)
 

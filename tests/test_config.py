@@ -41,6 +41,13 @@ def test_resolve_looks_at_the_source_of_prepare(tmp_path: Path) -> None:
     assert config.resolve.model_name == "m"  # type: ignore[attr-defined]
 
 
+def test_resolve_looks_at_what_train_imports(tmp_path: Path) -> None:
+    config = load(tmp_path, "train: {import: {path: given.keras}}")
+    sections = config.resolve.sections  # type: ignore[attr-defined]
+    assert set(sections) == {"train"}
+    assert sections["train"]["import_model"]["path"] == "given.keras"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -50,6 +57,7 @@ def test_resolve_looks_at_the_source_of_prepare(tmp_path: Path) -> None:
         ("prune: {allocation: lump}", r"prune\.allocation: 'lump' is not accepted; did you mean 'lamp'\?"),
         ("prune: {sparsity: much}", r"prune\.sparsity: .*'much'"),
         ("prune: {sparsity: 1.5}", r"prune\.sparsity: .*1\.5"),
+        ("resolve: {sections: {}}", r"resolve\.sections: is taken from the other sections"),
         (
             "train: {fit: {epochs: true}}",
             r"train\.fit\.epochs: input should be a whole number \(found True\)",

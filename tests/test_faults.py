@@ -40,6 +40,10 @@ POINTS = [
 ]
 
 
+# Points at which the killed run has begun an MLflow run.
+LEFT_RUNNING = [("train", "epoch"), *((step, note) for step, note in POINTS if step == "register" and note)]
+
+
 def files_logged(folder: Path) -> bool:
     """Whether the model's directory lies in MLflow's artifact store."""
     return any(folder.glob("mlruns/**/artifacts/model/MLmodel"))
@@ -163,6 +167,15 @@ def versions(folder: Path) -> list[Any]:
     return found
 
 
+def statuses(folder: Path) -> list[str]:
+    """How MLflow's runs have ended, or have not."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    places = [item.experiment_id for item in client.search_experiments()]
+    return [run.info.status for run in client.search_runs(places)]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: "-".join(filter(None, point)).replace(" ", "-"))
@@ -184,6 +197,8 @@ def test_a_run_killed_at_any_step_is_completed(project: Path, point: tuple[str, 
     left = [path for path in (project / "work").rglob("*") if ".writing-" in path.name]
     assert left == []
     assert not list((project / "work/kfp").iterdir())
+    assert set(statuses(project)) <= {"FINISHED", "KILLED"}
+    assert ("KILLED" in statuses(project)) == (point in LEFT_RUNNING)
 
 
 def run_that_fails(folder: Path) -> subprocess.CompletedProcess[str]:

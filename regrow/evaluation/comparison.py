@@ -43,29 +43,44 @@ def model_metrics(model: Any, probabilities: Array, labels: Array, *, bins: int)
     }
 
 
-def pair_metrics(first: Array, second: Array, labels: Array) -> dict[str, float]:
-    """The paired difference of accuracies, first minus second, and McNemar's p, from probabilities."""
-    one, two = first.argmax(1) == labels, second.argmax(1) == labels
-    difference, low, high = paired_difference(one, two)
+def pair_metrics(first: Array, second: Array) -> dict[str, float]:
+    """The paired difference of accuracies, first minus second, with its 95% interval, and McNemar's p.
+
+    Args:
+        first: whether the first model was right, bool ``(n,)``.
+        second: the same for the second, on the same examples.
+    """
+    difference, low, high = paired_difference(first, second)
     return {
         "accuracy_difference": difference,
         "accuracy_difference_low": low,
         "accuracy_difference_high": high,
-        "mcnemar_p": mcnemar_exact(one, two),
+        "mcnemar_p": mcnemar_exact(first, second),
     }
 
 
-def export_sizes(directory: Path, files: Mapping[str, str]) -> dict[str, float]:
-    """``size_bytes.F`` and ``size_bytes_gzip.F`` of each export that is there; MLflow's only wraps the Keras file."""
+def export_sizes(folders: Mapping[str, Path], files: Mapping[str, str]) -> dict[str, float]:
+    """``ROLE.size_bytes.F`` and ``ROLE.size_bytes_gzip.F`` of each export that is there, and the pair's ratio.
+
+    MLflow's export only wraps the Keras file and is left out.
+
+    Args:
+        folders: the exports of ``parent`` and ``recovered``.
+        files: the file or directory of each format.
+    """
     found: dict[str, float] = {}
     for name, file in files.items():
-        if name != "mlflow" and (directory / file).exists():
-            found[f"size_bytes.{name}"] = size_bytes(directory / file)
-            found[f"size_bytes_gzip.{name}"] = gzip_bytes(directory / file)
+        for role, folder in folders.items():
+            if name != "mlflow" and (folder / file).exists():
+                found[f"{role}.size_bytes.{name}"] = size_bytes(folder / file)
+                found[f"{role}.size_bytes_gzip.{name}"] = gzip_bytes(folder / file)
+        small, large = (found.get(f"{role}.size_bytes.{name}") for role in ("recovered", "parent"))
+        if small and large:
+            found[f"recovered_vs_parent.size_ratio.{name}"] = small / large
     return found
 
 
-def export_accuracy(
+def export_correct(
     directory: Path,
     name: str,
     features: Array | Rows,
@@ -73,8 +88,8 @@ def export_accuracy(
     *,
     batch_size: int,
     report: Callable[[int], None] = lambda done: None,
-) -> float:
-    """Accuracy of the export ``name`` in its own runtime.
+) -> Array:
+    """Whether the export ``name`` is right in its own runtime, example by example, bool ``(n,)``.
 
     Args:
         directory: the exports.
@@ -87,13 +102,13 @@ def export_accuracy(
     from regrow.conversion.runtimes import load_runtime
 
     predict = load_runtime(directory, name)
-    right = 0
+    correct = np.zeros(len(labels), bool)
     for start in range(0, len(labels), batch_size):
         part = slice(start, start + batch_size)
         answers = predict(np.asarray(features[part], np.float32))
-        right += int((answers.argmax(1) == labels[part]).sum())
+        correct[part] = answers.argmax(1) == labels[part]
         report(min(start + batch_size, len(labels)))
-    return right / len(labels)
+    return correct
 
 
 def export_latency(

@@ -205,21 +205,27 @@ def _fastest(metrics: Mapping[str, Any], role: str) -> dict[str, float]:
 
 
 def _pairs(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
-    found = []
-    for other in ("parent", "pruned", "champion"):
-        key = f"recovered_vs_{other}.accuracy_difference"
-        if key in metrics:
-            low, high = (_signed(100 * metrics[f"{key}_{side}"]) for side in ("low", "high"))
-            p = metrics[f"recovered_vs_{other}.mcnemar_p"]
-            found.append(
-                {
-                    "name": f"recovered − {other}",
-                    "difference": _signed(100 * metrics[key]),
-                    "interval": f"{low} to {high}",
-                    "p": "< 0.0001" if p < 1e-4 else f"{p:.4f}",
-                }
-            )
-    return found
+    """The recovered model against the others, then each of its exports against the parent."""
+    keys = [
+        (f"recovered − {other}", f"recovered_vs_{other}", "") for other in ("parent", "pruned", "champion")
+    ]
+    keys += [(f"recovered as {name} − parent", "recovered_vs_parent", f".{name}") for name in DRAWN]
+    return [
+        {
+            "name": name,
+            "difference": _signed(100 * metrics[f"{pair}.accuracy_difference{form}"]),
+            "interval": " to ".join(
+                _signed(100 * metrics[f"{pair}.accuracy_difference_{end}{form}"]) for end in ("low", "high")
+            ),
+            "p": _probability(metrics[f"{pair}.mcnemar_p{form}"]),
+        }
+        for name, pair, form in keys
+        if f"{pair}.accuracy_difference{form}" in metrics
+    ]
+
+
+def _probability(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
 def _exports(parity: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -69,6 +69,11 @@ class Statement:
         return dict(self.document["predicate"]["runDetails"]["metadata"].get("figures", {}))
 
     @property
+    def invocation(self) -> str:
+        """What tells this execution of the step from every other; a cached step keeps its first."""
+        return str(self.document["predicate"]["runDetails"]["metadata"]["invocationId"])
+
+    @property
     def seconds(self) -> float:
         """How long the step's work took, in seconds."""
         start, end = self.times

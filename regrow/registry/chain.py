@@ -9,7 +9,10 @@ from regrow.provenance.digest import digest_of_files, text_digest, tree_digest, 
 from regrow.provenance.statement import Statement
 
 JUDGES = ("resolve", "evaluate")
+# Names of what `resolve` used, besides the raw data.
 PACKAGE = "regrow"
+PACKAGES = "packages"
+OUTSIDE = "outside"
 
 
 def chain_digest(statements: Mapping[str, Statement]) -> str:
@@ -25,6 +28,11 @@ def model_digest(statements: Mapping[str, Statement]) -> str:
     """
     made = {step: item.subjects for step, item in statements.items() if step not in JUDGES}
     return text_digest(canonical_json(made))
+
+
+def pipeline_run_digest(statements: Mapping[str, Statement]) -> str:
+    """SHA-256 that names one run of the pipeline: `resolve` is never cached, so that no two runs share it."""
+    return text_digest(canonical_json({step: item.invocation for step, item in statements.items()}))
 
 
 def check_chain(statements: Mapping[str, Statement], artifacts: Mapping[str, Path]) -> None:

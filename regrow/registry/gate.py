@@ -9,11 +9,15 @@ from pydantic import Field
 from regrow.parameters import Parameters
 
 ROUNDING = 1e-9
+ACCURACY = "accuracy_not_worse_than_parent"
 Format = Literal["keras", "tflite_fp32", "tflite_fp16", "tflite_int8", "onnx"]
 
 
 class GateParams(Parameters):
     """Limits that a version must keep to take the alias ``champion``; null switches a limit off.
+
+    Accuracy is asked of the Keras model and of the exported files whose size and latency count: what is
+    promoted must be as good as the parent in the form in which it is small and fast.
 
     The accuracy limits are held against the lower end of the 95% interval of the paired difference, so they
     depend on the size of the test split: with n examples of which d are judged differently by the two
@@ -86,7 +90,10 @@ def judge(
     checks: list[Check] = []
     if gate.max_accuracy_drop is not None:
         low = _number(metrics, "recovered_vs_parent.accuracy_difference_low")
-        checks.append(_at_least("accuracy_not_worse_than_parent", low, -gate.max_accuracy_drop))
+        checks.append(_at_least(ACCURACY, low, -gate.max_accuracy_drop))
+        for name in _shipped(gate):
+            low = _number(metrics, f"recovered_vs_parent.accuracy_difference_low.{name}")
+            checks.append(_at_least(f"{ACCURACY}.{name}", low, -gate.max_accuracy_drop))
     if gate.max_size_ratio is not None:
         small = _number(metrics, f"recovered.size_bytes.{gate.size_format}")
         large = _number(metrics, "parent.size_bytes.tflite_fp32")
@@ -98,6 +105,13 @@ def judge(
     if gate.not_worse_than_champion and (compared_champion or present_champion):
         checks += _against_champion(metrics, gate, compared_champion, present_champion)
     return Verdict(tuple(checks))
+
+
+def _shipped(gate: GateParams) -> list[str]:
+    """The exported formats whose size or latency counts; Keras' own has the model's accuracy."""
+    found = [gate.size_format] if gate.max_size_ratio is not None else []
+    found += [gate.latency_format] if gate.max_latency_ratio is not None else []
+    return [name for name in dict.fromkeys(found) if name != "keras"]
 
 
 def _against_champion(

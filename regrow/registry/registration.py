@@ -8,6 +8,7 @@ from pydantic import Field
 
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
+from regrow.progress import emit
 from regrow.registry.champion import find_alias
 from regrow.registry.gate import Verdict
 
@@ -15,7 +16,8 @@ MODEL_TAG = "regrow.model"
 DATA_TAG = "regrow.data"
 CODE_TAG = "regrow.code"
 PARAMETERS_TAG = "regrow.parameters"
-GATE_TAG = "regrow.gate"
+PACKAGES_TAG = "regrow.packages"
+OUTSIDE_TAG = "regrow.outside"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 MODEL_PATH = "model"
@@ -52,10 +54,10 @@ def check_servable(directory: Path) -> None:
         raise RegrowError(f"{directory}/MLmodel: has no input example")
 
 
-def register_version(
+def create_version(
     client: Any, *, name: str, run_id: str, model: str, tags: Mapping[str, str], description: str
 ) -> Any:
-    """The version of ``name`` whose tag ``regrow.model`` is ``model``: the one that is there, or a new one.
+    """A new version of ``name`` for ``model`` with ``tags``, which are never changed afterwards.
 
     Call it when the run holds all artifacts: MLflow writes a version and its tags in one transaction, so a
     process killed before leaves no version and one killed after leaves a whole one.
@@ -64,25 +66,20 @@ def register_version(
         RegrowError: MLflow did not make the version ready.
     """
     _ensure_registered_model(client, name)
-    version = find_version(client, name, model)
-    if version is None:
-        version = client.create_model_version(
-            name,
-            source=f"runs:/{run_id}/{MODEL_PATH}",
-            run_id=run_id,
-            tags={**tags, MODEL_TAG: model},
-            description=description,
-            await_creation_for=120,
-        )
-        version = client.get_model_version(name, version.version)
+    version = client.create_model_version(
+        name,
+        source=f"runs:/{run_id}/{MODEL_PATH}",
+        run_id=run_id,
+        tags={**tags, MODEL_TAG: model},
+        description=description,
+        await_creation_for=120,
+    )
+    version = client.get_model_version(name, version.version)
     if version.status != "READY":
         raise RegrowError(
             f"models:/{name}/{version.version}: MLflow reports status {version.status}"
             f" ({version.status_message or 'no reason given'})"
         )
-    for key, value in tags.items():
-        if version.tags.get(key) != value:
-            client.set_model_version_tag(name, version.version, key, value)
     return version
 
 
@@ -109,19 +106,40 @@ def _ensure_registered_model(client: Any, name: str) -> None:
             raise
 
 
-def set_aliases(client: Any, *, name: str, version: str, verdict: Verdict) -> list[str]:
-    """Record ``verdict`` on the version, then move ``challenger`` and, when it passed, ``champion`` to it.
+def set_aliases(client: Any, *, name: str, version: str, verdict: Verdict, judged: str | None) -> list[str]:
+    """Move ``challenger`` and, when ``verdict`` passed, ``champion`` to ``version``.
 
-    Returns the aliases that the version holds. A version that holds ``champion`` already keeps it.
+    Args:
+        client: an ``MlflowClient``.
+        name: the registered model.
+        version: the version.
+        verdict: what the gate said.
+        judged: the version that held ``champion`` when it said so; None: none did.
+
+    Returns:
+        the aliases that the version holds. A version that holds ``champion`` already keeps it.
     """
-    client.set_model_version_tag(name, version, GATE_TAG, "passed" if verdict.passed else "failed")
-    for check in verdict.checks:
-        shown = "not measured" if check.value is None else f"{check.value:.6g}"
-        text = f"{shown} {check.relation} {check.limit:.6g}: {'passed' if check.passed else 'failed'}"
-        client.set_model_version_tag(name, version, f"{GATE_TAG}.{check.name}", text)
-    wanted = [CHALLENGER, CHAMPION] if verdict.passed else [CHALLENGER]
-    for alias in wanted:
-        client.set_registered_model_alias(name, alias, version)
-    return [
-        alias for alias in (CHALLENGER, CHAMPION) if find_alias(client, name, alias).version == str(version)
-    ]
+    client.set_registered_model_alias(name, CHALLENGER, version)
+    if verdict.passed:
+        _promote(client, name=name, version=version, judged=judged)
+    return [alias for alias in (CHALLENGER, CHAMPION) if find_alias(client, name, alias).version == version]
+
+
+def _promote(client: Any, *, name: str, version: str, judged: str | None) -> None:
+    """Move ``champion`` unless another version took it after the gate had looked; MLflow cannot swap and compare."""
+    holder = find_alias(client, name, CHAMPION).version
+    if holder not in (judged, version):
+        emit("notice", message=_overtaken(name, version, holder, "while this one was judged; it stays"))
+        return
+    client.set_registered_model_alias(name, CHAMPION, version)
+    holder = find_alias(client, name, CHAMPION).version
+    if holder != version:
+        emit("notice", message=_overtaken(name, version, holder, "at the same time and holds it"))
+
+
+def _overtaken(name: str, version: str, holder: str | None, how: str) -> str:
+    other = f"version {holder} took" if holder else "somebody removed"
+    return (
+        f"models:/{name}/{version} is not the {CHAMPION}: {other} the alias {how};"
+        " run again to have the two compared"
+    )

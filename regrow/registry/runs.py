@@ -10,28 +10,54 @@ from regrow.artifacts import read_json
 from regrow.progress import emit
 from regrow.provenance.statement import Statement
 from regrow.registry.client import experiment_id
-from regrow.registry.tracking import METRICS_PER_CALL, PARENT_TAG, STEP_TAG, flatten, log_parameters
+from regrow.registry.tracking import (
+    METRICS_PER_CALL,
+    PARENT_TAG,
+    STEP_TAG,
+    flatten,
+    log_parameters,
+    workspace_tag,
+)
 
 CHAIN_TAG = "regrow.chain"
+PIPELINE_RUN_TAG = "regrow.pipeline_run"
+VERSION_TAG = "regrow.version"
+VERSION_RUN_TAG = "regrow.version_run"
 CACHED_TAG = "regrow.cached_from"
 COMMIT_TAG = "mlflow.source.git.commit"
 
 
-def parent_run(client: Any, *, experiment: str, chain: str, statements: Mapping[str, Statement]) -> Any:
-    """The run for ``chain``: ``MLFLOW_RUN_ID``'s if the backend made one, the one begun earlier, or a new one."""
-    tags = {CHAIN_TAG: chain, STEP_TAG: "pipeline", **_commit(statements)}
+def parent_run(
+    client: Any, *, experiment: str, pipeline_run: str, chain: str, statements: Mapping[str, Statement]
+) -> Any:
+    """The MLflow run of this run of the pipeline: ``MLFLOW_RUN_ID``'s if the backend made one, else its own.
+
+    A `register` that is started again for the same ``pipeline_run`` finds the one it began.
+    """
+    tags = {PIPELINE_RUN_TAG: pipeline_run, CHAIN_TAG: chain, STEP_TAG: "pipeline", **_commit(statements)}
     adopted = os.environ.get("MLFLOW_RUN_ID")
     if adopted:
         for key, value in tags.items():
             client.set_tag(adopted, key, value)
         return client.get_run(adopted)
     place = experiment_id(client, experiment)
-    wanted = f"tags.`{CHAIN_TAG}` = '{chain}' and tags.`{STEP_TAG}` = 'pipeline'"
+    wanted = f"tags.`{PIPELINE_RUN_TAG}` = '{pipeline_run}' and tags.`{STEP_TAG}` = 'pipeline'"
     begun = client.search_runs([place], filter_string=wanted, max_results=1)
     if begun:
         return client.get_run(begun[0].info.run_id)
-    start = min(_milliseconds(item)[0] for item in statements.values())
-    return client.create_run(place, start_time=start, run_name=f"pipeline-{chain[:8]}", tags=tags)
+    first = statements.get("resolve") or min(statements.values(), key=lambda item: item.times)
+    return client.create_run(
+        place,
+        start_time=_milliseconds(first)[0],
+        run_name=f"pipeline-{pipeline_run[:8]}",
+        tags={**tags, **workspace_tag()},
+    )
+
+
+def link_version(client: Any, run_id: str, version: Any) -> None:
+    """Say on a pipeline's run which version it came to, and which run holds that version's files."""
+    client.set_tag(run_id, VERSION_TAG, f"{version.name}/{version.version}")
+    client.set_tag(run_id, VERSION_RUN_TAG, version.run_id)
 
 
 def finish_parent(client: Any, run_id: str) -> None:
@@ -78,7 +104,7 @@ def _child_from_statement(client: Any, parent: Any, step: str, statement: Statem
     if begun:
         run_id = str(begun[0].info.run_id)
     else:
-        tags = {PARENT_TAG: parent_id, STEP_TAG: step}
+        tags = {PARENT_TAG: parent_id, STEP_TAG: step, **workspace_tag()}
         run_id = str(client.create_run(place, start_time=start, run_name=step, tags=tags).info.run_id)
     if statement.mlflow_runs:
         client.set_tag(run_id, CACHED_TAG, statement.mlflow_runs[-1])

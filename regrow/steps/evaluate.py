@@ -59,11 +59,15 @@ def run(context: StepContext[EvaluateParams]) -> None:
     for role, model in models.items():
         found = comparison.model_metrics(model, probabilities[role], labels, bins=context.params.bins)
         metrics |= {f"{role}.{name}": value for name, value in found.items()}
+    correct = {role: values.argmax(1) == labels for role, values in probabilities.items()}
     for other in ("parent", "pruned", "champion"):
         if other in models:
-            found = comparison.pair_metrics(probabilities["recovered"], probabilities[other], labels)
+            found = comparison.pair_metrics(correct["recovered"], correct[other])
             metrics |= {f"recovered_vs_{other}.{name}": value for name, value in found.items()}
-    metrics |= _export_metrics(context, dataset, exported, progress, done=len(models) * len(labels))
+    folders = {role: context.inputs[f"{role}_exports"] for role in ("parent", "recovered")}
+    metrics |= comparison.export_sizes(folders, FILES)
+    done = len(models) * len(labels)
+    metrics |= _export_metrics(context, dataset, exported, progress, parent=correct["parent"], done=done)
     notes += _latency(context, dataset, exported, metrics)
     progress.update(progress.total, "report")
     confusion = {
@@ -128,20 +132,22 @@ def _export_metrics(
     names: list[str],
     progress: Progress,
     *,
+    parent: Any,
     done: int,
 ) -> dict[str, float]:
-    """Bytes of all that `export` wrote, and the accuracy of what has a runtime of its own."""
+    """Accuracy of what has a runtime of its own; the recovered model's exports are compared with the parent.
+
+    ``parent`` says whether the parent's Keras model is right, bool ``(n,)``: what a recovered model is
+    shipped as, int8 perhaps, must keep the accuracy that the parent has, not that of its own int8 export.
+    """
     from regrow.evaluation import comparison
 
     features, labels = dataset.features("test"), np.asarray(dataset.labels("test"))
     metrics: dict[str, float] = {}
     for role in ("parent", "recovered"):
-        folder = context.inputs[f"{role}_exports"]
-        sizes = comparison.export_sizes(folder, FILES)
-        metrics |= {f"{role}.{name}": value for name, value in sizes.items()}
         for name in names:
-            metrics[f"{role}.accuracy.{name}"] = comparison.export_accuracy(
-                folder,
+            correct = comparison.export_correct(
+                context.inputs[f"{role}_exports"],
                 name,
                 features,
                 labels,
@@ -150,11 +156,11 @@ def _export_metrics(
                     done + part, f"{role} as {name}"
                 ),
             )
+            metrics[f"{role}.accuracy.{name}"] = float(correct.mean())
+            if role == "recovered":
+                found = comparison.pair_metrics(correct, parent)
+                metrics |= {f"recovered_vs_parent.{key}.{name}": value for key, value in found.items()}
             done += len(labels)
-    for name in FILES:
-        small, large = (metrics.get(f"{role}.size_bytes.{name}") for role in ("recovered", "parent"))
-        if small and large:
-            metrics[f"recovered_vs_parent.size_ratio.{name}"] = small / large
     return metrics
 
 
@@ -270,7 +276,7 @@ SPEC = StepSpec(
     ],
     outputs=[
         Output(name="metrics", kind="metrics", help="all numbers"),
-        Output(name="report", kind="html", help="one page to look at"),
+        Output(name="report", kind="artifact", help="one page to look at"),
     ],
     params=EvaluateParams,
     run=run,

@@ -10,37 +10,45 @@ from regrow.artifacts import read_json, write_json
 from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest
 from regrow.provenance.statement import Statement, read_statement
-from regrow.registry.chain import PACKAGE, chain_digest, check_chain, data_version, model_digest
-from regrow.registry.champion import EXPORTS, KERAS_FILE, KERAS_TAG, find_alias
+from regrow.registry.chain import (
+    OUTSIDE,
+    PACKAGE,
+    PACKAGES,
+    chain_digest,
+    check_chain,
+    data_version,
+    model_digest,
+    pipeline_run_digest,
+)
+from regrow.registry.champion import KERAS_FILE, KERAS_TAG, find_alias
 from regrow.registry.client import connection, experiment_name, tracking_uri, without_credentials
+from regrow.registry.decisions import decide, first_tags, record
+from regrow.registry.evidence import log_files, log_model, log_numbers, raw_data
 from regrow.registry.gate import GateParams, Verdict, judge
 from regrow.registry.registration import (
     CHAMPION,
     CODE_TAG,
     DATA_TAG,
-    MODEL_PATH,
+    OUTSIDE_TAG,
+    PACKAGES_TAG,
     PARAMETERS_TAG,
     RegisteredModel,
     check_servable,
-    register_version,
+    create_version,
+    find_version,
     set_aliases,
 )
 from regrow.registry.runs import (
     CHAIN_TAG,
     finish_parent,
-    finished_at,
     link_children,
-    log_curve,
-    log_dataset,
-    log_metrics,
-    log_new_parameters,
+    link_version,
     parent_run,
 )
 from regrow.steps.spec import STATEMENT, Input, Output, StepContext, StepSpec
 
 STEPS = ("resolve", "prepare", "augment", "train", "prune", "recover", "export", "evaluate")
-FOLDERS = ("metrics", "report", "parity", "recovery")
-FILES = (KERAS_FILE, "model_fp32.tflite", "model_fp16.tflite", "model_int8.tflite", "model.onnx")
+RESOLVED = {PACKAGE: CODE_TAG, PACKAGES: PACKAGES_TAG, OUTSIDE: OUTSIDE_TAG}
 UPLOAD_S = 120
 RETRIES = 3
 
@@ -52,10 +60,11 @@ class RegisterParams(RegisteredModel):
 
 
 def run(context: StepContext[RegisterParams]) -> None:
-    """Register the recovered model's MLflow directory as a version and move the aliases.
+    """Register the recovered model's MLflow directory as a version, record the verdict, move the aliases.
 
-    Started again after it was killed, it finds the run by the chain's digest and the version by the
-    model's, completes what is missing and repeats nothing.
+    Every run of the pipeline has an MLflow run of its own. A model that has its version already is not
+    uploaded again: files that a version refers to are never written to. Started again after it was killed,
+    the step goes on with the run that it began, completes what is missing and repeats nothing.
 
     Raises:
         RegrowError: the chain of statements does not close, the model cannot be served, or MLflow refuses.
@@ -64,46 +73,57 @@ def run(context: StepContext[RegisterParams]) -> None:
     statements = _statements(inputs)
     check_chain(statements, {name: path for name, path in inputs.items() if not name.endswith(STATEMENT)})
     check_servable(inputs["recovered_exports"] / "mlflow")
-    chain = chain_digest(statements)
     progress = context.progress(5)
     uri = tracking_uri()
+    name = context.params.model_name
     with connection(uri, seconds=UPLOAD_S, retries=RETRIES) as client:
-        parent = parent_run(client, experiment=experiment_name(), chain=chain, statements=statements)
-        run_id = str(parent.info.run_id)
-        context.mlflow_runs.append(run_id)
-        link_children(client, parent, statements)
+        run_id = _begin(client, context, statements)
         progress.update(1, "children linked")
-        _log_numbers(client, run_id, inputs, statements)
+        log_numbers(client, run_id, inputs, statements)
         progress.update(2, "metrics logged")
-        _log_files(client, run_id, inputs, statements)
+        version = find_version(client, name, model_digest(statements))
+        if version is None:
+            log_model(client, run_id, inputs["recovered_exports"])
+        if version is None or version.run_id != run_id:
+            stated = {step: inputs[f"{step}_{STATEMENT}"] for step in statements}
+            log_files(client, run_id, inputs, stated)
         progress.update(3, "artifacts logged")
-        name = context.params.model_name
-        version = register_version(
-            client,
-            name=name,
-            run_id=run_id,
-            model=model_digest(statements),
-            tags=_tags(inputs, statements, chain=chain),
-            description=_description(read_json(inputs["metrics"] / "metrics.json")),
-        )
+        present = find_alias(client, name, CHAMPION).version
+        verdict = _judge(context, present=present, version=version)
+        version = _decided(client, context, statements, run_id=run_id, version=version, verdict=verdict)
         progress.update(4, f"version {version.version}")
-        verdict = _judge(client, context, str(version.version))
-        client.log_dict(run_id, verdict.to_json(), "gate.json")
-        aliases = set_aliases(client, name=name, version=str(version.version), verdict=verdict)
+        number = str(version.version)
+        aliases = set_aliases(client, name=name, version=number, verdict=verdict, judged=present)
         finish_parent(client, run_id)
     progress.update(5, "aliases set")
     registration = {
         "name": name,
-        "version": str(version.version),
+        "version": number,
         "run_id": run_id,
+        "version_run_id": version.run_id,
         "aliases": aliases,
         "gate": verdict.to_json(),
         "tracking_uri": without_credentials(uri),
     }
     write_json(context.outputs["registration"] / "registration.json", registration)
-    context.figures["version"] = f"{name}/{version.version}"
+    context.figures["version"] = f"{name}/{number}"
     context.figures["aliases"] = ", ".join(aliases)
     context.figures["gate"] = _summary(verdict)
+
+
+def _begin(client: Any, context: StepContext[RegisterParams], statements: Mapping[str, Statement]) -> str:
+    """The id of this pipeline run's MLflow run, with its children."""
+    parent = parent_run(
+        client,
+        experiment=experiment_name(),
+        pipeline_run=pipeline_run_digest(statements),
+        chain=chain_digest(statements),
+        statements=statements,
+    )
+    run_id = str(parent.info.run_id)
+    context.mlflow_runs.append(run_id)
+    link_children(client, parent, statements)
+    return run_id
 
 
 def _statements(inputs: Mapping[str, Path]) -> dict[str, Statement]:
@@ -119,86 +139,67 @@ def _statements(inputs: Mapping[str, Path]) -> dict[str, Statement]:
     return found
 
 
-def _judge(client: Any, context: StepContext[RegisterParams], version: str) -> Verdict:
+def _judge(context: StepContext[RegisterParams], *, present: str | None, version: Any) -> Verdict:
     """Hold the metrics against the gate; a version that is the champion already is not its own rival."""
-    params = context.params
     champion = context.inputs.get("champion")
     compared = read_json(champion / "champion.json")["version"] if champion is not None else None
-    present = find_alias(client, params.model_name, CHAMPION).version
+    own = version is not None and present == str(version.version)
     return judge(
         read_json(context.inputs["metrics"] / "metrics.json"),
-        params.gate,
+        context.params.gate,
         compared_champion=None if compared is None else str(compared),
-        present_champion=None if present == version else present,
+        present_champion=None if own else present,
     )
 
 
-def _log_numbers(
-    client: Any, run_id: str, inputs: Mapping[str, Path], statements: Mapping[str, Statement]
-) -> None:
-    log_new_parameters(client, run_id, {step: item.parameters for step, item in statements.items()})
-    metrics = read_json(inputs["metrics"] / "metrics.json")
-    log_metrics(client, run_id, metrics, timestamp=finished_at(statements["evaluate"]))
-    seconds = {f"seconds.{step}": item.seconds for step, item in statements.items()}
-    log_metrics(client, run_id, seconds, timestamp=finished_at(statements["evaluate"]))
-    history = inputs["training"] / "history.json"
-    if history.is_file():
-        points = read_json(history)
-        log_curve(client, run_id, points, prefix="training", timestamp=finished_at(statements["train"]))
-    curve = read_json(inputs["recovery"] / "curve.json")["points"]
-    log_curve(client, run_id, curve, prefix="recovery", timestamp=finished_at(statements["recover"]))
-    source = _data(inputs)
-    log_dataset(
-        client,
-        run_id,
-        inputs["dataset"],
-        name=_dataset_name(source.get("source", {})),
-        digest=statements["prepare"].subjects["dataset"][:36],
-        source=source,
+def _decided(
+    client: Any,
+    context: StepContext[RegisterParams],
+    statements: Mapping[str, Statement],
+    *,
+    run_id: str,
+    version: Any,
+    verdict: Verdict,
+) -> Any:
+    """The version with this decision on record: made with it, or, when it is there already, given it."""
+    metrics = read_json(context.inputs["metrics"] / "metrics.json")
+    provenance = _provenance(context.inputs, statements)
+    decision = decide(
+        run=run_id, gate=context.params.gate, metrics=metrics, verdict=verdict, provenance=provenance
     )
+    if version is None:
+        version = create_version(
+            client,
+            name=context.params.model_name,
+            run_id=run_id,
+            model=model_digest(statements),
+            tags={**provenance, **_files(context.inputs), **first_tags(decision, verdict)},
+            description=_description(metrics),
+        )
+    number, recorded = record(client, version, decision)
+    link_version(client, run_id, version)
+    client.log_dict(run_id, recorded, f"decisions/{number:04d}.json")
+    return version
 
 
-def _dataset_name(source: Mapping[str, Any]) -> str:
-    """The raw data's file or folder, else the kind of source."""
-    return Path(str(source.get("path", ""))).stem or str(source.get("kind", "dataset"))
-
-
-def _data(inputs: Mapping[str, Path]) -> dict[str, Any]:
-    found: dict[str, Any] = read_json(inputs["data"] / "data.json") if "data" in inputs else {}
-    return found
-
-
-def _log_files(
-    client: Any, run_id: str, inputs: Mapping[str, Path], statements: Mapping[str, Statement]
-) -> None:
-    for folder in FOLDERS:
-        client.log_artifacts(run_id, str(inputs[folder]), folder)
-    for step in statements:
-        client.log_artifacts(run_id, str(inputs[f"{step}_{STATEMENT}"]), f"statements/{step}")
-    client.log_artifact(run_id, str(inputs["dataset"] / "dataset.json"), "dataset")
-    exports = inputs["recovered_exports"]
-    for file in FILES:
-        if (exports / file).is_file():
-            client.log_artifact(run_id, str(exports / file), EXPORTS)
-    client.log_artifacts(run_id, str(exports / "mlflow"), MODEL_PATH)
-
-
-def _tags(inputs: Mapping[str, Path], statements: Mapping[str, Statement], *, chain: str) -> dict[str, str]:
-    """What `resolve` compares with later, and what ties the version to its chain."""
-    tags = {CHAIN_TAG: chain}
-    data = _data(inputs)
+def _provenance(inputs: Mapping[str, Path], statements: Mapping[str, Statement]) -> dict[str, str]:
+    """Tags: what `resolve` compares with later, and what ties a version to its chain."""
+    tags = {CHAIN_TAG: chain_digest(statements)}
+    data = raw_data(inputs)
     if data:
         tags[DATA_TAG] = data_version(data["resources"])
     resolved = statements.get("resolve")
     if resolved is not None:
         tags[PARAMETERS_TAG] = str(resolved.parameters.get("fingerprint", ""))
         for used in resolved.dependencies:
-            if used.get("name") == PACKAGE:
-                tags[CODE_TAG] = str(used["digest"]["sha256"])
-    keras = inputs["recovered_exports"] / KERAS_FILE
-    if keras.is_file():
-        tags[KERAS_TAG] = file_digest(keras)
+            if used.get("name") in RESOLVED:
+                tags[RESOLVED[used["name"]]] = str(used["digest"]["sha256"])
     return tags
+
+
+def _files(inputs: Mapping[str, Path]) -> dict[str, str]:
+    keras = inputs["recovered_exports"] / KERAS_FILE
+    return {KERAS_TAG: file_digest(keras)} if keras.is_file() else {}
 
 
 def _description(metrics: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """``resolve``: fix the data version, the code version and the champion; say whether there is work to do."""
 
+import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -7,21 +8,33 @@ from pydantic import Field
 
 from regrow.artifacts import write_json
 from regrow.dataset.sources import Digits, Source, identify
+from regrow.parameters import canonical_json
 from regrow.progress import emit
+from regrow.provenance.digest import text_digest
 from regrow.provenance.environment import surroundings
 from regrow.provenance.statement import Resource
-from regrow.registry.chain import PACKAGE, data_version, package_digest
+from regrow.registry.chain import OUTSIDE, PACKAGE, PACKAGES, data_version, package_digest
 from regrow.registry.champion import Champion, fetch_classes, fetch_model, find_alias
 from regrow.registry.client import connection, experiment_id, experiment_name, tracking_uri
-from regrow.registry.registration import CHAMPION, CODE_TAG, DATA_TAG, PARAMETERS_TAG, RegisteredModel
+from regrow.registry.decisions import read_decisions
+from regrow.registry.registration import (
+    CHAMPION,
+    CODE_TAG,
+    DATA_TAG,
+    OUTSIDE_TAG,
+    PACKAGES_TAG,
+    PARAMETERS_TAG,
+    RegisteredModel,
+)
 from regrow.registry.tracking import close_stale
+from regrow.steps import all_specs
 from regrow.steps.spec import Output, StepContext, StepSpec
 
 SHORT = 12
 
 
 class ResolveParams(RegisteredModel):
-    """What `resolve` looks at. ``source``, ``model_name`` and ``fingerprint`` are copied from elsewhere."""
+    """What `resolve` looks at. All but ``when_unchanged`` is copied from elsewhere."""
 
     source: Source = Field(default_factory=Digits, description="raw data; copied from `prepare.source`")
     when_unchanged: Literal["continue", "stop"] = Field(
@@ -29,6 +42,10 @@ class ResolveParams(RegisteredModel):
     )
     fingerprint: str = Field(
         "", description="digest of the other sections of params.yaml; filled in, empty means unknown"
+    )
+    sections: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="sections of later steps that read files besides their inputs; copied from there",
     )
 
 
@@ -65,19 +82,57 @@ def run(context: StepContext[ResolveParams]) -> None:
         {"source": params.source.model_dump(mode="json"), "resources": described},
     )
     write_json(context.outputs["champion"] / "champion.json", {**champion.to_json(), **known})
-    code = package_digest()
-    context.dependencies.extend([*resources, Resource(name=PACKAGE, digest={"sha256": code})])
-    changed = _changed(champion, described, code=code, fingerprint=params.fingerprint)
+    used = _used(params)
+    context.dependencies.extend([*resources, *used.values()])
+    present = {tag: item.digest["sha256"] for tag, item in used.items()}
+    present |= {DATA_TAG: data_version(described), PARAMETERS_TAG: params.fingerprint}
+    changed = _changed(champion, present)
     context.figures.update(_figures(described, champion, changed=changed))
     context.figures["proceed"] = changed or params.when_unchanged == "continue"
 
 
-def _changed(
-    champion: Champion, resources: Sequence[Mapping[str, Any]], *, code: str, fingerprint: str
-) -> bool:
-    """Whether data, code or parameters differ from the champion's; what is not known counts as different."""
-    present = {DATA_TAG: data_version(resources), CODE_TAG: code, PARAMETERS_TAG: fingerprint}
-    return any(not value or champion.tags.get(tag) != value for tag, value in present.items())
+def _used(params: ResolveParams) -> dict[str, Resource]:
+    """What decides the result besides raw data and parameters, by the tag that keeps its digest.
+
+    The code; the libraries of all steps and the lock file; what later steps read from outside the pipeline.
+    The specifications are asked, so that a step's own list is the only one.
+    """
+    specs = all_specs()
+    names = sorted({name for spec in specs.values() for name in spec.packages})
+    packages = {"lock": surroundings().lock_digest, **{name: _version(name) for name in names}}
+    outside = [
+        resource.to_json()
+        for step, section in params.sections.items()
+        if (look := specs[step].outside) is not None
+        for resource in look(specs[step].params.model_validate(section))
+    ]
+    digests = [text_digest(canonical_json(item)) for item in (packages, outside)]
+    return {
+        CODE_TAG: Resource(name=PACKAGE, digest={"sha256": package_digest()}),
+        PACKAGES_TAG: Resource(name=PACKAGES, digest={"sha256": digests[0]}, annotations=packages),
+        OUTSIDE_TAG: Resource(
+            name=OUTSIDE, digest={"sha256": digests[1]}, annotations={"resources": outside}
+        ),
+    }
+
+
+def _version(package: str) -> str:
+    """The package's version here; in a container of `resolve`'s own most are absent, and the lock file counts."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+def _changed(champion: Champion, present: Mapping[str, str]) -> bool:
+    """Whether this would be other work than the champion's; what is not known counts as different.
+
+    Equal models share a version, whatever other data, code or parameters made one of them: it suffices that
+    one of the decisions on the champion was taken on what is present.
+    """
+    decisions = read_decisions(champion.tags).values()
+    known = [champion.tags, *(decision["provenance"] for decision in decisions)]
+    return not any(all(value and seen.get(tag) == value for tag, value in present.items()) for seen in known)
 
 
 def _figures(resources: Sequence[Mapping[str, Any]], champion: Champion, *, changed: bool) -> dict[str, Any]:

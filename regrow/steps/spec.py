@@ -10,7 +10,7 @@ from regrow.progress import Progress
 from regrow.provenance.statement import Resource
 
 P = TypeVar("P", bound=Parameters)
-Kind = Literal["dataset", "model", "metrics", "html", "artifact"]
+Kind = Literal["dataset", "model", "metrics", "artifact"]
 STATEMENT = "statement"
 
 

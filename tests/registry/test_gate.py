@@ -6,6 +6,8 @@ from regrow.registry.gate import GateParams, judge
 
 METRICS = {
     "recovered_vs_parent.accuracy_difference_low": -0.02,
+    "recovered_vs_parent.accuracy_difference_low.tflite_int8": -0.02,
+    "recovered_vs_parent.accuracy_difference_low.tflite_fp32": -0.02,
     "recovered_vs_parent.latency_ratio.tflite_fp32": 1.25,
     "recovered.size_bytes.tflite_int8": 5,
     "parent.size_bytes.tflite_fp32": 10,
@@ -19,13 +21,29 @@ def failed(verdict_checks: object) -> list[str]:
 def test_a_model_at_every_limit_passes() -> None:
     verdict = judge(METRICS, GateParams())
     assert verdict.passed
-    assert [check.value for check in verdict.checks] == [-0.02, 0.5, 1.25]
+    assert {check.name: check.value for check in verdict.checks} == {
+        "accuracy_not_worse_than_parent": -0.02,
+        "accuracy_not_worse_than_parent.tflite_int8": -0.02,
+        "accuracy_not_worse_than_parent.tflite_fp32": -0.02,
+        "size_ratio": 0.5,
+        "latency_ratio": 1.25,
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "value", "check"),
     [
         ("recovered_vs_parent.accuracy_difference_low", -0.0201, "accuracy_not_worse_than_parent"),
+        (
+            "recovered_vs_parent.accuracy_difference_low.tflite_int8",
+            -0.48,
+            "accuracy_not_worse_than_parent.tflite_int8",
+        ),
+        (
+            "recovered_vs_parent.accuracy_difference_low.tflite_fp32",
+            -0.0201,
+            "accuracy_not_worse_than_parent.tflite_fp32",
+        ),
         ("recovered.size_bytes.tflite_int8", 6, "size_ratio"),
         ("recovered_vs_parent.latency_ratio.tflite_fp32", 1.3, "latency_ratio"),
     ],
@@ -36,6 +54,17 @@ def test_each_limit_fails_alone_beyond_it_and_when_it_was_not_measured(
     assert failed(judge(METRICS | {name: value}, GateParams()).checks) == [check]
     without = {key: item for key, item in METRICS.items() if key != name}
     assert failed(judge(without, GateParams()).checks) == [check]
+
+
+def test_only_files_that_count_are_asked_for_their_accuracy() -> None:
+    def names(**gate: object) -> list[str]:
+        checks = judge({}, GateParams.model_validate(gate)).checks
+        return [check.name for check in checks if check.name.startswith("accuracy")]
+
+    plain = "accuracy_not_worse_than_parent"
+    assert names(size_format="onnx", latency_format="onnx") == [plain, f"{plain}.onnx"]
+    assert names(size_format="keras", max_latency_ratio=None) == [plain]
+    assert names(max_accuracy_drop=None) == []
 
 
 def test_limits_can_be_switched_off() -> None:
@@ -64,7 +93,7 @@ def test_champion_promoted_in_the_meantime_is_not_replaced_unseen() -> None:
 
 
 def test_verdict_is_json_with_numbers() -> None:
-    assert judge(METRICS, GateParams()).to_json()["checks"][1] == {
+    assert judge(METRICS, GateParams()).to_json()["checks"][3] == {
         "name": "size_ratio",
         "value": 0.5,
         "relation": "≤",

@@ -2,8 +2,9 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from regrow.conversion.formats import FILES
 from regrow.dataset.directory import Dataset, write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.errors import RegrowError
-from regrow.evaluation.statistics import confusion_matrix, mcnemar_exact, wilson_interval
+from regrow.evaluation.statistics import confusion_matrix, mcnemar_exact, paired_difference, wilson_interval
 from regrow.steps.evaluate import SPEC, EvaluateParams
 from regrow.steps.execution import execute
 
@@ -140,6 +141,39 @@ def test_exports_are_measured(result: tuple[Path, Any, str, Any], made: dict[str
     assert metrics["recovered.size_bytes_gzip.tflite_fp32"] < metrics["parent.size_bytes_gzip.tflite_fp32"]
     small, large = metrics["recovered.size_bytes.tflite_int8"], metrics["parent.size_bytes.tflite_fp32"]
     assert figures["size_ratio"] == pytest.approx(small / large, abs=1e-3)
+
+
+def test_each_export_is_compared_with_the_parent_example_by_example(
+    result: tuple[Path, Any, str, Any], made: dict[str, Path], digits: Dataset
+) -> None:
+    from regrow.conversion.runtimes import load_runtime
+
+    _, metrics, page, _ = result
+    parent, labels = right(digits, made["parent"]), digits.labels("test")
+    for name in ("tflite_fp32", "tflite_int8"):
+        answers = load_runtime(made["recovered_exports"], name)(digits.features("test").astype(np.float32))
+        found = answers.argmax(1) == labels
+        ends = [
+            metrics[f"recovered_vs_parent.accuracy_difference{end}.{name}"] for end in ("", "_low", "_high")
+        ]
+        assert ends == pytest.approx(paired_difference(found, parent))
+        assert metrics[f"recovered_vs_parent.mcnemar_p.{name}"] == pytest.approx(mcnemar_exact(found, parent))
+        assert f"recovered as {name} − parent" in page
+    assert "recovered_vs_parent.accuracy_difference.onnx" not in metrics
+
+
+def test_an_export_that_is_ruined_fails_the_gate(made: dict[str, Path], tmp_path: Path) -> None:
+    """A good Keras model is not promoted for the size of a file that answers badly."""
+    from regrow.conversion.converters import to_tflite_int8
+    from regrow.registry.gate import GateParams, judge
+
+    exports = tmp_path / "recovered_exports"
+    shutil.copytree(made["recovered_exports"], exports)
+    to_tflite_int8(network(5), exports, np.zeros((4, 8, 8, 1), np.float32))
+    metrics, _, _ = evaluate({**made, "recovered_exports": exports}, tmp_path / "out")
+    lax = GateParams(max_accuracy_drop=0.2, max_latency_ratio=None, max_size_ratio=10)
+    failed = [check.name for check in judge(metrics, lax).checks if not check.passed]
+    assert failed == ["accuracy_not_worse_than_parent.tflite_int8"]
 
 
 def test_matrix_and_predictions_agree(result: tuple[Path, Any, str, Any], digits: Dataset) -> None:
@@ -288,3 +322,51 @@ def test_a_dataset_without_test_split_is_refused(
 def test_parameters_are_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         EvaluateParams.model_validate(wrong)
+
+
+def test_kubeflow_shows_numbers_matrix_and_page(
+    made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The component in Kubeflow's own local runner: metadata for its pages, directories for the next step."""
+    from kfp import dsl, local
+
+    from regrow_components.evaluate import evaluate as component
+
+    write_json(tmp_path / "champion/champion.json", {"name": "digits", "version": None})
+    places = {**made, "champion": tmp_path / "champion"}
+    kinds = {"dataset": dsl.Dataset, **dict.fromkeys(ROLES, dsl.Model)}
+    params = {"latency": {"rounds": 10, "warmup": 0, "formats": ["tflite_fp32"]}}
+
+    class Shown(NamedTuple):
+        metrics: dsl.Metrics
+        confusion: dsl.ClassificationMetrics
+        page: dsl.HTML
+        report: dsl.Artifact
+
+    @dsl.pipeline(name="shown")
+    def pipeline() -> Shown:
+        inputs = {
+            name: dsl.importer(
+                artifact_uri=str(places[name]), artifact_class=kinds.get(name, dsl.Artifact), reimport=False
+            ).output
+            for name in (item.name for item in SPEC.inputs)
+        }
+        task = component(params=json.dumps(params), code_version="0", **inputs)
+        return Shown(**{name: task.outputs[name] for name in Shown._fields})
+
+    for name in ("REGROW_EVENTS", "REGROW_CACHE", "REGROW_LOGS"):
+        monkeypatch.delenv(name, raising=False)
+    root = tmp_path / "kfp"
+    local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=True)
+    outputs = pipeline().outputs
+    metrics = read_json(Path(outputs["metrics"].path) / "metrics.json")
+    logged = outputs["metrics"].metadata
+    assert logged["recovered.accuracy"] == metrics["recovered.accuracy"]
+    assert {name for name, value in metrics.items() if value is not None} <= set(logged)
+    matrix = outputs["confusion"].metadata["confusionMatrix"]
+    assert [item["displayName"] for item in matrix["annotationSpecs"]] == list("0123456789")
+    right = sum(row["row"][index] for index, row in enumerate(matrix["rows"]))
+    assert right / metrics["test_examples"] == pytest.approx(metrics["recovered.accuracy"])
+    page = Path(outputs["page"].path)
+    assert page.is_file() and page.read_text("utf-8").lstrip().lower().startswith("<!doctype html>")
+    assert page.read_bytes() == (Path(outputs["report"].path) / "report.html").read_bytes()

@@ -46,6 +46,8 @@ METRICS = {
     "recovered.accuracy": 0.978,
     "recovered.sparsity": 0.8,
     "recovered_vs_parent.accuracy_difference_low": -0.01,
+    "recovered_vs_parent.accuracy_difference_low.tflite_fp32": -0.01,
+    "recovered_vs_parent.accuracy_difference_low.tflite_int8": -0.015,
     "recovered_vs_parent.latency_ratio.tflite_fp32": 1.0,
     "recovered.size_bytes.tflite_int8": 3000,
     "parent.size_bytes.tflite_fp32": 10000,
@@ -184,6 +186,8 @@ def test_registered_version_can_be_served_and_says_where_it_comes_from(workspace
     assert result["gate"]["passed"]
     assert [check["name"] for check in result["gate"]["checks"]] == [
         "accuracy_not_worse_than_parent",
+        "accuracy_not_worse_than_parent.tflite_int8",
+        "accuracy_not_worse_than_parent.tflite_fp32",
         "size_ratio",
         "latency_ratio",
     ]
@@ -204,7 +208,7 @@ def test_registered_version_can_be_served_and_says_where_it_comes_from(workspace
     assert used.name == "digits"
     assert len(used.digest) == 36
     artifacts = {item.path for item in client().list_artifacts(result["run_id"])}
-    assert {"model", "exports", "metrics", "report", "parity", "statements", "gate.json"} <= artifacts
+    assert {"model", "exports", "metrics", "report", "parity", "statements", "decisions"} <= artifacts
 
     runs = {item.info.run_name: item for item in children(result["run_id"])}
     assert set(runs) == set(STEPS)
@@ -218,19 +222,81 @@ def test_registered_version_can_be_served_and_says_where_it_comes_from(workspace
     assert tags["regrow.parameters"] == "f" * 64
 
 
+def stored(run_id: str) -> dict[str, tuple[int, int]]:
+    """Inode and time of each file in the run's artifact folder: a file that is written to anew has others."""
+    root = Path(client().get_run(run_id).info.artifact_uri.removeprefix("file://"))
+    found = {path: path.stat() for path in root.rglob("*") if path.is_file()}
+    return {str(path): (stat.st_ino, stat.st_mtime_ns) for path, stat in found.items()}
+
+
+def version_tags(version: str) -> dict[str, str]:
+    return dict(client().get_model_version("regrow", version).tags)
+
+
+def decisions(version: str) -> list[dict[str, Any]]:
+    tags = version_tags(version)
+    return [json.loads(tags[name]) for name in sorted(tags) if name.startswith("regrow.decision.")]
+
+
 def test_registering_again_repeats_nothing(workspace: Path) -> None:
     first = register(workspace)
-    second = register(workspace, gate={"max_size_ratio": 0.1})
+    files, tags = stored(first["run_id"]), version_tags("1")
+    second = register(workspace)
     assert (second["version"], second["run_id"]) == (first["version"], first["run_id"])
-    assert not second["gate"]["passed"]
-    assert second["aliases"] == ["challenger", "champion"], "a champion that is not replaced stays"
+    assert version_tags("1") == tags
     assert len(client().search_model_versions("name='regrow'")) == 1
     assert len(children(first["run_id"])) == len(STEPS)
     assert len(client().get_metric_history(first["run_id"], "training.loss")) == 2
+    again = stored(first["run_id"])
+    assert {name for name in again if again[name] != files.get(name)} <= {
+        name for name in again if "/decisions/" in name
+    }
+
+
+def test_a_stricter_gate_is_a_second_decision_and_changes_no_evidence(workspace: Path) -> None:
+    register(workspace)
+    tags = version_tags("1")
+    assert (tags["regrow.gate"], len(decisions("1"))) == ("passed", 1)
+    second = register(workspace, gate={"max_size_ratio": 0.1})
+    assert not second["gate"]["passed"]
+    assert second["aliases"] == ["challenger", "champion"], "a champion that is not replaced stays"
+    later = version_tags("1")
+    assert {name: later[name] for name in tags} == tags
+    assert set(later) - set(tags) == {"regrow.decision.0002"}
+    one, two = decisions("1")
+    assert (one["verdict"]["passed"], two["verdict"]["passed"]) == (True, False)
+    assert (one["gate"]["max_size_ratio"], two["gate"]["max_size_ratio"]) == (0.5, 0.1)
+    assert one["metrics"] == two["metrics"] == METRICS
+    assert one["when"] <= two["when"] and two["run"] == second["run_id"]
+    assert later["regrow.decision.0001"] == json.dumps(
+        one, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
+    register(workspace)
+    assert [item["verdict"]["passed"] for item in decisions("1")] == [True, False, True]
+
+
+def test_each_run_of_the_pipeline_has_its_own_run_and_names_the_version_s(workspace: Path) -> None:
+    first = register(workspace)
+    files, tags = stored(first["run_id"]), version_tags("1")
+    write_statements(workspace)  # as after another `regrow run`: other invocations, equal outputs
+    second = register(workspace)
+    assert (second["version"], second["version_run_id"]) == ("1", first["run_id"])
+    assert second["run_id"] != first["run_id"]
+    assert stored(first["run_id"]) == files
+    assert version_tags("1") == tags
+    run = client().get_run(second["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["regrow.version"] == "regrow/1"
+    assert run.data.tags["regrow.version_run"] == first["run_id"]
+    assert {item.info.run_name for item in children(second["run_id"])} == set(STEPS)
+    artifacts = {item.path for item in client().list_artifacts(second["run_id"])}
+    assert {"metrics", "statements", "report"} <= artifacts
+    assert not {"model", "exports"} & artifacts, "they are in the version's own run"
 
 
 def test_same_model_measured_again_gets_no_second_version(workspace: Path) -> None:
     first = register(workspace)
+    tags = version_tags("1")
     write(workspace / "champion/champion.json", {"version": "1"})
     metrics = {**METRICS, "recovered_vs_champion.accuracy_difference_low": 0.0, "noise": 1.5}
     write(workspace / "metrics/metrics.json", metrics)
@@ -239,6 +305,65 @@ def test_same_model_measured_again_gets_no_second_version(workspace: Path) -> No
     assert second["version"] == "1"
     assert second["run_id"] != first["run_id"]
     assert second["gate"]["passed"]
+    assert version_tags("1")["regrow.chain"] == tags["regrow.chain"], (
+        "the chain whose statements its run holds"
+    )
+    chains = [item["provenance"]["regrow.chain"] for item in decisions("1")]
+    assert chains[0] == tags["regrow.chain"] != chains[1]
+
+
+@pytest.fixture
+def rival(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace whose model would replace version 1, the champion it was compared with; 2 is somebody else's."""
+    register(workspace)
+    client().create_model_version("regrow", "elsewhere")
+    write(workspace / "champion/champion.json", {"version": "1"})
+    write(workspace / "recovered_exports/model.keras", "other weights")
+    better = {"recovered_vs_champion.accuracy_difference_low": 0.1}
+    write(workspace / "metrics/metrics.json", METRICS | better)
+    write_statements(workspace)
+    monkeypatch.setenv("REGROW_EVENTS", str(workspace / "events.jsonl"))
+    return workspace
+
+
+def champion() -> str:
+    return str(client().get_model_version_by_alias("regrow", "champion").version)
+
+
+def test_a_champion_promoted_while_the_gate_judged_is_not_replaced(
+    rival: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from regrow.steps import register as step
+
+    judged = step.judge
+
+    def overtaken(*args: Any, **options: Any) -> Any:
+        client().set_registered_model_alias("regrow", "champion", "2")
+        return judged(*args, **options)
+
+    monkeypatch.setattr(step, "judge", overtaken)
+    result = register(rival)
+    assert result["gate"]["passed"]
+    assert (result["version"], result["aliases"]) == ("3", ["challenger"])
+    assert champion() == "2"
+    notices = (rival / "events.jsonl").read_text()
+    assert "models:/regrow/3 is not the champion: version 2 took the alias while" in notices
+
+
+def test_a_champion_promoted_at_the_same_time_is_named(rival: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    move = MlflowClient.set_registered_model_alias
+
+    def overtaken(self: Any, name: str, alias: str, version: str) -> None:
+        move(self, name, alias, version)
+        if alias == "champion":
+            move(self, name, alias, "2")
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", overtaken)
+    result = register(rival)
+    assert result["aliases"] == ["challenger"]
+    assert "version 2 took the alias at the same time" in (rival / "events.jsonl").read_text()
 
 
 def test_gate_that_fails_leaves_the_champion(workspace: Path) -> None:

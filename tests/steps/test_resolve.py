@@ -1,5 +1,6 @@
 """`resolve` against a real MLflow on SQLite."""
 
+import importlib.metadata
 import json
 import time
 from pathlib import Path
@@ -62,9 +63,7 @@ def test_first_run_has_no_champion_then_same_work_as_the_champion_stops(here: Pa
     assert names["regrow"]["digest"]["sha256"] == package_digest()
 
     tags = {
-        "regrow.data": data_version(data["resources"]),
-        "regrow.code": package_digest(),
-        "regrow.parameters": "f" * 64,
+        **provenance(here, data, fingerprint="f" * 64),
         "regrow.keras_sha256": file_digest_of(here, "weights"),
     }
     run_id = make_champion(here, tags)
@@ -89,6 +88,64 @@ def test_first_run_has_no_champion_then_same_work_as_the_champion_stops(here: Pa
     source = {"kind": "csv", "path": here / "table.csv", "label": "label"}
     _, _, figures = resolve(here, when_unchanged="stop", fingerprint="f" * 64, source=source)
     assert figures["changed"]
+
+
+def provenance(root: Path, data: dict[str, Any], *, fingerprint: str) -> dict[str, str]:
+    """The tags that `register` gives to a version that comes from the data and statement in ``root``."""
+    used = {item["name"]: item for item in read_statement(root / "statement").dependencies}
+    return {
+        "regrow.data": data_version(data["resources"]),
+        "regrow.code": package_digest(),
+        "regrow.parameters": fingerprint,
+        "regrow.packages": used["packages"]["digest"]["sha256"],
+        "regrow.outside": used["outside"]["digest"]["sha256"],
+    }
+
+
+def changed(root: Path, sections: dict[str, Any]) -> bool:
+    return bool(resolve(root, fingerprint="f" * 64, sections=sections)[2]["changed"])
+
+
+@pytest.mark.parametrize("kind", ["imported", "backbone"])
+def test_a_replaced_model_file_is_a_change(here: Path, kind: str) -> None:
+    model = here / "given.keras"
+    model.write_bytes(b"one")
+    train = {
+        "imported": {"import": {"path": str(model)}},
+        "backbone": {"architecture": {"name": "resnet50_transfer", "weights": str(model)}},
+    }[kind]
+    data, _, _ = resolve(here, fingerprint="f" * 64, sections={"train": train})
+    make_champion(here, provenance(here, data, fingerprint="f" * 64))
+    assert not changed(here, {"train": train})
+    model.write_bytes(b"two")
+    assert changed(here, {"train": train})
+    model.unlink()
+    with pytest.raises(RegrowError, match=r"given\.keras"):
+        changed(here, {"train": train})
+
+
+def test_another_lock_file_or_library_is_a_change(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, _, _ = resolve(here, fingerprint="f" * 64)
+    make_champion(here, provenance(here, data, fingerprint="f" * 64))
+    assert not changed(here, {})
+    (here / "requirements.lock").write_text("tensorflow==3")
+    assert changed(here, {})
+    (here / "requirements.lock").unlink()
+    assert not changed(here, {})
+    found = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "9" if name == "scipy" else found(name))
+    assert changed(here, {})
+
+
+def test_what_a_later_decision_was_taken_on_is_no_change(here: Path) -> None:
+    """Edited code that gives the same model registers nothing new, but has been looked at."""
+    data, _, _ = resolve(here, fingerprint="f" * 64)
+    tags = provenance(here, data, fingerprint="f" * 64)
+    make_champion(here, {**tags, "regrow.code": "0" * 64})
+    assert changed(here, {})
+    decision = json.dumps({"provenance": tags})
+    connect(tracking_uri()).set_model_version_tag("regrow", "1", "regrow.decision.0002", decision)
+    assert not changed(here, {})
 
 
 def file_digest_of(root: Path, content: str) -> str:

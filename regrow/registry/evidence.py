@@ -1,0 +1,68 @@
+"""What the run of a pipeline is given: its numbers, what people and auditors read, the model's files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from regrow.artifacts import read_json
+from regrow.provenance.statement import Statement
+from regrow.registry.champion import EXPORTS, KERAS_FILE
+from regrow.registry.registration import MODEL_PATH
+from regrow.registry.runs import finished_at, log_curve, log_dataset, log_metrics, log_new_parameters
+
+FOLDERS = ("metrics", "report", "parity", "recovery")
+FILES = (KERAS_FILE, "model_fp32.tflite", "model_fp16.tflite", "model_int8.tflite", "model.onnx")
+
+
+def log_numbers(
+    client: Any, run_id: str, inputs: Mapping[str, Path], statements: Mapping[str, Statement]
+) -> None:
+    """Log parameters of all steps, metrics, curves and the dataset."""
+    log_new_parameters(client, run_id, {step: item.parameters for step, item in statements.items()})
+    metrics = read_json(inputs["metrics"] / "metrics.json")
+    log_metrics(client, run_id, metrics, timestamp=finished_at(statements["evaluate"]))
+    seconds = {f"seconds.{step}": item.seconds for step, item in statements.items()}
+    log_metrics(client, run_id, seconds, timestamp=finished_at(statements["evaluate"]))
+    history = inputs["training"] / "history.json"
+    if history.is_file():
+        points = read_json(history)
+        log_curve(client, run_id, points, prefix="training", timestamp=finished_at(statements["train"]))
+    curve = read_json(inputs["recovery"] / "curve.json")["points"]
+    log_curve(client, run_id, curve, prefix="recovery", timestamp=finished_at(statements["recover"]))
+    source = raw_data(inputs)
+    log_dataset(
+        client,
+        run_id,
+        inputs["dataset"],
+        name=_dataset_name(source.get("source", {})),
+        digest=statements["prepare"].subjects["dataset"][:36],
+        source=source,
+    )
+
+
+def _dataset_name(source: Mapping[str, Any]) -> str:
+    """The raw data's file or folder, else the kind of source."""
+    return Path(str(source.get("path", ""))).stem or str(source.get("kind", "dataset"))
+
+
+def raw_data(inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """What `resolve` wrote of the raw data; empty when it was not asked."""
+    found: dict[str, Any] = read_json(inputs["data"] / "data.json") if "data" in inputs else {}
+    return found
+
+
+def log_files(client: Any, run_id: str, inputs: Mapping[str, Path], statements: Mapping[str, Path]) -> None:
+    """Log what a person or an auditor reads: metrics, reports, ``statements`` (directories, by step)."""
+    for folder in FOLDERS:
+        client.log_artifacts(run_id, str(inputs[folder]), folder)
+    for step, path in statements.items():
+        client.log_artifacts(run_id, str(path), f"statements/{step}")
+    client.log_artifact(run_id, str(inputs["dataset"] / "dataset.json"), "dataset")
+
+
+def log_model(client: Any, run_id: str, exports: Path) -> None:
+    """Log the exported files and MLflow's directory, which a version will refer to."""
+    for file in FILES:
+        if (exports / file).is_file():
+            client.log_artifact(run_id, str(exports / file), EXPORTS)
+    client.log_artifacts(run_id, str(exports / "mlflow"), MODEL_PATH)
