@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_the_example_of_rules_runs(tmp_path: Path) -> None:
     found = re.findall(r"```python\n(.*?)```", (ROOT / "docs/rules.md").read_text("utf-8"), re.DOTALL)
-    (tmp_path / "example.py").write_text("import regrow\n" + "\n".join(found))
+    (tmp_path / "example.py").write_text("\n".join(found))
     done = subprocess.run(
         [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
