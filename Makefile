@@ -42,4 +42,4 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) work .regrow
+	rm -rf $(VENV) work .regrow mlflow.db mlruns

@@ -1,5 +1,8 @@
 """The last lines of ``regrow run``: what came out, what it cost, where it lies."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
@@ -16,17 +19,40 @@ def print_closing(done: Run, *, console: Console, tracking_uri: str) -> None:
     from regrow.evaluation.summary import comparison_table
 
     console.print(_times(done))
+    console.print(
+        "imports: all that the step's process loads; overhead: neither imports nor work", highlight=False
+    )
     console.print(comparison_table(read_json(done.results / "metrics" / "metrics.json")))
     registration = read_json(done.results / "registration" / "registration.json")
     gate = registration["gate"]
     for check in gate["checks"]:
-        mark = "passed" if check["passed"] else "FAILED"
-        _line(console, f"gate      {mark}: {check['name']} {check['value']} (limit {check['limit']})")
-    aliases = ", ".join(registration["aliases"]) or "none"
+        _line(console, f"gate      {'passed' if check['passed'] else 'FAILED'}: {check_text(check)}")
     _line(console, f"report    {done.results / 'report' / 'report.html'}")
     _line(console, f"models    {done.results / 'recovered_exports'}")
-    _line(console, f"version   {registration['name']} {registration['version']}, aliases: {aliases}")
+    _line(
+        console,
+        f"version   {registration['name']} {registration['version']}, aliases: {_standing(registration)}",
+    )
     _line(console, f"tracking  {without_credentials(tracking_uri)}")
+
+
+def check_text(check: Mapping[str, Any]) -> str:
+    """One check of the gate in words; accuracies in points, as in the table."""
+    name, value, limit = check["name"], check["value"], check["limit"]
+    label, _, form = name.partition(".")
+    words = label.replace("_", " ") + (f" as {form}" if form else "")
+    if value is None:
+        return f"{words}: not measured, needed {check['relation']} {limit:g}"
+    if label.startswith("accuracy_not_worse_than"):
+        lowest = f"{100 * value:+.2f} points at the lower end of 95%"
+        return f"{words}: {lowest}, needed {check['relation']} {100 * limit:+.2f}"
+    return f"{words}: {value:.3g}, needed {check['relation']} {limit:g}"
+
+
+def _standing(registration: Mapping[str, Any]) -> str:
+    """The version's aliases, and why `champion` is not among them."""
+    aliases = ", ".join(registration["aliases"]) or "none"
+    return aliases if registration["gate"]["passed"] else f"{aliases} (not promoted: the gate failed)"
 
 
 def _line(console: Console, text: str) -> None:

@@ -21,6 +21,7 @@ MARKS = {
 WIDE, COLUMN = 10.6, 5.2  # inches at which 9 points of a figure are the size of the page's small text
 CELL = (5, 150, 105)  # a confusion matrix's cells, from transparent to this
 NAMED_CELLS = 20  # more classes than this have no room for names and counts
+FEW = 5  # examples in a bin
 NAMED_CLASSES = 40
 STYLE: dict[str, Any] = {
     "figure.facecolor": "none",
@@ -260,12 +261,15 @@ def confusion(matrices: Mapping[str, Any], classes: Sequence[str]) -> str:
 
 
 def reliability_diagram(rows: Mapping[str, Sequence[Mapping[str, float]]], ece: Mapping[str, float]) -> str:
-    """Accuracy against confidence; the diagonal is perfect calibration; larger dots hold more examples."""
+    """Accuracy against confidence; the diagonal is perfect calibration; larger dots hold more examples.
+
+    Bins of a few examples say nothing and are left out, unless all are so small.
+    """
 
     def paint(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color=MARKS["soft"], linestyle=":", linewidth=1)
         for role, bins in rows.items():
-            full = [item for item in bins if item["count"]]
+            full = [item for item in bins if item["count"] >= FEW] or [item for item in bins if item["count"]]
             x, y = [item["confidence"] for item in full], [item["accuracy"] for item in full]
             total = max(sum(item["count"] for item in full), 1)
             sizes = [12 + 110 * (item["count"] / total) ** 0.5 for item in full]

@@ -62,6 +62,7 @@ def render_report(found: Findings) -> str:
         notes=found.notes,
         plots=_plots(found, per_class),
         matrix_roles=", ".join(_matrices(found)),
+        blocks=_blocks(found.pruning.get("blocks")),
         channels=_channels(found.pruning.get("channels")),
         method=f"Method {found.pruning['method']}{allocation}",
         sparsity=f"{found.pruning['sparsity']:.1%}",
@@ -99,8 +100,28 @@ def _plots(found: Findings, per_class: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _masked(pruning: Mapping[str, Any]) -> bool:
-    """Whether zeros are worth a plot: where only channels were removed there are none."""
-    return bool(pruning["sparsity"] > 0 or "channels" not in pruning)
+    """Whether zeros are worth a plot: where only blocks or channels were removed there are none."""
+    return bool(pruning["sparsity"] > 0 or not {"blocks", "channels"} & set(pruning))
+
+
+def _blocks(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The residual blocks as rows; None where none was to be dropped."""
+    if found is None:
+        return None
+    rows = [
+        {
+            "name": block["name"],
+            "layers": ", ".join(block["layers"]),
+            "score": f"{block['score']:.4g}",
+            "fate": "dropped" if block["dropped"] else "kept",
+        }
+        for block in found["blocks"]
+    ]
+    kept = found["after"]["macs"] / found["before"]["macs"]
+    caption = (
+        f"Criterion {found['criterion']}, mean over a block's channels; the rest has {kept:.1%} of the MACs."
+    )
+    return {"rows": rows, "caption": caption}
 
 
 def _channels(found: Mapping[str, Any] | None) -> dict[str, Any] | None:

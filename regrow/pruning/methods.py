@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
-from regrow.progress import Progress
+from regrow.progress import Progress, emit
 from regrow.pruning.parameters import PruneParams
 from regrow.pruning.pruning import Pruning
 from regrow.pruning.targets import ChannelOptions, LayerOptions
@@ -104,6 +104,12 @@ def _n_m(done: Outcome, task: Task) -> Outcome:
     from regrow.pruning.n_m import n_of_m
 
     model = done.model
+    share = 1 - task.params.n / task.params.m
+    emit(
+        "notice",
+        message=f"prune: {task.params.n} of {task.params.m} weights stay, {share:.1%} become zero; sparsity and"
+        " allocation belong to method magnitude and are not used",
+    )
     kernels, skipped = _kernels(model, task)
     pruning, misfits = n_of_m(model, kernels, n=task.params.n, m=task.params.m)
     return Outcome(model=model, pruning=pruning, left_dense=skipped | misfits)

@@ -238,3 +238,21 @@ def test_channels_are_a_table_and_zeros_are_drawn_only_where_there_are_some() ->
         "layers": [layer | {"sparsity": 0.5, "zeros": 500}],
     }
     assert "of the prunable weights are zero" in render_report(findings(pruning=masked))
+
+
+def test_dropped_blocks_are_a_table() -> None:
+    layer = {"name": "conv/kernel", "sparsity": 0.0, "zeros": 0, "weights": 9, "macs": 9}
+    blocks = {
+        "criterion": "l2",
+        "before": {"macs": 200},
+        "after": {"macs": 150},
+        "blocks": [
+            {"name": "add[1]", "layers": ["conv1", "conv2"], "score": 0.123456, "dropped": True},
+            {"name": "add_1[1]", "layers": ["conv3"], "score": 2.0, "dropped": False},
+        ],
+    }
+    pruning = {"method": "layers", "allocation": None, "sparsity": 0.0, "layers": [layer], "blocks": blocks}
+    text = render_report(findings(pruning=pruning))
+    assert "<td>add[1]</td><td>conv1, conv2</td><td>0.1235</td><td>dropped</td>" in text
+    assert "<td>kept</td>" in text
+    assert "75.0% of the MACs" in text

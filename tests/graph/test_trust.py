@@ -170,7 +170,7 @@ def test_a_saved_models_graph_may_do_more_than_compute_for_it_is_left_alone(
     model.save(tmp_path / "saved", save_format="tf")
     found = import_model(tmp_path / "saved")
     assert not hasattr(found, "aside")
-    np.testing.assert_allclose(found.predict(INPUT, verbose=0), small.predict(INPUT, verbose=0), atol=1e-6)
+    np.testing.assert_allclose(found.predict(INPUT, verbose=0), model.predict(INPUT, verbose=0), atol=1e-6)
     assert not (tmp_path / "written").exists()
 
 
