@@ -43,11 +43,23 @@ def read_archive(path: Path, *, safe_mode: bool) -> Any:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if WEIGHTS not in names or any(name.startswith("assets/") for name in names):
-            return tf_keras.models.load_model(path, compile=False, safe_mode=safe_mode)
+            return tf_keras.models.load_model(
+                path, compile=False, safe_mode=safe_mode, custom_objects=application_layers()
+            )
         config = json.loads(archive.read("config.json"))
         config.pop("compile_config", None)
         with ObjectSharingScope():
-            model = tf_keras.saving.deserialize_keras_object(config, safe_mode=safe_mode)
+            model = tf_keras.saving.deserialize_keras_object(
+                config, safe_mode=safe_mode, custom_objects=application_layers()
+            )
         with tempfile.TemporaryDirectory() as folder:
             model.load_weights(archive.extract(WEIGHTS, folder))
     return model
+
+
+def application_layers() -> dict[str, type]:
+    """Layers that only `tf_keras.applications` defines, which Keras does not find by name when it loads a model."""
+    from tf_keras.src.applications.convnext import LayerScale, StochasticDepth
+    from tf_keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+    return {kind.__name__: kind for kind in (LayerScale, StochasticDepth, CustomScaleLayer)}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from regrow.errors import RegrowError
-from regrow.graph.archives import normalise_archive, read_archive
+from regrow.graph.archives import application_layers, normalise_archive, read_archive
 from regrow.graph.keras3 import read_keras3, saved_by_keras3
 from regrow.graph.trust import architecture, refuse_code
 
@@ -62,7 +62,7 @@ def import_model(file: Path, trust: bool = False) -> Any:
             return read_keras3(file)
         if file.suffix == ".keras":
             return read_archive(file, safe_mode=not trust)
-        return tf_keras.models.load_model(file, compile=False)
+        return tf_keras.models.load_model(file, compile=False, custom_objects=application_layers())
     except RegrowError:
         raise
     except Exception as error:  # a damaged file can fail anywhere in h5py, zipfile, Keras or TensorFlow
