@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from regrow.errors import RegrowError
-from regrow.graph.archives import normalise_archive
+from regrow.graph.archives import application_layers, normalise_archive, read_archive
 from regrow.graph.keras3 import read_keras3, saved_by_keras3
 from regrow.graph.trust import architecture, refuse_code
 
@@ -55,13 +55,14 @@ def import_model(file: Path, trust: bool = False) -> Any:
         refuse_code(file)
     import tf_keras
 
-    options = {"safe_mode": not trust} if file.suffix == ".keras" else {}
     try:
         if file.is_dir():
             return _from_saved_model(file)
         if saved_by_keras3(file):
             return read_keras3(file)
-        return tf_keras.models.load_model(file, compile=False, **options)
+        if file.suffix == ".keras":
+            return read_archive(file, safe_mode=not trust)
+        return tf_keras.models.load_model(file, compile=False, custom_objects=application_layers())
     except RegrowError:
         raise
     except Exception as error:  # a damaged file can fail anywhere in h5py, zipfile, Keras or TensorFlow

@@ -153,3 +153,28 @@ def test_the_mlperf_tiny_reference_is_imported() -> None:
     model = import_model(RESNET8)
     assert model.count_params() == 78_666
     assert count_macs(model) == 12_501_632
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_layers_of_keras_applications_are_found(tmp_path: Path, suffix: str) -> None:
+    import tf_keras
+    from tf_keras.src.applications.convnext import LayerScale
+
+    model = tf_keras.Sequential([tf_keras.layers.Input((3,)), tf_keras.layers.Dense(4), LayerScale(0.5, 4)])
+    model.save(tmp_path / f"model{suffix}")
+    loaded = import_model(tmp_path / f"model{suffix}")
+    for one, other in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_assets_of_an_archive_are_read(tmp_path: Path) -> None:
+    import tf_keras
+
+    words = tf_keras.layers.StringLookup(vocabulary=["red", "green"], name="words")
+    inputs = tf_keras.Input((1,), dtype="string")
+    x = tf_keras.layers.Embedding(3, 2)(words(inputs))
+    model = tf_keras.Model(inputs, x)
+    model.save(tmp_path / "model.keras")
+    loaded = import_model(tmp_path / "model.keras")
+    examples = np.array([["green"], ["blue"]])
+    np.testing.assert_array_equal(loaded(examples), model(examples))
