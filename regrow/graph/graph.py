@@ -134,11 +134,23 @@ def _mark_shared(model: Any, config: Any) -> dict[str, type]:
     """
     entries: dict[int, list[tuple[Any, dict[str, Any]]]] = {}
     _collect_entries(model, config, entries)
+    for (layer, item), *_ in entries.values():
+        _keep_vocabulary(layer, item["config"])
     shared = [same for same in entries.values() if len(same) > 1]
     for number, same in enumerate(shared):
         for _, item in same:
             item["shared_object_id"] = number
     return {same[0][1]["class_name"]: type(same[0][0]) for same in shared}
+
+
+def _keep_vocabulary(layer: Any, config: dict[str, Any]) -> None:
+    """A vocabulary that a layer has learned by ``adapt`` is neither in its config nor in its variables."""
+    if not config.get("vocabulary") and hasattr(layer, "get_vocabulary"):
+        if config.get("output_mode") == "tf_idf":
+            raise RegrowError(
+                f"layer '{layer.name}': its learned tf-idf weights cannot be read; give them to it"
+            )
+        config["vocabulary"] = layer.get_vocabulary(include_special_tokens=False)
 
 
 def _collect_entries(model: Any, config: Any, entries: dict[int, list[tuple[Any, dict[str, Any]]]]) -> None:
