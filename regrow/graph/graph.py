@@ -199,12 +199,15 @@ def _is_sequential(model: Any) -> bool:
 
 
 def _classes(model: Any) -> dict[str, type]:
-    """Classes of layers that a config does not lead to: users', and some of Keras' own (ConvNeXt's LayerScale)."""
+    """Classes of layers that Keras does not find by name: users', and some of its own (``SpectralNormalization``)."""
     import tf_keras
+    from tf_keras.src.layers import serialization
 
+    serialization.populate_deserializable_objects()
+    known = serialization.LOCAL.ALL_OBJECTS
     kinds = {type(layer) for layer in model._flatten_layers(recursive=True, include_self=False)}
     return {
         kind.__name__: kind
         for kind in kinds
-        if getattr(tf_keras.layers, kind.__name__, None) is not kind and not issubclass(kind, tf_keras.Model)
+        if known.get(kind.__name__) is not kind and not issubclass(kind, tf_keras.Model)
     }
