@@ -134,11 +134,23 @@ def _mark_shared(model: Any, config: Any) -> dict[str, type]:
     """
     entries: dict[int, list[tuple[Any, dict[str, Any]]]] = {}
     _collect_entries(model, config, entries)
+    for (layer, item), *_ in entries.values():
+        _keep_vocabulary(layer, item["config"])
     shared = [same for same in entries.values() if len(same) > 1]
     for number, same in enumerate(shared):
         for _, item in same:
             item["shared_object_id"] = number
     return {same[0][1]["class_name"]: type(same[0][0]) for same in shared}
+
+
+def _keep_vocabulary(layer: Any, config: dict[str, Any]) -> None:
+    """A vocabulary that a layer has learned by ``adapt`` is neither in its config nor in its variables."""
+    if not config.get("vocabulary") and hasattr(layer, "get_vocabulary"):
+        if config.get("output_mode") == "tf_idf":
+            raise RegrowError(
+                f"layer '{layer.name}': its learned tf-idf weights cannot be read; give them to it"
+            )
+        config["vocabulary"] = layer.get_vocabulary(include_special_tokens=False)
 
 
 def _collect_entries(model: Any, config: Any, entries: dict[int, list[tuple[Any, dict[str, Any]]]]) -> None:
@@ -187,12 +199,15 @@ def _is_sequential(model: Any) -> bool:
 
 
 def _classes(model: Any) -> dict[str, type]:
-    """Classes of layers that a config does not lead to: users', and some of Keras' own (ConvNeXt's LayerScale)."""
+    """Classes of layers that Keras does not find by name: users', and some of its own (``SpectralNormalization``)."""
     import tf_keras
+    from tf_keras.src.layers import serialization
 
+    serialization.populate_deserializable_objects()
+    known = serialization.LOCAL.ALL_OBJECTS
     kinds = {type(layer) for layer in model._flatten_layers(recursive=True, include_self=False)}
     return {
         kind.__name__: kind
         for kind in kinds
-        if getattr(tf_keras.layers, kind.__name__, None) is not kind and not issubclass(kind, tf_keras.Model)
+        if known.get(kind.__name__) is not kind and not issubclass(kind, tf_keras.Model)
     }

@@ -21,7 +21,8 @@ def _collect(layer: Any, prefix: str, found: dict[str, Any], seen: set[int]) -> 
         if not name.startswith(("_self_", "_obj_"))
     }
     for variable in [*layer._trainable_weights, *layer._non_trainable_weights]:
-        if id(variable) not in seen:
+        # A vocabulary stands among the weights without being a variable; the config holds it.
+        if id(variable) not in seen and hasattr(variable, "assign"):
             seen.add(id(variable))
             stem = variable.name.rpartition("/")[2].partition(":")[0]
             found[_free(prefix + attributes.get(id(variable), stem), found)] = variable

@@ -140,3 +140,35 @@ def test_removed_models_train_and_load_without_regrow(tmp_path: Any) -> None:
         model.save(tmp_path / f"{name}.keras")
         loaded = keras.models.load_model(tmp_path / f"{name}.keras")
         agree(outputs_of(loaded, inputs), outputs_of(model, inputs), 0)
+
+
+def test_learned_vocabularies_and_statistics_survive() -> None:
+    import tf_keras as keras
+
+    words = keras.layers.TextVectorization(output_sequence_length=3)
+    words.adapt(["red green", "green blue"])
+    numbers = keras.layers.Normalization(axis=-1)
+    numbers.adapt(np.array([[1.0, 5.0], [3.0, 9.0]]))
+    text, values = keras.Input((1,), dtype="string"), keras.Input((2,))
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(9, 4)(words(text)))
+    x = keras.layers.Concatenate()([x, keras.layers.Dense(5)(numbers(values))])
+    model = keras.Model([text, values], keras.layers.Dense(2)(x))
+    examples = [np.array([["blue red"], ["green"]]), np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)]
+    channels = trace(Graph.of(model))
+    np.testing.assert_array_equal(channels.graph.to_model()(examples), model(examples))
+    gone = halved(channels)
+    assert gone.any()
+    agree(outputs_of(remove(channels, gone)[0].to_model(), examples), expected(channels, gone, examples))
+
+
+def test_an_adapted_normalisation_in_the_middle_is_cut() -> None:
+    import tf_keras as keras
+
+    numbers = keras.layers.Normalization(axis=-1)
+    numbers.adapt(np.random.default_rng(0).normal(2, 3, (50, 6)).astype(np.float32))
+    inputs = keras.Input((4,))
+    fixed = keras.layers.Normalization(axis=-1, mean=[1.0, 2.0, 3.0], variance=[1.0, 2.0, 4.0])
+    x = keras.layers.Dense(3)(numbers(keras.layers.Dense(6)(inputs)))
+    model = keras.Model(inputs, keras.layers.Dense(2)(fixed(x)))
+    channels = check_removal(model)
+    assert channels.removable.sum() == 6

@@ -1,8 +1,16 @@
 """Each layer kind: traced, cut at random, and compared with the dense model without the removed channels."""
 
+import numpy as np
 import pytest
+import tf_keras as keras
+
+from regrow.graph.costs import count_macs
+from regrow.graph.graph import Graph
+from regrow.graph.removal import remove
+from regrow.graph.tracing import trace
 
 from .checking import check_removal
+from .edge_cases import EDGES
 from .operation_cases import CASES
 
 
@@ -10,3 +18,26 @@ from .operation_cases import CASES
 def test_removed_and_dense_agree(name: str) -> None:
     channels = check_removal(CASES[name]())
     assert channels.removable.any(), channels.reasons
+
+
+@pytest.mark.parametrize("name", sorted(EDGES))
+def test_edges_come_out_right(name: str) -> None:
+    assert check_removal(EDGES[name]()).removable.any()
+
+
+def test_channels_first_is_traced_though_a_cpu_cannot_run_it() -> None:
+    inputs = keras.Input((3, 8, 8))
+    layers = keras.layers
+    x = layers.Conv2D(6, 3, data_format="channels_first", name="conv")(inputs)
+    x = layers.BatchNormalization(axis=1)(x)
+    x = layers.DepthwiseConv2D(3, data_format="channels_first")(x)
+    x = layers.Flatten(data_format="channels_first")(layers.MaxPooling2D(data_format="channels_first")(x))
+    model = keras.Model(inputs, layers.Dense(2, name="head")(x))
+    channels = trace(Graph.of(model))
+    smaller, surgery = remove(channels, [0, 4])
+    built = smaller.to_model()
+    assert built.get_layer("conv").output_shape == (None, 4, 6, 6)
+    # Flatten puts channels last: row h·2·6 + w·6 + c of the kernel belongs to channel c.
+    kept = np.concatenate([np.array([1, 2, 3, 5]) + 6 * position for position in range(4)])
+    np.testing.assert_array_equal(surgery.kept["head/kernel"][0], kept)
+    assert (built.count_params(), count_macs(built)) == (channels.parameters([0, 4]), channels.macs([0, 4]))

@@ -14,11 +14,11 @@ def multi_head_attention(call: LayerCall) -> Outputs:
     query, value, key = _query_value_key(call)
     heads, width = call.produced("query_dense/kernel", 1), call.produced("query_dense/kernel", 2)
     depth = call.produced("value_dense/kernel", 2)
-    for name, tensor, last in (("query", query, width), ("key", key, width), ("value", value, depth)):
+    for name, tensor, size in (("query", query, width), ("key", key, width), ("value", value, depth)):
         call.consumed(f"{name}_dense/kernel", 0, tensor.ids[-1])
         for array, start in (("kernel", 1), ("bias", 0)):
             call.made(f"{name}_dense/{array}", start, heads)
-            call.made(f"{name}_dense/{array}", start + 1, last)
+            call.made(f"{name}_dense/{array}", start + 1, size)
         call.sized((f"{name}_shape", len(tensor.shape) - 1), tensor.ids[-1])
         call.macs(*tensor.extents(1, -1), f"{name}_dense/kernel")
     call.compensated("query_dense/kernel", width)
@@ -26,18 +26,27 @@ def multi_head_attention(call: LayerCall) -> Outputs:
     call.sized("num_heads", heads)
     call.sized("key_dim", width)
     call.sized("value_dim", depth)
-    # Each query position meets each key position along the attention axes.
-    free = len(query.shape) - 2
-    axes = call.config["attention_axes"] or list(range(1, free + 1))
+    # Each query position meets each key position along the attention axes; other axes are like the batch.
+    last = len(query.shape) - 1
+    axes = [axis % (last + 1) for axis in call.config["attention_axes"] or range(1, last)]
+    free = [axis for axis in range(1, last) if axis not in axes]
     met = [key.extent(axis) for axis in axes]
     call.macs(*query.extents(1, -1), *met, heads, width)
     call.macs(*query.extents(1, -1), *met, heads, depth)
-    output = _projected(call, query, heads, depth)
-    scores = (None, None, *(tensor.ids[axis] for tensor in (query, key) for axis in axes))
-    for axis, ids in [*list(key.traced())[:-1], *list(value.traced())[:-1]]:
-        if 0 < axis < len(key.shape) - 1:
-            call.pinned(ids, "attends over them")
-    return [output] if len(call.shapes) == 1 else [output, scores]
+    for tensor in (key, value):
+        for axis in axes:
+            call.pinned(tensor.ids[axis], "attends over them")
+        for axis in free:
+            call.tied(query.ids[axis], tensor.ids[axis])
+    scores: AxisIds = (
+        None,
+        *(query.ids[axis] for axis in free),
+        heads,
+        *(query.ids[axis] for axis in axes),
+        *(None for _ in axes),
+    )
+    outputs: list[AxisIds] = [_projected(call, query, heads, depth), scores]
+    return outputs[: len(call.shapes)]
 
 
 def _query_value_key(call: LayerCall) -> tuple[Axes, Axes, Axes]:
