@@ -31,8 +31,10 @@ lock: $(STAMP)  ## resolve the newest versions that go together
 	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
 	  --upgrade -o requirements.lock
 
-bench: $(STAMP)  ## the numbers in the README
+bench: $(STAMP)  ## the numbers in the README that need no data from elsewhere
 	$(BIN)/python benchmarks/run_digits.py
+	$(BIN)/python benchmarks/structured_pruning.py
+	$(BIN)/python benchmarks/augmentation_throughput.py
 
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

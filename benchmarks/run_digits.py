@@ -38,8 +38,8 @@ def run(seed: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Print each seed and the means."""
+def main() -> int:
+    """Print each seed, the means, and whether they meet the bars; 1 where one is missed."""
     seeds = range(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
     found = []
     for seed in seeds:
@@ -49,10 +49,15 @@ def main() -> None:
         )
     mean = {key: statistics.mean(item[key] for item in found) for key in found[0]}
     print("mean:   " + "  ".join(f"{key} {value:.3f}" for key, value in mean.items()))
-    print(
-        "bars: at most 180 seconds; difference at least -0.5 points; int8 at most 0.34 of the parent's fp32 TFLite"
-    )
+    met = {
+        "at most 180 seconds": mean["seconds"] <= 180,
+        "difference at least -0.5 points": mean["difference"] >= -0.5,
+        "int8 at most 0.34 of the parent's fp32 TFLite": mean["int8 ÷ fp32 bytes"] <= 0.34,
+    }
+    for bar, is_met in met.items():
+        print(f"{'met' if is_met else 'MISSED'}: {bar}")
+    return 0 if all(met.values()) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
