@@ -113,7 +113,7 @@ def test_cache_entry(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     prepare = f"regrow prepare --workspace '{tmp_path}/work'"
     script = f"export REGROW_CACHE=$PWD/cache; cd ..; {prepare}; cd disk; files .; echo --; grow; {prepare}; files ."
-    lines = said(on_small_disk(tmp_path, script, size="230k"))
+    lines = said(on_small_disk(tmp_path, script, size="160k"))
     middle = lines.index("--")
     assert lines[0].startswith("error: ")
     assert lines[0].endswith(SENTENCE)
