@@ -24,7 +24,8 @@ class Block:
     """One side of an addition, with the layers that serve nothing else.
 
     ``name`` is the addition's path with the number of the side, ``layers`` are the paths of the layers that go with
-    it, in the model's order. ``location`` is that of the model's config in the graph's.
+    it, in the model's order. ``location`` is that of the model's config in the graph's, ``sides`` how many the
+    addition has.
     """
 
     name: str
@@ -32,14 +33,15 @@ class Block:
     location: Location
     addition: Node
     side: int
+    sides: int
 
 
 def residual_blocks(graph: Graph) -> tuple[Block, ...]:
     """All blocks of ``graph`` that can be dropped, each alone, in the model's order.
 
-    A side can go when another side has the sum's shape, when layers with weights go with it, and when no model
-    input hangs on it alone. Where several sides could go it is the one with most layers: a projection is the
-    shortcut, not the block.
+    A side can go when another side has the sum's shape, when layers with weights go with it, when some are left behind
+    the addition, and when no model input hangs on it alone. Where several sides could go it is the one with most
+    layers: a projection is the shortcut, not the block.
     """
     found: list[Block] = []
     for prefix, location in _models(graph.config, "", ()):
@@ -49,6 +51,8 @@ def residual_blocks(graph: Graph) -> tuple[Block, ...]:
             if not _is_addition(layer):
                 continue
             for number in range(len(layer["inbound_nodes"])):
+                if not _weights_behind(graph, location, (layer["name"], number)):
+                    continue  # it would take the output layer along
                 sides = list(_sides(graph, wired, prefix, location, (layer["name"], number)))
                 longest = max((len(block.layers) for block in sides), default=0)
                 found += [block for block in sides if len(block.layers) == longest]
@@ -82,6 +86,39 @@ def without_blocks(graph: Graph, blocks: Iterable[Block]) -> tuple[Graph, Surger
 def _parents(array: str) -> list[str]:
     parts = array.split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _weights_behind(graph: Graph, location: Location, node: Node) -> bool:
+    """Whether a layer with weights reads, directly or not, what ``node`` of the model at ``location`` gives."""
+    config = entry(graph.config, location)
+    if "input_layers" in config:
+        names = {name for name, _ in _Wiring(config).readers(node)}
+    else:
+        order = [layer["config"]["name"] for layer in config["layers"]]
+        names = set(order[order.index(node[0]) + 1 :])
+    path = _path(graph.config, location)
+    if any(array.startswith(f"{path}{name}/") for name in names for array in graph.arrays):
+        return True
+    if not location:
+        return False
+    layer = entry(graph.config, location[:-1])
+    calls = range(len(layer.get("inbound_nodes", [0])))
+    first = _first_call(layer)
+    return any(
+        _weights_behind(graph, location[:-3], (layer["config"]["name"], first + number)) for number in calls
+    )
+
+
+def _path(config: Mapping[str, Any], location: Location) -> str:
+    """The path of the model at ``location``, with a slash behind; empty for the outermost."""
+    places = [location[:end] for end in range(3, len(location) + 1, 3)]
+    return "".join(f"{entry(config, place)['name']}/" for place in places)
+
+
+def _first_call(layer: Mapping[str, Any]) -> int:
+    """The number of a layer's first call; a model that begins with an input layer has been called by itself before."""
+    inner = layer["config"].get("layers")
+    return 1 if inner and inner[0]["class_name"] == "InputLayer" else 0
 
 
 def _models(config: Mapping[str, Any], prefix: str, location: Location) -> Iterator[tuple[str, Location]]:
@@ -122,7 +159,12 @@ def _sides(
         if any(array.startswith(f"{layer}/") for layer in layers for array in graph.arrays):
             number = f"[{side}]" if addition[1] == 0 else f"[{addition[1]}, {side}]"
             yield Block(
-                name=f"{path}{number}", layers=tuple(layers), location=location, addition=addition, side=side
+                name=f"{path}{number}",
+                layers=tuple(layers),
+                location=location,
+                addition=addition,
+                side=side,
+                sides=len(tensors),
             )
 
 
@@ -142,9 +184,9 @@ class _Wiring:
         self.order = list(self.entries)
         self.inputs: dict[Node, list[Tensor]] = {}
         for name, layer in self.entries.items():
-            nodes = layer["inbound_nodes"]
-            self.inputs[name, 0] = []
-            for number, node in enumerate(nodes):
+            first = _first_call(layer)
+            self.inputs[name, first] = []
+            for number, node in enumerate(layer["inbound_nodes"], first):
                 self.inputs[name, number] = list(self.tensors(node))
         self.outputs = list(self.tensors(config["output_layers"]))
 
@@ -184,6 +226,19 @@ class _Wiring:
         """The tensors that ``node`` still reads."""
         return [tensor for side, tensor in enumerate(self.inputs[node]) if (node, side) not in cuts]
 
+    def readers(self, node: Node) -> set[Node]:
+        """The calls that depend on ``node``."""
+        found: set[Node] = set()
+        pending = [node]
+        while pending:
+            last = pending.pop()
+            new = {
+                reader for reader, tensors in self.inputs.items() if last in {item[:2] for item in tensors}
+            }
+            pending += new - found
+            found |= new
+        return found
+
     def living(self, cuts: set[tuple[Node, int]]) -> set[Node]:
         """The calls on which the model's outputs depend."""
         seen: set[Node] = set()
@@ -205,7 +260,8 @@ def _cut(config: dict[str, Any], cuts: set[tuple[Node, int]]) -> None:
     numbers: dict[Node, int] = {}
     for name in wired.order:
         calls = sorted(number for layer, number in living if layer == name)
-        numbers.update({(name, number): place for place, number in enumerate(calls)})
+        first = _first_call(wired.entries[name])
+        numbers.update({(name, number): place for place, number in enumerate(calls, first)})
 
     def renamed(tensor: Tensor) -> Tensor:
         layer, number, output = wired.read(tensor, cuts)
@@ -213,12 +269,12 @@ def _cut(config: dict[str, Any], cuts: set[tuple[Node, int]]) -> None:
 
     kept = []
     for layer in config["layers"]:
-        name, nodes = layer["name"], layer["inbound_nodes"]
+        name, nodes, first = layer["name"], layer["inbound_nodes"], _first_call(layer)
         if not any(node[0] == name for node in living):
             continue
         layer["inbound_nodes"] = [
-            _rewritten(wired, _without_sides(nodes[number], (name, number), cuts), renamed)
-            for number in range(len(nodes))
+            _rewritten(wired, _without_sides(node, (name, number), cuts), renamed)
+            for number, node in enumerate(nodes, first)
             if (name, number) in living
         ]
         kept.append(layer)

@@ -12,8 +12,8 @@ from regrow.graph.channels import Channels
 from regrow.graph.graph import Graph
 from regrow.graph.removal import Surgery
 from regrow.graph.tracing import trace
-from regrow.pruning.criteria.evidence import Calibration
-from regrow.pruning.criteria.registry import score
+from regrow.pruning.criteria.evidence import Calibration, is_weight
+from regrow.pruning.criteria.registry import COMPARABLE, score
 from regrow.pruning.pruning import Pruning
 from regrow.pruning.selection import check_patterns, matches
 from regrow.pruning.targets import TOLERANCE, LayerOptions, Target
@@ -105,7 +105,10 @@ def _scores(
     calibration: Calibration | None,
     seed: int,
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The mean score of a block's channels, of which only the slices within the block count."""
+    """What a block is worth: the mean over the channels that its layers make; only slices within the block count.
+
+    Where a criterion sums over slices, a unit that several layers of the block make counts as many times.
+    """
     found = np.empty(len(blocks))
     for number, block in enumerate(blocks):
         own = tuple(
@@ -127,19 +130,36 @@ def _scores(
             raise RegrowError(
                 f"prune.layers.criterion: '{options.criterion}' says nothing of block '{block.name}'; choose another"
             )
-        found[number] = np.nanmean(values)
+        made = sum(len(slot.units) for slot in own if slot.role == "output" and is_weight(slot))
+        summed = options.criterion not in COMPARABLE
+        found[number] = np.nansum(values) / made if summed and made else np.nanmean(values)
     return found
 
 
-def _without(whole: _Step, dropped: Sequence[Block]) -> _Step:
+def _without(whole: _Step, step: _Step, block: Block) -> _Step | None:
+    """``step`` without ``block`` too; None where that changes nothing, or would leave nothing of an addition."""
+    if set(block.layers).isdisjoint(step.graph.locations):
+        return None  # it went inside a larger one
+    dropped = (*step.dropped, block)
+    if any(other.addition == block.addition and other.location == block.location for other in step.dropped):
+        sides = {other.side for other in dropped if other.addition == block.addition}
+        if len(sides) >= block.sides:
+            return None
     graph, surgery = without_blocks(whole.graph, dropped)
-    return _Step(tuple(dropped), graph, surgery, trace(graph))
+    return _Step(dropped, graph, surgery, trace(graph))
 
 
 def _counted(whole: _Step, ranked: Sequence[Block], count: int) -> _Step:
-    if count > len(ranked):
-        raise RegrowError(f"prune.layers.blocks: is {count}, but only {len(ranked)} residual blocks may go")
-    return _without(whole, ranked[:count])
+    step = whole
+    for block in ranked:
+        if len(step.dropped) == count:
+            break
+        step = _without(whole, step, block) or step
+    if len(step.dropped) < count:
+        raise RegrowError(
+            f"prune.layers.blocks: is {count}, but only {len(step.dropped)} residual blocks may go"
+        )
+    return step
 
 
 def _met(whole: _Step, ranked: Sequence[Block], target: Target | None) -> _Step:
@@ -149,7 +169,9 @@ def _met(whole: _Step, ranked: Sequence[Block], target: Target | None) -> _Step:
     step, reached = whole, 1.0
     nearest_below: float | None = None
     for block in ranked:
-        following = _without(whole, [*step.dropped, block])
+        following = _without(whole, step, block)
+        if following is None:
+            continue
         share = following.costs()[target.name] / total
         if share < target.value * (1 - TOLERANCE):
             nearest_below = max(share, nearest_below or 0.0)

@@ -57,6 +57,7 @@ def shrinker(
     - group_lasso (Yuan & Lin 2006): w_u ← w_u · max(0, 1 − a_t √n_u / ‖w_u‖), w_u all coupled slices of a unit that may
       go, of n_u elements;
     - growing_l2 (GReg-1, Wang 2021): w_u ← w_u · (1 − a_t), a_t growing with t, for the units in ``chosen``;
+      (both: an element that belongs to two units, one by each axis, is shrunk by both)
     - slimming (Liu 2017): γ ← sign(γ) · max(0, |γ| − a_t), of units that may go.
 
     Args:

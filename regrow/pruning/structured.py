@@ -168,7 +168,7 @@ def _chosen(
     whole = reference.get(target.name, price(np.zeros(channels.count, np.bool_)))
     found = None
     # Where rounding leaves few choices, an order that was fixed on the way may miss what scoring once meets.
-    for rounds in sorted({options.rescore, 1}, reverse=True):
+    for rounds in sorted({options.scorings, 1}, reverse=True):
         moves = _moves(channels, worth, options, price=price, budget=target.value * whole, rounds=rounds)
         found = meet(moves, price, target.value * whole)
         if found.met is not None:
@@ -194,7 +194,7 @@ def _by_latency(
         )
     # Latency cannot be foretold; MACs come near enough to say how far each scoring goes.
     budget = target.value / whole * channels.macs()
-    moves = _moves(channels, worth, options, price=channels.macs, budget=budget, rounds=options.rescore)
+    moves = _moves(channels, worth, options, price=channels.macs, budget=budget, rounds=options.scorings)
     found = meet_by_measuring(moves, measured, channels.macs, target.value)
     if found.met is None:
         raise _refusal(target, options, found, scale=1.0)

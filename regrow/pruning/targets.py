@@ -5,7 +5,12 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from regrow.parameters import Parameters
-from regrow.pruning.criteria.registry import COMPARABLE, CriterionName, NormalisationName
+from regrow.pruning.criteria.registry import (
+    COMPARABLE,
+    NEEDING_DATA,
+    CriterionName,
+    NormalisationName,
+)
 
 TOLERANCE = 0.03
 Ratio = Literal["macs", "parameters", "bytes"]
@@ -62,11 +67,19 @@ class ChannelOptions(Parameters):
     )
     floor: float = Field(0.1, ge=0, lt=1, description="share of each group that stays, at least one channel")
     round_to: int = Field(1, ge=1, description="channel counts that shrink become multiples of this")
-    rescore: int = Field(
-        10, ge=1, le=1000, description="times that scores are computed anew on the way to the target"
+    rescore: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="times that scores are computed on the way to the target; 10 unless given, 3 where they need data",
     )
     examples: int = Field(512, ge=1, description="calibration examples for taylor and apoz")
     batch_size: int = Field(64, ge=1, description="calibration examples at a time")
+
+    @property
+    def scorings(self) -> int:
+        """What ``rescore`` comes to."""
+        return self.rescore or (3 if self.criterion in NEEDING_DATA else 10)
 
     @property
     def normalisation(self) -> NormalisationName:

@@ -144,5 +144,71 @@ def test_dropping_both_sides_is_refused() -> None:
         without_blocks(graph, blocks)
 
 
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+def test_a_block_behind_a_nested_model(kind: str) -> None:
+    import tf_keras
+
+    layers = tf_keras.layers
+    backbone = tf_keras.Sequential([layers.Input((6,)), layers.Dense(6, name="inside")], name="backbone")
+    if kind == "functional":
+        backbone = tf_keras.Model(backbone.inputs, backbone.outputs, name="backbone")
+
+    def build(layers: Any, inputs: Any) -> Any:
+        deep = backbone(backbone(inputs))
+        total = layers.Add(name="add")([deep, layers.Dense(6, name="branch")(deep)])
+        return layers.Dense(2, name="head")(total)
+
+    graph = functional(build)
+    (block,) = residual_blocks(graph)
+    assert block.layers == ("branch",)
+    left, _ = without_blocks(graph, [block])
+    features = np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32)
+    inside, head = graph.arrays["backbone/inside/kernel"], graph.arrays["head/kernel"]
+    np.testing.assert_allclose(
+        left.to_model()(features), features @ inside @ inside @ head, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_nested_model_that_is_called_once_less() -> None:
+    import tf_keras
+
+    layers = tf_keras.layers
+    inner = tf_keras.Sequential([layers.Input((6,)), layers.Dense(6, name="inside")], name="inner")
+
+    def build(layers: Any, inputs: Any) -> Any:
+        branch = layers.Dense(6, name="branch")(inner(inputs))
+        total = layers.Add(name="add")([inputs, branch])
+        return layers.Dense(2, name="head")(inner(total))
+
+    graph = functional(build)
+    (block,) = residual_blocks(graph)
+    assert block.layers == ("branch",)  # the inner model serves behind the addition too
+    left, _ = without_blocks(graph, [block])
+    features = np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32)
+    expected = features @ graph.arrays["inner/inside/kernel"] @ graph.arrays["head/kernel"]
+    np.testing.assert_allclose(left.to_model()(features), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_last_layers_with_weights_are_no_block() -> None:
+    def build(layers: Any, inputs: Any) -> Any:
+        deep = layers.Dense(3, name="deep_head")(layers.Dense(8, activation="relu", name="deep")(inputs))
+        return layers.Softmax()(layers.Add(name="add")([layers.Dense(3, name="wide")(inputs), deep]))
+
+    assert residual_blocks(functional(build)) == ()
+
+
+def test_an_addition_at_the_end_of_a_backbone_has_the_head_behind_it() -> None:
+    import tf_keras
+
+    layers = tf_keras.layers
+    inputs = layers.Input((6,))
+    total = layers.Add(name="add")([inputs, layers.Dense(6, name="branch")(inputs)])
+    backbone = tf_keras.Model(inputs, layers.ReLU()(total), name="backbone")
+    headed = tf_keras.Sequential([layers.Input((6,)), backbone, layers.Dense(2)])
+    assert [block.name for block in residual_blocks(Graph.of(headed))] == ["backbone/add[1]"]
+    alone = tf_keras.Sequential([layers.Input((6,)), backbone, layers.Softmax()])
+    assert residual_blocks(Graph.of(alone)) == ()
+
+
 def _layers(graph: Graph) -> list[tuple[str, str]]:
     return [(layer["config"]["name"], layer["class_name"]) for layer in graph.config["layers"]]

@@ -95,6 +95,26 @@ def test_what_cannot_be_dropped(deep: Any) -> None:
         prune_layers(deep, LayerOptions(blocks=1), target=None, skip=["second*"])
 
 
+def test_of_two_branches_one_stays_and_a_block_within_a_block_counts_once() -> None:
+    import tf_keras
+
+    layers = tf_keras.layers
+    inputs = layers.Input((6,))
+    both = layers.Add(name="both")(
+        [layers.Dense(6, name="left")(inputs), layers.Dense(6, name="right")(inputs)]
+    )
+    inner = layers.Add(name="inner")([both, layers.Dense(6, name="small")(both)])
+    outer = layers.Add(name="outer")([both, layers.Dense(6, name="large")(inner)])
+    model = tf_keras.Model(inputs, layers.Dense(2, name="head")(outer))
+    done = prune_layers(model, LayerOptions(blocks=2), target=None)
+    assert len(dropped(done.report)) == 2
+    assert {"both[0]", "both[1]"} - set(dropped(done.report))
+    kernel = model.get_layer("large").kernel
+    kernel.assign(kernel * 0)
+    with pytest.raises(RegrowError, match="blocks: is 3, but only 2 residual blocks may go"):
+        prune_layers(model, LayerOptions(blocks=3), target=None)
+
+
 def test_channels_after_layers_are_a_share_of_the_parent(deep: Any, tmp_path: Path) -> None:
     params = PruneParams.model_validate(
         {"method": ["layers", "channels", "magnitude"], "layers": {"blocks": 1}, "target": {"macs": 0.5}}

@@ -151,7 +151,9 @@ def test_each_export_is_compared_with_the_parent_example_by_example(
     _, metrics, page, _ = result
     parent, labels = right(digits, made["parent"]), digits.labels("test")
     for name in ("tflite_fp32", "tflite_int8"):
-        answers = load_runtime(made["recovered_exports"], name)(np.asarray(digits.features("test"), np.float32))
+        answers = load_runtime(made["recovered_exports"], name)(
+            np.asarray(digits.features("test"), np.float32)
+        )
         found = answers.argmax(1) == labels
         ends = [
             metrics[f"recovered_vs_parent.accuracy_difference{end}.{name}"] for end in ("", "_low", "_high")
