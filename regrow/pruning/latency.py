@@ -1,6 +1,7 @@
 """Milliseconds of a model on this machine, as a target measures them."""
 
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +10,41 @@ import numpy as np
 from regrow.conversion.converters import to_tflite_fp32
 from regrow.conversion.runtimes import single_runner
 from regrow.errors import RegrowError
-from regrow.evaluation.latency import interleaved
+from regrow.evaluation.latency import interleaved, ratio
 from regrow.pruning.criteria.evidence import Array
 
 SECONDS, ROUNDS = 0.5, (20, 500)
 
 
-def latency_ms(model: Any) -> float:
-    """Median milliseconds of one random example: TFLite fp32, one thread.
+class Stopwatch:
+    """Times models in turns with one reference, so that what else the machine does cancels out.
 
-    Timed for about half a second, from 20 to 500 rounds.
+    ``reference_ms`` are the reference's median milliseconds: TFLite fp32, one random example, one thread.
 
     Raises:
-        RegrowError: the model has several inputs, or an input of unknown size.
+        RegrowError: the reference has several inputs, or an input of unknown size.
     """
-    example = _example(model)
-    with tempfile.TemporaryDirectory() as scratch:
-        to_tflite_fp32(model, Path(scratch), example[None])
-        runners = {"model": single_runner(Path(scratch), "tflite_fp32", example)}
-        once = float(np.median(interleaved(runners, rounds=3, warmup=2)["model"]))
+
+    def __init__(self, reference: Any) -> None:
+        self._example = _example(reference)
+        self._reference = self._runner(reference)
+        self.reference_ms = float(np.median(self._times({"model": self._reference})["model"]))
+
+    def ms(self, model: Any) -> float:
+        """The reference's milliseconds times the median ratio of ``model``'s to them, round by round."""
+        times = self._times({"model": self._runner(model), "reference": self._reference})
+        return self.reference_ms * ratio(times["model"], times["reference"])
+
+    def _runner(self, model: Any) -> Callable[[], None]:
+        with tempfile.TemporaryDirectory() as scratch:
+            to_tflite_fp32(model, Path(scratch), self._example[None])
+            return single_runner(Path(scratch), "tflite_fp32", self._example)
+
+    def _times(self, runners: Mapping[str, Callable[[], None]]) -> dict[str, Array]:
+        """About half a second for each runner, from 20 to 500 rounds."""
+        once = max(float(np.median(times)) for times in interleaved(runners, rounds=3, warmup=2).values())
         rounds = int(np.clip(1000 * SECONDS / max(once, 1e-3), *ROUNDS))
-        return float(np.median(interleaved(runners, rounds=rounds, warmup=2)["model"]))
+        return interleaved(runners, rounds=rounds, warmup=2)
 
 
 def _example(model: Any) -> Array:

@@ -74,7 +74,8 @@ def meet_by_measuring(moves: Moves, price: Price, estimate: Price, budget: float
     """As `meet`, for a ``price`` that is dear and noisy, such as a latency: at most ten candidates.
 
     ``estimate`` is cheap, exact and about linear in ``price`` (MACs): each candidate is where the line between
-    the two nearest measurements meets the budget. The first candidate within 3% is taken.
+    the two nearest measurements meets the budget, or half-way where that has moved the same end twice. The first
+    candidate within 3% is taken.
     """
     found = Found(budget=budget)
 
@@ -84,15 +85,16 @@ def meet_by_measuring(moves: Moves, price: Price, estimate: Price, budget: float
 
     low, high = 0, len(moves)
     slow, fast = measured(low), measured(high)
+    moved = 0  # how often the slow end has moved in a row; negative: the fast end
     while found.met is None and found.seen < CANDIDATES and high - low > 1 and fast < budget < slow:
-        share = (slow - budget) / (slow - fast)
+        share = (slow - budget) / (slow - fast) if abs(moved) < 2 else 0.5
         dear, cheap = estimate(moves.removed(low)), estimate(moves.removed(high))
         wanted = dear - share * (dear - cheap)
         number = bisect_left(range(low, high), True, key=lambda n: estimate(moves.removed(n)) <= wanted) + low
         number = min(max(number, low + 1), high - 1)
         price_now = measured(number)
         if price_now > budget:
-            low, slow = number, price_now
+            low, slow, moved = number, price_now, max(moved, 0) + 1
         else:
-            high, fast = number, price_now
+            high, fast, moved = number, price_now, min(moved, 0) - 1
     return found

@@ -57,7 +57,7 @@ def shrinker(
     - group_lasso (Yuan & Lin 2006): w_u ← w_u · max(0, 1 − a_t √n_u / ‖w_u‖), w_u all coupled slices of a unit that may
       go, of n_u elements;
     - growing_l2 (GReg-1, Wang 2021): w_u ← w_u · (1 − a_t), a_t growing with t, for the units in ``chosen``;
-    - slimming (Liu 2017): γ ← sign(γ) · max(0, |γ| − a_t).
+    - slimming (Liu 2017): γ ← sign(γ) · max(0, |γ| − a_t), of units that may go.
 
     Args:
         model: the model that ``channels`` was traced from.
@@ -72,7 +72,7 @@ def shrinker(
     amounts = options.weight * weights / weights.sum()
     slots = [slot for slot in channels.slots if is_weight(slot)]
     if options.penalty == "slimming":
-        return _slimmer(model, slots, amounts)
+        return _slimmer(model, channels, slots, amounts)
     return _group_shrinker(model, channels, slots, options.penalty, amounts, chosen)
 
 
@@ -111,12 +111,12 @@ def _group_shrinker(
     return call
 
 
-def _slimmer(model: Any, slots: list[Slot], amounts: Array) -> Callable[[], None]:
+def _slimmer(model: Any, channels: Channels, slots: list[Slot], amounts: Array) -> Callable[[], None]:
     import tensorflow as tf
 
     by_name = _variables(model)
     scales = [
-        by_name[slot.array]
+        (by_name[slot.array], tf.constant(channels.removable[slot.units]))
         for slot in slots
         if slot.array.endswith("/gamma") and f"{slot.array.removesuffix('gamma')}moving_mean" in by_name
     ]
@@ -124,8 +124,9 @@ def _slimmer(model: Any, slots: list[Slot], amounts: Array) -> Callable[[], None
     @tf.function  # type: ignore[untyped-decorator]
     def shrink() -> None:
         limit = _amount(model, amounts)
-        for scale in scales:
-            scale.assign(tf.sign(scale) * tf.maximum(0.0, tf.abs(scale) - tf.cast(limit, scale.dtype)))
+        for scale, free in scales:
+            less = tf.sign(scale) * tf.maximum(0.0, tf.abs(scale) - tf.cast(limit, scale.dtype))
+            scale.assign(tf.where(free, less, scale))
 
     def call() -> None:
         shrink()

@@ -179,13 +179,14 @@ def _chosen(
 def _by_latency(
     channels: Channels, worth: Callable[[Channels], Array], options: ChannelOptions, target: Target
 ) -> tuple[Array, tuple[float, float]]:
-    from regrow.pruning.latency import latency_ms
+    from regrow.pruning.latency import Stopwatch
+
+    watch = Stopwatch(channels.graph.to_model())
+    whole = watch.reference_ms
 
     def measured(removed: Array) -> float:
-        return latency_ms(remove(channels, removed)[0].to_model())
+        return watch.ms(remove(channels, removed)[0].to_model()) if removed.any() else whole
 
-    nothing = np.zeros(channels.count, np.bool_)
-    whole = measured(nothing)
     if whole <= target.value:
         raise RegrowError(
             f"prune.target.latency_ms: {target.value:g} ms is not less than what the model takes already,"

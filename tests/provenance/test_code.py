@@ -28,3 +28,12 @@ def test_files_are_sources_and_data_beside_them(step: str) -> None:
 def test_all_data_that_is_installed_counts() -> None:
     options = tomllib.loads(PROJECT.read_text("utf-8"))["tool"]["setuptools"]["package-data"]
     assert {Path(pattern).suffix for pattern in options["regrow"] if "*" in pattern} == DATA
+
+
+def test_every_module_of_the_package_is_seen_from_some_entry() -> None:
+    """A module that no import names, loaded by its name alone, could be edited without any step being run again."""
+    reached = {name for step in NAMES for name in import_closure(get_spec(step).module)}
+    reached |= {name for entry in ("regrow.cli", "regrow.steps.component") for name in import_closure(entry)}
+    every = {path.relative_to(PACKAGE.parent).as_posix() for path in PACKAGE.rglob("*.py")}
+    assert every == reached
+    assert "regrow/graph/rules/dense.py" in import_closure(get_spec("prune").module)

@@ -142,6 +142,19 @@ def test_few_measurements_find_a_latency(channels: Channels) -> None:
     assert meet_by_measuring(moves, price, channels.macs, 0.01).met is None
 
 
+def test_a_latency_with_a_cliff_is_found_all_the_same(channels: Channels) -> None:
+    """Where the line between the ends says little, halves do: the price falls late and steeply."""
+    moves, _ = moves_of(channels)
+    whole = channels.macs()
+
+    def price(removed: np.ndarray) -> float:
+        return 1.0 + (channels.macs(removed) / whole) ** 8
+
+    found = meet_by_measuring(moves, price, channels.macs, 1.05)
+    assert found.met is not None
+    assert found.seen <= 10
+
+
 def test_channels_that_are_left_cost_what_the_whole_ones_foretell(channels: Channels) -> None:
     moves, _ = moves_of(channels)
     removed = moves.removed(len(moves) // 2)

@@ -98,6 +98,16 @@ def test_slimming_shrinks_scales_of_batch_normalisation_alone(mixed: Any) -> Non
     assert changed == {"stem_norm/gamma", "inner_norm/gamma"}
 
 
+def test_protected_layers_are_not_slimmed(mixed: Any) -> None:
+    model = compiled(mixed)
+    before = Graph.of(model).arrays
+    channels = trace(Graph.of(model), protect=["inner"])
+    shrinker(model, channels, SparseTraining(penalty="slimming", strength=7.0), rates=RATES)()
+    after = Graph.of(model).arrays
+    np.testing.assert_array_equal(after["inner_norm/gamma"], before["inner_norm/gamma"])
+    assert (after["stem_norm/gamma"] != before["stem_norm/gamma"]).any()
+
+
 def task(digits: Dataset, overlay: Path, **section: Any) -> Task:
     params = PruneParams.model_validate({"target": {"macs": 0.5}, **section})
     return Task(
