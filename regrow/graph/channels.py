@@ -68,6 +68,7 @@ class Channels:
     none may lose all of its indices. ``tensors`` gives for each tensor of ``graph.view`` and each of its axes the
     units, or None where none are traced. ``scales`` are arrays that are multiplied by the root of the share of their
     units that is kept, because the layer divides by the root of their number.
+    ``whole`` says of each layer that no rule could follow why; channels that such a layer makes are no units.
     """
 
     graph: Graph
@@ -78,6 +79,7 @@ class Channels:
     config_sizes: Mapping[tuple[str, Key], Ids]
     argument_sizes: Mapping[tuple[str, int, Key], Ids]
     scales: Mapping[str, Ids]
+    whole: Mapping[str, str]
     axes: tuple[Ids, ...]
     tensors: tuple[AxisIds, ...]
     costs: tuple[Cost, ...]

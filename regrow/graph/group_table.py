@@ -31,7 +31,9 @@ def groups_table(channels: Channels, *, title: str = "") -> Table:
     A group's channels are made by the layers in the first column and taken in by those in the second: to remove one
     of them, all these layers are cut. The last column is what the removal of one channel saves, or why none may go.
     """
-    table = Table(title=title, title_justify="left", show_lines=True)
+    table = Table(title=title, title_justify="left", caption_justify="left", show_lines=True)
+    if channels.whole:
+        table.caption = "Left whole: " + "; ".join(channels.whole.values())
     for name in ("channels made by", "cut with them", "taken in by"):
         table.add_column(name, overflow="fold")
     table.add_column("channels", justify="right")

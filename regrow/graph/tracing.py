@@ -125,6 +125,7 @@ def _channels(graph: Graph, record: Record, tensors: Sequence[Axes]) -> Channels
         config_sizes={key: vectors.units(ids) for key, ids in record.config_sizes.items()},
         argument_sizes={key: vectors.units(ids) for key, ids in record.argument_sizes.items()},
         scales={array: vectors.units(ids) for array, ids in record.scales.items()},
+        whole=record.whole,
         axes=tuple(vectors.found.values()),
         tensors=units_of_tensors,
         costs=tuple(_costs(record, vectors)),

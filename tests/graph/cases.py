@@ -237,7 +237,7 @@ def convolutional_recurrent() -> Any:
     x = layers.TimeDistributed(layers.Conv2D(6, 3))(inputs)
     x = layers.TimeDistributed(layers.BatchNormalization())(x)
     x = layers.ConvLSTM2D(4, 3, padding="same", return_sequences=True)(x)
-    x = layers.ConvLSTM2D(5, 3)(x)
+    x = layers.Bidirectional(layers.ConvLSTM2D(5, 3))(x)
     return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
 
 

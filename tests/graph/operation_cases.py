@@ -58,6 +58,7 @@ def repeated() -> Any:
     x = layers.Dense(6)(inputs)
     x = layers.Dense(5)(tf.repeat(tf.tile(x, [1, 2]), 2, axis=1))
     x = tf.reduce_sum(x * x, axis=-1, keepdims=True) + x
+    x = layers.Dense(4)(tf.cumsum(x, axis=-1)) / tf.norm(layers.Dense(6)(x), axis=-1, keepdims=True)
     return keras.Model(inputs, layers.Dense(2)(tf.nn.l2_normalize(x, axis=-1)))
 
 

@@ -229,7 +229,7 @@ FORMULAS: dict[str, Formula] = {
     "UnitNormalization": _single(_unit_normalization),
     "Softmax": _single(_softmax_layer),
     **dict.fromkeys(("Dot", "Attention", "AdditiveAttention"), _masked_inputs),
-    **dict.fromkeys(("matmul", "reduce_sum", "l2_normalize", "einsum"), _masked_inputs),
+    **dict.fromkeys(("matmul", "reduce_sum", "l2_normalize", "norm"), _masked_inputs),
     "reduce_mean": _mean_operation,
     "reduce_max": _max_operation,
     "softmax": _max_operation,

@@ -135,6 +135,8 @@ def test_an_unknown_layer_is_left_whole_until_it_has_a_rule() -> None:
     assert not channels.removable.any()
     assert list(channels.reasons.values()).count("Doubling 'doubling' is of a class that no rule knows") == 6
 
+    assert channels.whole == {"doubling": "Doubling 'doubling' is of a class that no rule knows"}
+
     @rule("Doubling")
     def doubling(call: Any) -> Any:
         call.indexed("scale", 0, call.input.ids[-1])

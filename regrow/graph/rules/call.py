@@ -128,7 +128,8 @@ class LayerCall:
         return self.record.fixed(length, f"{self.named} puts them beside traced channels")
 
     def left_whole(self, why: str) -> list[AxisIds]:
-        """All channels that flow in stay, and none are traced further."""
+        """All channels that flow in stay, and none are traced further, nor those that the layer makes itself."""
+        self.record.whole.setdefault(self.path, f"{self.named} {why}")
         for tensor in self.inputs:
             for _, ids in tensor.traced():
                 self.pinned(ids, why)

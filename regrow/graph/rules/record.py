@@ -19,7 +19,7 @@ class Record:
     ranges of ids made together, with the path of the layer that made them, or None. ``config_sizes`` and
     ``argument_sizes`` are numbers in the config that follow ids. ``scales`` are arrays to be multiplied by the root
     of the share of ids that is kept. ``macs`` are products of ints, ids and array names, by layer. ``untraced`` are
-    array axes that some call uses on channels without ids.
+    array axes that some call uses on channels without ids; ``whole`` are layers that are left whole, and why.
     """
 
     array_shapes: Mapping[str, tuple[int, ...]]
@@ -33,6 +33,7 @@ class Record:
     argument_sizes: dict[tuple[str, int, Key], Ids] = field(default_factory=dict)
     scales: dict[str, Ids] = field(default_factory=dict)
     macs: list[tuple[str, Sequence[Factor | str]]] = field(default_factory=list)
+    whole: dict[str, str] = field(default_factory=dict)
     untraced: set[tuple[str, int]] = field(default_factory=set)
 
     def produced(self, array: str, axis: int, path: str, copies: int) -> Ids:

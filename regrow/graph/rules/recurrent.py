@@ -11,7 +11,6 @@ from regrow.graph.rules.registry import AxisIds, rule
 from regrow.graph.ties import Ids
 
 GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
-STATES = {"LSTM": 2, "GRU": 1, "SimpleRNN": 1}
 
 
 @rule("LSTM", "GRU", "SimpleRNN")

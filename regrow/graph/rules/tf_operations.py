@@ -65,7 +65,7 @@ BINARY = (
 )
 REDUCTIONS = (
     *("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_variance", "reduce_std"),
-    *("reduce_logsumexp", "reduce_euclidean_norm", "reduce_any", "reduce_all"),
+    *("reduce_logsumexp", "reduce_euclidean_norm", "reduce_any", "reduce_all", "norm"),
 )
 
 
@@ -161,3 +161,11 @@ def matrix_product(call: LayerCall) -> AxisIds:
         swapped = [*range(rank - 2), rank - 1, rank - 2]
         pair.append(permuted(tensor, swapped) if given.get(f"transpose_{name}") else tensor)
     return multiplied(call, *pair)
+
+
+@operation("cumsum", "cumprod", "cumulative_logsumexp")
+def cumulated(call: LayerCall) -> AxisIds:
+    """Along ``axis``, where each index depends on those before it."""
+    axis = int(bound(call).get("axis", 0)) % len(call.input.shape)
+    call.pinned(call.input.ids[axis], "adds them up one after the other")
+    return call.input.ids

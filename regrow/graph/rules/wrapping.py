@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from regrow.graph.rules.call import Axes, LayerCall
 from regrow.graph.rules.merging import broadcast, joined
-from regrow.graph.rules.recurrent import STATES
+from regrow.graph.rules.recurrent import GATES
 from regrow.graph.rules.registry import AxisIds, Outputs, listed, rule, rule_for
 from regrow.graph.view import Shape
 
@@ -42,7 +42,10 @@ def bidirectional(call: LayerCall) -> Outputs:
     """A recurrent layer in both directions. Made from one config, both have the same units; from two, each its own."""
     kind = call.config["layer"]["class_name"]
     known = rule_for(kind, keras=_of_keras(call.config["layer"]))
-    if known is None or kind not in STATES:
+    convolutional = (
+        kind.startswith("ConvLSTM") and call.config["layer"]["config"]["data_format"] == "channels_last"
+    )
+    if known is None or not (kind in GATES or convolutional):
         return call.left_whole(f"runs a {kind} in both directions, which no rule knows")
     mode, states = call.config["merge_mode"], (len(call.inputs) - 1) // 2
     outputs = 1 if mode is not None else 2
