@@ -6,8 +6,9 @@ ResNet50, 101 and 152 (random weights) are written to a file once; then a new pr
 until half the MACs are left (group L2, the step's defaults), and saves the result. Seconds are from after the
 imports to the saved file, ``cpu_s`` those of all cores together, which other work on the machine disturbs less;
 memory is the process' peak, TensorFlow included.
-With a model file as argument, that model is pruned to half its MACs, with and without channel counts that suit
-vector units, all are exported to TFLite, and their latencies are measured in turns, one example, one thread.
+With a model file as argument, that model is pruned to half its MACs: by channels, with and without counts that suit
+vector units, and by a residual block and channels. All are exported to TFLite, and their latencies are measured in
+turns, one example, one thread.
 """
 
 import json
@@ -19,10 +20,16 @@ import time
 from pathlib import Path
 
 NAMES = ("ResNet50", "ResNet101", "ResNet152")
+# Sections `prune` of params.yaml, each with target macs 0.5.
 CHOICES: list[dict[str, object]] = [
-    {"criterion": "l2"},
-    {"criterion": "l2", "round_to": 8},
-    {"criterion": "lamp", "round_to": 8},
+    {"method": "channels", "channels": {"criterion": "l2"}},
+    {"method": "channels", "channels": {"criterion": "l2", "round_to": 8}},
+    {"method": "channels", "channels": {"criterion": "lamp", "round_to": 8}},
+    {
+        "method": ["layers", "channels"],
+        "layers": {"blocks": 1},
+        "channels": {"criterion": "l2", "round_to": 8},
+    },
 ]
 ROUNDS, WARMUP = 2000, 200
 
@@ -81,17 +88,25 @@ def speed(file: Path, folder: Path) -> None:
     from regrow.conversion.converters import to_tflite_fp32
     from regrow.conversion.runtimes import single_runner
     from regrow.evaluation.latency import interleaved, ratio
+    from regrow.graph.costs import count_macs
     from regrow.graph.files import import_model
-    from regrow.pruning.structured import prune_channels
-    from regrow.pruning.targets import ChannelOptions, Target
+    from regrow.progress import Progress
+    from regrow.pruning.methods import Task, prune
+    from regrow.pruning.parameters import PruneParams
 
     parent = import_model(file)
     models, fewer = {"parent": parent}, {}
     for choice in CHOICES:
-        name = ", ".join(f"{key} {value}" for key, value in choice.items())
-        done = prune_channels(parent, ChannelOptions.model_validate(choice), target=Target(macs=0.5))
-        models[name] = done.model
-        fewer[name] = done.report["before"]["macs"] / done.report["after"]["macs"]
+        name = json.dumps(choice).translate({ord(mark): None for mark in '"{}'})
+        task = Task(
+            params=PruneParams.model_validate({**choice, "target": {"macs": 0.5}}),
+            dataset=None,
+            overlay=None,
+            step="prune",
+            progress=lambda total: Progress("prune", total=total),
+        )
+        models[name] = prune(import_model(file), task).model
+        fewer[name] = count_macs(parent) / count_macs(models[name])
     example = np.random.default_rng(0).integers(0, 256, parent.input_shape[1:]).astype(np.float32)
     runners = {}
     for number, (name, model) in enumerate(models.items()):
