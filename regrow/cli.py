@@ -91,9 +91,11 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path) -
     from rich.console import Console
 
     from regrow.closing import print_closing
+    from regrow.config import check_pipeline
     from regrow.running import run_pipeline, tracking_environment
 
     config = _config(params_file, overrides)
+    check_pipeline(config)
     console = Console() if sys.stdout.isatty() else Console(width=110)
     tracking = tracking_environment(
         uri=config.tracking.uri, experiment=config.tracking.experiment, workspace=workspace

@@ -55,6 +55,26 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Any:
     return config.model_copy(update={"resolve": _resolve(config, document, where=where)})
 
 
+def check_pipeline(config: Any) -> None:
+    """Refuse what each section allows and the pipeline as a whole does not: a gate that nothing could pass.
+
+    Raises:
+        RegrowError: the gate asks for an exported file, or its latency, that is not made.
+    """
+    gate, made = config.register.gate, config.export.formats
+    wanted = [("size_format", "max_size_ratio", made, "export.formats")]
+    wanted.append(("latency_format", "max_latency_ratio", made, "export.formats"))
+    timed = config.evaluate.latency.formats
+    wanted.append(("latency_format", "max_latency_ratio", timed, "evaluate.latency.formats"))
+    for name, limit, there, section in wanted:
+        asked = getattr(gate, name)
+        if getattr(gate, limit) is not None and asked != "keras" and asked not in there:
+            raise RegrowError(
+                f"register.gate.{name}: asks for '{asked}', which is not in {section} ({', '.join(there) or 'none'}):"
+                f" no version could pass; add it there, or set register.gate.{limit}: null"
+            )
+
+
 def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
     """``resolve``'s section, with what it must share with others filled in; a user cannot set it apart."""
     given = document.get("resolve") or {}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from regrow.config import load_config
+from regrow.config import check_pipeline, load_config
 from regrow.errors import RegrowError
 from regrow.keys import keys
 from regrow.parameters import canonical_json
@@ -153,3 +153,25 @@ def test_every_key_is_listed_with_type_default_and_meaning() -> None:
     assert {key.name for key in keys("tracking")} == {"tracking.uri", "tracking.experiment"}
     with pytest.raises(RegrowError, match="has no section 'prun'; did you mean 'prune'"):
         keys("prun")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "export.formats=[keras]",
+            r"gate\.size_format: asks for 'tflite_int8', which is not in export\.formats",
+        ),
+        (
+            "export.formats=[tflite_int8]",
+            r"gate\.latency_format: asks for 'tflite_fp32', .* in export\.formats",
+        ),
+        ("evaluate.latency.formats=[onnx]", r"latency_format: .* not in evaluate\.latency\.formats \(onnx\)"),
+    ],
+)
+def test_a_gate_that_nothing_could_pass_is_refused(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(RegrowError, match=message):
+        check_pipeline(load(tmp_path, "", override))
+    limits = ["register.gate.max_size_ratio=null", "register.gate.max_latency_ratio=null"]
+    check_pipeline(load(tmp_path, "", override, *limits))
+    check_pipeline(load(tmp_path, ""))

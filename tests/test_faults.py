@@ -27,7 +27,7 @@ prune: {sparsity: 0.5}
 recover: {fit: {epochs: 1}}
 export: {formats: [keras, tflite_fp32, mlflow]}
 evaluate: {latency: {rounds: 10, warmup: 0, formats: [tflite_fp32]}}
-register: {model_name: faults}
+register: {model_name: faults, gate: {size_format: tflite_fp32}}
 """
 IMPURE = ("resolve", "register")
 POINTS = [
