@@ -137,6 +137,8 @@ def reduction(call: LayerCall) -> AxisIds:
     rank = len(call.input.shape)
     gone = range(rank) if axes is None else [axes] if isinstance(axes, int) else list(axes)
     reduced = {axis % rank for axis in gone}
+    for axis in reduced:
+        call.free(call.input.ids[axis])
     if given.get("keepdims"):
         return tuple(None if axis in reduced else ids for axis, ids in enumerate(call.input.ids))
     return tuple(ids for axis, ids in enumerate(call.input.ids) if axis not in reduced)

@@ -150,6 +150,8 @@ def shape_of(call: LayerCall) -> list[AxisIds]:
     for use in call.uses:
         if not _takes_first(use.keywords.get("slice_spec", use.arguments[-1])):
             return call.left_whole("computes with their number")
+    for _, ids in call.input.traced():
+        call.free(ids)
     return [(None,)]
 
 
