@@ -6,11 +6,11 @@ import numpy as np
 
 from regrow.graph.rules.call import Axes, LayerCall
 from regrow.graph.rules.convolution import channel_axis, with_channels
-from regrow.graph.rules.merging import broadcast, joined
+from regrow.graph.rules.merging import broadcast, joined, tensors_in
 from regrow.graph.rules.registry import AxisIds, Outputs
 from regrow.graph.rules.shaping import permuted, reshaped
 from regrow.graph.rules.slicing import sliced
-from regrow.graph.rules.tf_operations import bound, operation, tensors_in
+from regrow.graph.rules.tf_operations import bound, operation
 from regrow.graph.ties import Ids
 
 
