@@ -71,13 +71,25 @@ def _outputs(
         times=tuple(tensors[number].extent(1) for number in call.repeated),
     )
     known = rule_for(call.class_name, keras=call.keras)
+    record.mentioned.clear()
     found = known(seen) if known is not None else seen.left_whole("is of a class that no rule knows")
     several = listed(found)
     for ids, shape in zip(several, seen.shapes, strict=True):
         lengths = [None if axis is None else len(axis) for axis in ids]
         if len(ids) != len(shape) or any(a != b for a, b in zip(lengths, shape, strict=True) if a and b):
             raise ValueError(f"the rule of {seen.named} gave axes {lengths} for an output of shape {shape}")
+    _pin_unmentioned(seen, several)
     return several
+
+
+def _pin_unmentioned(call: LayerCall, outputs: Sequence[AxisIds]) -> None:
+    """What flows in and the rule did not speak of stays, such as a mask that the rule does not expect."""
+    returned = [ids for output in outputs for ids in output if ids is not None]
+    known = np.concatenate([np.ravel(ids) for ids in (*call.record.mentioned, *returned)] or [np.zeros(0)])
+    for tensor in call.inputs:
+        for _, ids in tensor.traced():
+            if not np.isin(ids, known).any():
+                call.pinned(ids, "uses them in a way that no rule knows")
 
 
 def _pin_all(record: Record, tensor: Axes, why: str) -> None:

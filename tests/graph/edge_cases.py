@@ -91,11 +91,69 @@ def reversed_channels() -> Any:
     return keras.Model(inputs, layers.Dense(2)(tf.concat([left, left * 0.5, right[..., :-1]], -1)))
 
 
+def a_mask_of_traced_channels() -> Any:
+    inputs = keras.Input((6, 8))
+    x = layers.Dense(8)(inputs)
+    mask = layers.Dense(6, name="mask")(x) > 0.0
+    x = layers.MultiHeadAttention(2, 3)(x, x, attention_mask=mask)
+    return keras.Model(inputs, layers.Dense(2)(layers.Softmax()(layers.Dense(5)(x), layers.Dense(5)(x) > -9)))
+
+
+def a_mask_that_is_not_traced() -> Any:
+    inputs, mask = keras.Input((6, 8)), keras.Input((6, 5), dtype="int32")
+    x = layers.Softmax()(layers.Dense(5)(layers.Dense(4)(inputs)), mask)
+    return keras.Model([inputs, mask], layers.Dense(2)(x))
+
+
+def bounds_per_channel() -> Any:
+    inputs = keras.Input((8,))
+    x = tf.clip_by_value(layers.Dense(6)(layers.Dense(5)(inputs)), -1.0, tf.range(1.0, 7.0))
+    return keras.Model(inputs, layers.Dense(2)(tf.nn.leaky_relu(tf.clip_by_value(layers.Dense(4)(x), -1, 1))))
+
+
+def scores_of_attention() -> Any:
+    inputs = keras.Input((6, 8))
+    x = layers.Dense(8)(inputs)
+    key = layers.Permute((2, 1))(layers.Dense(6)(layers.Permute((2, 1))(inputs)))
+    x, scores = layers.MultiHeadAttention(4, 3)(x, x, key, return_attention_scores=True)
+    y, others = layers.MultiHeadAttention(3, 2)(x, x, return_attention_scores=True)
+    others = layers.Conv2D(3, 1)(layers.Permute((2, 3, 1))(others))
+    return keras.Model(inputs, [layers.Dense(2)(y), scores, layers.Flatten()(others)])
+
+
+def axes_out_of_order() -> Any:
+    inputs = keras.Input((4, 4, 3))
+    x = layers.Conv2D(6, 3, padding="same")(layers.Conv2D(5, 1)(inputs))
+    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(layers.LayerNormalization(axis=[3, 1])(x))))
+
+
+def statistics_per_row_and_channel() -> Any:
+    inputs = keras.Input((4, 4, 3))
+    x = layers.BatchNormalization(axis=[1, 3])(layers.Conv2D(6, 3, padding="same")(inputs))
+    x = layers.BatchNormalization(renorm=True)(layers.Conv2D(5, 1)(x))
+    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+
+
+def noise_of_a_stated_shape() -> Any:
+    inputs = keras.Input((6, 8))
+    x = layers.Dropout(0.5, noise_shape=(None, 1, 5), name="noise")(layers.Dense(5)(inputs))
+    return keras.Model(inputs, layers.Dense(2)(x))
+
+
+def biases_with_gaps() -> Any:
+    inputs = keras.Input((5, 4))
+    x = layers.EinsumDense("abc,cde->abde", output_shape=(5, 3, 6), bias_axes="ed")(inputs)
+    x = layers.EinsumDense("abde,def->abfd", output_shape=(5, 7, 3), bias_axes="bd")(x)
+    return keras.Model(inputs, layers.EinsumDense("abfd,dfg->abg", output_shape=(5, 2))(x))
+
+
 EDGES = {
     function.__name__: (lambda function=function: randomised(function()))
     for function in (
         *(images_as_a_batch_of_attention, a_fixed_batch, a_tensor_with_itself, an_output_in_the_middle),
         *(groups_over_the_image, states_in_both_directions, stacked_cells, a_wrapper_without_a_rule),
-        *(picked_and_counted, reversed_channels),
+        *(picked_and_counted, reversed_channels, a_mask_of_traced_channels, a_mask_that_is_not_traced),
+        *(bounds_per_channel, scores_of_attention, axes_out_of_order, statistics_per_row_and_channel),
+        *(noise_of_a_stated_shape, biases_with_gaps),
     )
 }

@@ -178,9 +178,13 @@ def _softmax_output(layer: Any, x: Any, mask: Any) -> Any:
     return tf.nn.softmax(layer(x) + (mask - 1) * 1e9)
 
 
-def _softmax_layer(layer: Any, x: Any, *, masks: Masks) -> Any:
+def _softmax_layer(layer: Any, call: Call, given: Given) -> Any:
     import tensorflow as tf
 
+    # Behind the input there may be a mask of what takes part.
+    (x, masks), *behind = given.values()
+    for taking_part, _ in behind:
+        x = x + (tf.cast(taking_part, x.dtype) - 1) * 1e9
     axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
     weight = _weight([mask for axis, mask in enumerate(masks) if axis in [a % len(x.shape) for a in axes]])
     raised = tf.exp(x - tf.reduce_max(x, axes, keepdims=True)) * weight
@@ -227,7 +231,7 @@ FORMULAS: dict[str, Formula] = {
     "LayerNormalization": _single(_layer_normalization),
     "GroupNormalization": _single(_group_normalization),
     "UnitNormalization": _single(_unit_normalization),
-    "Softmax": _single(_softmax_layer),
+    "Softmax": _softmax_layer,
     **dict.fromkeys(("Dot", "Attention", "AdditiveAttention"), _masked_inputs),
     **dict.fromkeys(("matmul", "reduce_sum", "l2_normalize", "norm"), _masked_inputs),
     "reduce_mean": _mean_operation,

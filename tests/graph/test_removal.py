@@ -25,6 +25,13 @@ def test_edges_come_out_right(name: str) -> None:
     assert check_removal(EDGES[name]()).removable.any()
 
 
+def test_a_stated_shape_of_noise_follows() -> None:
+    channels = trace(Graph.of(EDGES["noise_of_a_stated_shape"]()))
+    built = remove(channels, [0, 3])[0].to_model()
+    assert built.get_layer("noise").noise_shape[-1] == 3
+    assert built(np.ones((2, 6, 8), np.float32), training=True).shape == (2, 6, 2)
+
+
 def test_channels_first_is_traced_though_a_cpu_cannot_run_it() -> None:
     inputs = keras.Input((3, 8, 8))
     layers = keras.layers

@@ -148,6 +148,28 @@ def test_an_unknown_layer_is_left_whole_until_it_has_a_rule() -> None:
         del RULES["Doubling"]
 
 
+def test_an_input_that_a_rule_does_not_speak_of_stays_whole() -> None:
+    class Gated(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any, gate: Any) -> Any:
+            return x * keras.backend.mean(gate[:, :1], axis=-1, keepdims=True)
+
+    inputs = keras.Input((4,))
+    x, gate = keras.layers.Dense(6)(inputs), keras.layers.Dense(5)(inputs)
+    x = Gated(name="gated")(x, gate)
+    model = randomised(keras.Model(inputs, keras.layers.Dense(2)(x)))
+
+    @rule("Gated")
+    def gated(call: Any) -> Any:
+        return call.input.ids
+
+    try:
+        channels = check_removal(model)
+    finally:
+        del RULES["Gated"]
+    assert channels.removable.sum() == 6
+    assert list(channels.reasons.values()).count("Gated 'gated' uses them in a way that no rule knows") == 5
+
+
 def test_a_namesake_is_not_taken_for_the_layer_of_keras() -> None:
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(2)(Dense(6, name="mine")(keras.layers.Dense(5)(inputs))))

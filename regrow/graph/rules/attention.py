@@ -12,6 +12,9 @@ def multi_head_attention(call: LayerCall) -> Outputs:
     The query is divided by the root of the key size; the query's arrays make up for what is removed.
     """
     query, value, key = _query_value_key(call)
+    for mask in (*call.arguments[3:4], call.keywords.get("attention_mask")):
+        for _, ids in mask.traced() if isinstance(mask, Axes) else ():
+            call.pinned(ids, "masks by them")
     heads, width = call.produced("query_dense/kernel", 1), call.produced("query_dense/kernel", 2)
     depth = call.produced("value_dense/kernel", 2)
     for name, tensor, size in (("query", query, width), ("key", key, width), ("value", value, depth)):

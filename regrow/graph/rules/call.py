@@ -123,6 +123,10 @@ class LayerCall:
         if ids is not None:
             self.record.pin(ids, f"{self.named} {why}")
 
+    def free(self, ids: Ids | None) -> None:
+        """Any number of these channels may be left, and nothing follows them, as where the layer sums over them."""
+        self.record.mention(ids)
+
     def fixed(self, length: int) -> Ids:
         """Ids, which stay, for an axis that is not traced."""
         return self.record.fixed(length, f"{self.named} puts them beside traced channels")
@@ -161,6 +165,7 @@ class LayerCall:
         return math.prod(shape[axis] or 1 for axis in axes)
 
     def _indexed(self, array: str, axis: int, ids: Ids | None, role: str) -> None:
+        self.record.mention(ids)
         if self.array_shape(array) is not None:
             self.record.index(self._name(array), axis, ids, role, self.path)
 

@@ -46,8 +46,12 @@ def einsum_dense(call: LayerCall) -> Outputs:
     for axis, letter in enumerate(kernel):
         if letter not in taken:
             sizes[letter] = ids[letter] = call.produced("kernel", axis)
-    for axis, letter in enumerate(call.config["bias_axes"] or ""):
-        call.indexed("bias", axis, ids[letter])
+    biased = call.config["bias_axes"] or ""
+    # The bias has the output's axes from the first of its own on, with length 1 on those that are not its own.
+    first = min((outputs.index(letter) for letter in biased), default=0)
+    for axis, letter in enumerate(outputs[first:]):
+        if letter in biased:
+            call.indexed("bias", axis, ids[letter])
     stated = call.config["output_shape"]
     for axis, letter in enumerate(named):
         if isinstance(stated, int):

@@ -1,16 +1,34 @@
 """Layers that treat each channel by itself, and those that only look."""
 
 from regrow.graph.rules.call import LayerCall
+from regrow.graph.rules.merging import broadcast, tensors_in
 from regrow.graph.rules.registry import AxisIds, Outputs, rule
 
 
 @rule(
-    *("Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax"),
-    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
-    *("AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization", "StochasticDepth"),
+    *("Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU"),
+    *("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
+    *("GaussianDropout", "GaussianNoise", "ActivityRegularization", "StochasticDepth"),
 )
 def unchanged(call: LayerCall) -> AxisIds:
-    """The output's channels are the input's. A softmax over channels is taken over those that are left."""
+    """The output's channels are the input's."""
+    return call.input.ids
+
+
+@rule("Softmax")
+def softmax(call: LayerCall) -> AxisIds:
+    """Over channels: over those that are left. A mask goes with the input, element by element."""
+    given = [*call.arguments, *call.keywords.values()]
+    return broadcast(call, [call.input, *(tensor for value in given for tensor in tensors_in(value))])
+
+
+@rule("Dropout", "AlphaDropout")
+def dropout(call: LayerCall) -> AxisIds:
+    """``noise_shape`` may state the number of channels."""
+    stated = call.config.get("noise_shape") or ()
+    for axis, ids in call.input.traced():
+        if len(stated) == len(call.input.shape) and stated[axis] not in (None, 1):
+            call.sized(("noise_shape", axis), ids)
     return call.input.ids
 
 

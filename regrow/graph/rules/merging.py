@@ -1,6 +1,7 @@
 """Layers that bring several tensors together."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -91,3 +92,15 @@ def multiplied(call: LayerCall, left: Axes, right: Axes) -> AxisIds:
     wide = max(heads, key=lambda head: len(head.shape))
     call.macs(*wide.extents(1), left.extent(-2), left.extent(-1), right.extent(-1))
     return (*lead, left.ids[-2], right.ids[-1])
+
+
+def tensors_in(structure: Any) -> list[Axes]:
+    """Tensors and constants in ``structure`` as `Axes`; a constant has no ids."""
+    if isinstance(structure, Axes):
+        return [structure]
+    if isinstance(structure, list | tuple) and any(isinstance(value, Axes) for value in structure):
+        return [tensor for value in structure for tensor in tensors_in(value)]
+    if isinstance(structure, str | None) or "DType" in type(structure).__name__:
+        return []
+    shape = np.shape(structure)
+    return [Axes(shape, (None,) * len(shape))]

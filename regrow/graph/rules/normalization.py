@@ -4,22 +4,36 @@ from regrow.graph.rules.call import LayerCall
 from regrow.graph.rules.convolution import equal_groups
 from regrow.graph.rules.registry import AxisIds, rule
 
-PER_CHANNEL = ("gamma", "beta", "moving_mean", "moving_variance")
+SCALE_AND_SHIFT = ("gamma", "beta")
+STATISTICS = ("moving_mean", "moving_variance", "moving_stddev", "renorm_mean", "renorm_stddev")
 
 
 @rule("BatchNormalization", "SyncBatchNormalization")
 def batch_normalization(call: LayerCall) -> AxisIds:
-    """Statistics over everything but ``axis``; over the batch, also where that axis is one of space."""
-    for array in PER_CHANNEL:
-        _indexed_by(call, array, call.config["axis"])
+    """Statistics over everything but ``axis``; over the batch, also where that axis is one of space.
+
+    For several axes, the arrays have the input's rank, with length 1 on all other axes.
+    """
+    axes = _axes(call)
+    for axis in axes:
+        for array in (*SCALE_AND_SHIFT, *STATISTICS):
+            call.indexed(array, axis if len(axes) > 1 else 0, call.input.ids[axis])
     return call.input.ids
 
 
 @rule("LayerNormalization")
 def layer_normalization(call: LayerCall) -> AxisIds:
-    """Statistics over ``axis``, one or several; ``gamma`` and ``beta`` have these axes."""
-    for array in PER_CHANNEL[:2]:
-        _indexed_by(call, array, call.config["axis"])
+    """Statistics over ``axis``, one or several; ``gamma`` and ``beta`` have these axes.
+
+    Keras reshapes the arrays to the input's rank, which for axes out of order is not a transposition.
+    """
+    axes = _axes(call)
+    for position, axis in enumerate(axes):
+        if axes == sorted(axes):
+            for array in SCALE_AND_SHIFT:
+                call.indexed(array, position, call.input.ids[axis])
+        else:
+            call.pinned(call.input.ids[axis], f"normalises over the axes {axes}, which are not in order")
     return call.input.ids
 
 
@@ -32,7 +46,7 @@ def group_normalization(call: LayerCall) -> AxisIds:
         call.sized("groups", ids)
     else:
         equal_groups(call, ids, groups)
-    for array in PER_CHANNEL[:2]:
+    for array in SCALE_AND_SHIFT:
         call.indexed(array, 0, ids)
     return call.input.ids
 
@@ -43,9 +57,10 @@ def unit_normalization(call: LayerCall) -> AxisIds:
     return call.input.ids
 
 
-def _indexed_by(call: LayerCall, array: str, axes: int | list[int]) -> None:
-    for position, axis in enumerate([axes] if isinstance(axes, int) else axes):
-        call.indexed(array, position, call.input.ids[axis])
+def _axes(call: LayerCall) -> list[int]:
+    """The layer's ``axis``, one or several, counted from the first."""
+    axes = call.config["axis"]
+    return [axis % len(call.input.shape) for axis in ([axes] if isinstance(axes, int) else axes)]
 
 
 @rule("LayerScale")

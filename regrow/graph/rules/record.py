@@ -20,6 +20,7 @@ class Record:
     ``argument_sizes`` are numbers in the config that follow ids. ``scales`` are arrays to be multiplied by the root
     of the share of ids that is kept. ``macs`` are products of ints, ids and array names, by layer. ``untraced`` are
     array axes that some call uses on channels without ids; ``whole`` are layers that are left whole, and why.
+    ``mentioned`` are ids that rules have spoken of since it was emptied last.
     """
 
     array_shapes: Mapping[str, tuple[int, ...]]
@@ -35,6 +36,7 @@ class Record:
     macs: list[tuple[str, Sequence[Factor | str]]] = field(default_factory=list)
     whole: dict[str, str] = field(default_factory=dict)
     untraced: set[tuple[str, int]] = field(default_factory=set)
+    mentioned: list[Ids] = field(default_factory=list)
 
     def produced(self, array: str, axis: int, path: str, copies: int) -> Ids:
         """The ids of an array axis that makes channels; ``copies`` blocks of the axis hold the same ids."""
@@ -60,6 +62,7 @@ class Record:
 
     def index(self, array: str, axis: int, ids: Ids | None, role: str, path: str) -> None:
         """An array axis is indexed by ``ids``; what it was indexed by at another call is tied to them."""
+        self.mention(ids)
         axis %= len(self.array_shapes[array])
         self.owners[array] = path
         known = self.axes.get((array, axis))
@@ -74,6 +77,8 @@ class Record:
 
     def tie(self, left: Ids | None, right: Ids | None, why: str) -> None:
         """Index *i* of ``left`` and of ``right`` go together; a traced side stays whole beside an untraced one."""
+        self.mention(left)
+        self.mention(right)
         if left is None or right is None:
             for ids in (left, right):
                 if ids is not None:
@@ -83,7 +88,13 @@ class Record:
 
     def pin(self, ids: Ids, why: str) -> None:
         """These ids stay."""
+        self.mention(ids)
         self.pins.append((ids, why))
+
+    def mention(self, ids: Ids | None) -> None:
+        """A rule knows what its layer does with these ids."""
+        if ids is not None:
+            self.mentioned.append(ids)
 
     def size_config(self, path: str, key: Key, ids: Ids) -> None:
         """A number in a layer's config follows ``ids``."""

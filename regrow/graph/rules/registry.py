@@ -21,7 +21,9 @@ A layer with a kernel makes channels of its own::
         call.macs(*call.input.extents(1, -1), "kernel")
         return (*call.input.ids[:-1], units)
 
-A class without a rule is left whole: the channels that flow into it stay, and the report says why.
+A class without a rule is left whole: the channels that flow into it stay, and the report says why. So do channels of
+an input that its rule neither names nor returns; where any number of them may be left, as in a sum over channels, the
+rule says so by ``call.free(ids)``.
 """
 
 from collections.abc import Callable

@@ -7,10 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import numpy as np
-
-from regrow.graph.rules.call import Axes, LayerCall
-from regrow.graph.rules.merging import broadcast, multiplied
+from regrow.graph.rules.call import LayerCall
+from regrow.graph.rules.merging import broadcast, multiplied, tensors_in
 from regrow.graph.rules.registry import AxisIds, Outputs, Rule, rule
 from regrow.graph.rules.shaping import permuted
 
@@ -48,6 +46,7 @@ UNARY = (
     *("softsign", "sqrt", "square", "stop_gradient", "swish", "tan", "tanh", "zeros_like"),
     *("softmax", "log_softmax", "l2_normalize"),  # over channels: over those that are left
 )
+NOT_VALUES = ("axis", "dim", "dtype", "name", "noise_shape", "rng", "seed")
 BINARY = (
     *("add", "add_n", "add_v2", "sub", "subtract", "mul", "multiply", "div", "divide", "truediv", "realdiv"),
     *(
@@ -97,22 +96,15 @@ def bound(call: LayerCall) -> Mapping[str, Any]:
     return inspect.signature(function).bind_partial(*call.arguments, **call.keywords).arguments
 
 
-def tensors_in(structure: Any) -> list[Axes]:
-    """Tensors and constants in ``structure`` as `Axes`; a constant has no ids."""
-    if isinstance(structure, Axes):
-        return [structure]
-    if isinstance(structure, list | tuple) and any(isinstance(value, Axes) for value in structure):
-        return [tensor for value in structure for tensor in tensors_in(value)]
-    if isinstance(structure, str | None) or "DType" in type(structure).__name__:
-        return []
-    shape = np.shape(structure)
-    return [Axes(shape, (None,) * len(shape))]
-
-
 @operation(*UNARY)
 def unary(call: LayerCall) -> AxisIds:
-    """Element by element."""
-    return call.input.ids
+    """Element by element; bounds and slopes are broadcast, so that one per channel keeps its channels."""
+    given = bound(call)
+    if given.get("noise_shape") is not None:
+        call.left_whole("states their number among its arguments")
+        return call.input.ids
+    others = [value for name, value in given.items() if name not in NOT_VALUES]
+    return broadcast(call, [call.input, *(tensor for value in others for tensor in tensors_in(value))])
 
 
 @operation(*BINARY)
@@ -137,6 +129,8 @@ def reduction(call: LayerCall) -> AxisIds:
     rank = len(call.input.shape)
     gone = range(rank) if axes is None else [axes] if isinstance(axes, int) else list(axes)
     reduced = {axis % rank for axis in gone}
+    for axis in reduced:
+        call.free(call.input.ids[axis])
     if given.get("keepdims"):
         return tuple(None if axis in reduced else ids for axis, ids in enumerate(call.input.ids))
     return tuple(ids for axis, ids in enumerate(call.input.ids) if axis not in reduced)

@@ -6,11 +6,11 @@ import numpy as np
 
 from regrow.graph.rules.call import Axes, LayerCall
 from regrow.graph.rules.convolution import channel_axis, with_channels
-from regrow.graph.rules.merging import broadcast, joined
+from regrow.graph.rules.merging import broadcast, joined, tensors_in
 from regrow.graph.rules.registry import AxisIds, Outputs
 from regrow.graph.rules.shaping import permuted, reshaped
 from regrow.graph.rules.slicing import sliced
-from regrow.graph.rules.tf_operations import bound, operation, tensors_in
+from regrow.graph.rules.tf_operations import bound, operation
 from regrow.graph.ties import Ids
 
 
@@ -150,6 +150,8 @@ def shape_of(call: LayerCall) -> list[AxisIds]:
     for use in call.uses:
         if not _takes_first(use.keywords.get("slice_spec", use.arguments[-1])):
             return call.left_whole("computes with their number")
+    for _, ids in call.input.traced():
+        call.free(ids)
     return [(None,)]
 
 

@@ -27,6 +27,7 @@ def time_distributed(call: LayerCall) -> Outputs:
 @rule("TimeDistributed.step")
 def one_step(call: LayerCall) -> AxisIds:
     """What a model that is run at each step sees: no second axis."""
+    call.free(call.input.ids[1])
     return _without_second(call.input.ids)
 
 

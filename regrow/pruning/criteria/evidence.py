@@ -12,7 +12,10 @@ from regrow.graph.channels import Channels, Slot
 
 Array = np.ndarray[Any, np.dtype[Any]]
 # Estimated from data, not learnt: how large they are says nothing of how important a channel is.
-STATISTICS = frozenset({"moving_mean", "moving_variance", "mean", "variance", "count"})
+STATISTICS = frozenset(
+    {"moving_mean", "moving_variance", "moving_stddev", "renorm_mean", "renorm_stddev"}
+    | {"mean", "variance", "count"}
+)
 SCALES = frozenset({"gamma"})
 
 
