@@ -60,9 +60,9 @@ _POOL = _of("pool_size strides padding data_format")
 _GLOBAL_POOL = _of("data_format keepdims")
 _ADAPTED = {"lora_rank": None, "lora_alpha": None, "quantization_config": None}
 
-_STEPS = "return_sequences return_state go_backwards stateful unroll"
+_STEPS = "return_sequences return_state go_backwards stateful unroll zero_output_for_mask"
 _GATES = f"use_bias activation {_tensor('kernel')} {_tensor('recurrent')} {_tensor('bias')} dropout recurrent_dropout"
-_ONLY3 = {"seed": ANY, "use_cudnn": ANY, "zero_output_for_mask": False}
+_ONLY3 = {"seed": ANY, "use_cudnn": ANY}
 _ONLY_TF: dict[str, Any] = {"time_major": False, "implementation": ANY}
 
 
@@ -180,7 +180,6 @@ LAYERS: dict[str, LayerClass] = {
     "StackedRNNCells": _of("cells", parts={"cells": "cells"}),
     "RNN": _of(
         f"cell {_STEPS}",
-        keras3={"zero_output_for_mask": False},
         tf_keras={"time_major": False},
         parts={"cell": "cell"},
     ),

@@ -149,7 +149,18 @@ def tensorflow_call(
     left = {key: value for key, value in settings.items() if key not in entry.settings}
     left |= {key: value for key, value in given.items() if key not in entry.inputs}
     _check_rest(left, "TensorFlow", where=where)
-    return [given[key] for key in entry.inputs if key in given], named
+    inputs = [given[key] for key in entry.inputs if key in given]
+    return (inputs if entry.symbol == GETITEM else _as_float32(inputs)), named
+
+
+def _as_float32(values: list[Any]) -> list[Any]:
+    """``values`` with whole numbers as real ones beside a tensor of float32.
+
+    TensorFlow takes the dtype of an operation from what stands first, which would make ``1 - x`` one of integers.
+    """
+    if not any(getattr(value, "dtype", None) == "float32" for value in values):
+        return values
+    return [float(value) if type(value) is int else value for value in values]
 
 
 def keras3_call(

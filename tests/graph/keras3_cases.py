@@ -137,6 +137,17 @@ CASES: dict[str, Build] = {
             of.GRU(3), backward_layer=of.LSTM(3, go_backwards=True), merge_mode="sum"
         ),
     ),
+    "Bidirectional LSTM, sequences": one(
+        SERIES, lambda of: of.Bidirectional(of.LSTM(3, return_sequences=True))
+    ),
+    "Bidirectional GRU, sequences": one(
+        SERIES,
+        lambda of: of.Bidirectional(
+            of.GRU(3, return_sequences=True),
+            backward_layer=of.GRU(3, return_sequences=True, go_backwards=True),
+            merge_mode="ave",
+        ),
+    ),
     "TimeDistributed": one((3, 6, 6, 2), lambda of: of.TimeDistributed(of.Conv2D(3, 3))),
     "TimeDistributed, normalised": one((3, 6), lambda of: of.TimeDistributed(of.BatchNormalization())),
     "Rescaling": one(IMAGE, lambda of: of.Rescaling([0.1, 0.2, 0.3, 0.4], offset=-1.0)),
@@ -197,6 +208,19 @@ def masked_sequences(keras: Any) -> Any:
     x = layers.LSTM(3, return_sequences=True)(x)
     x = layers.Bidirectional(layers.GRU(3))(x)
     return keras.Model(words, layers.Dense(2)(x))
+
+
+@case
+def masked_sequences_with_zeros(keras: Any) -> Any:
+    """What recurrent layers say of padding, which is zero where `zero_output_for_mask` asks for it."""
+    layers = keras.layers
+    words = keras.Input((None,), dtype="int32", name="words")
+    x = layers.Embedding(5, 4, mask_zero=True)(words)
+    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(x)
+    x = layers.GRU(3, return_sequences=True, zero_output_for_mask=True)(x)
+    x = layers.Bidirectional(layers.GRU(2, return_sequences=True), merge_mode="mul")(x)
+    y = layers.RNN(layers.LSTMCell(2), return_sequences=True, zero_output_for_mask=True)(x)
+    return keras.Model(words, [x, y, layers.LSTM(3, return_sequences=True)(x)])
 
 
 @case

@@ -42,6 +42,10 @@ KERAS3: dict[str, Callable[[Any, Any], Any]] = {
     "ellipsis": lambda x, y: x[..., 1:3] + y[..., :2],
     "products": lambda x, y: ops.matmul(x, ops.transpose(y, (0, 2, 1))),
     "clipped": lambda x, y: ops.clip(x, -0.5, 0.5) + ops.cast(y > 0.0, "float32"),
+    "numbers on the left": lambda x, y: (
+        (1 - x) * (2 / (3 + y * y)) + ops.maximum(0, x) + 2 ** ops.minimum(1, y)
+    ),
+    "numbers between": lambda x, y: ops.where(x > 0, 1, y) + ops.where(y > 0, x, 0),
     "constants": lambda x, y: x * np.arange(4, dtype="float32") + y,
 }
 TENSORFLOW: dict[str, Callable[[Any, Any], Any]] = {

@@ -51,8 +51,8 @@ REFUSED_IN: dict[str, tuple[Any, str]] = {
         r"layer 'rms' \(RMSNormalization\) has no counter",
     ),
     "an unknown setting": (
-        lambda of: of.GRU(2, zero_output_for_mask=True, return_sequences=True, name="gru"),
-        r"layer 'gru' \(GRU\): its zero_output_for_mask is True, which tf_keras does not have",
+        lambda of: of.LayerNormalization(rms_scaling=True, name="norm"),
+        r"layer 'norm' \(LayerNormalization\): its rms_scaling is True, which tf_keras does not have",
     ),
     "another function inside": (
         lambda of: of.LSTM(2, recurrent_activation="hard_sigmoid", name="lstm"),
