@@ -7,6 +7,7 @@ from typing import Any
 from regrow.errors import RegrowError
 from regrow.graph.archives import application_layers, normalise_archive, read_archive
 from regrow.graph.keras3 import read_keras3, saved_by_keras3
+from regrow.graph.sharing import refuse_sharing_that_files_lose
 from regrow.graph.trust import architecture, refuse_code
 
 MODEL = "model.keras"
@@ -25,9 +26,13 @@ def save_model(model: Any, directory: Path) -> None:
     """Write ``directory/model.keras``: architecture and weights, no optimizer, no dates.
 
     The archive is normalised after saving, so equal weights give equal bytes, and plain `tf_keras` loads it.
+
+    Raises:
+        RegrowError: the model shares weights in a way that the file cannot hold.
     """
     import tf_keras
 
+    refuse_sharing_that_files_lose(model)
     directory.mkdir(parents=True, exist_ok=True)
     clean = tf_keras.models.clone_model(model) if getattr(model, "optimizer", None) is not None else model
     if clean is not model:

@@ -10,6 +10,7 @@ import numpy as np
 
 from regrow.errors import RegrowError
 from regrow.graph.kernels import layers, shortest
+from regrow.graph.sharing import refuse_sharing_across_wrappers
 from regrow.graph.variables import variables
 from regrow.graph.view import View, is_model, view_of
 
@@ -37,12 +38,14 @@ class Graph:
         """Read ``model``; its arrays are copied.
 
         Raises:
-            RegrowError: the model is subclassed, or not built yet, or a layer in it cannot describe itself.
+            RegrowError: the model is subclassed, or not built yet, or a layer in it cannot describe itself, or shares
+                weights in a way that a config cannot say.
         """
         _refuse_opaque(model)
+        refuse_sharing_across_wrappers(model)
         try:
             config = _without_build_shapes(model.get_config())
-        except NotImplementedError as error:
+        except (NotImplementedError, TypeError, ValueError) as error:
             raise RegrowError(f"model '{model.name}': {' '.join(str(error).split())[:300]}") from None
         shared = _mark_shared(model, config)
         graph = cls(
@@ -59,12 +62,22 @@ class Graph:
         return graph
 
     def to_model(self) -> Any:
-        """Build the model anew, not compiled; its outputs are bit-identical to those of the model read."""
+        """Build the model anew, not compiled; its outputs are bit-identical to those of the model read.
+
+        Raises:
+            RegrowError: an array does not fit the layer that was built for it.
+        """
         model = self._built()
         for path, layer in layers(model):
             own = variables(layer)
             for name, variable in own.items():
-                variable.assign(self.arrays[f"{path}/{name}"])
+                array = self.arrays.get(f"{path}/{name}")
+                if array is None or array.shape != tuple(variable.shape):
+                    raise RegrowError(
+                        f"layer '{path}': array '{name}' has shape {tuple(variable.shape)} in the model built anew,"
+                        f" but {'no values' if array is None else array.shape} in the graph"
+                    )
+                variable.assign(array)
             if own and hasattr(layer, "finalize_state"):
                 layer.finalize_state()  # Normalization keeps tensors that are derived from its variables
         return model

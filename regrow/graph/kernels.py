@@ -24,7 +24,7 @@ def layers(model: Any) -> Iterator[tuple[str, Any]]:
     A shared layer comes once, under its shortest path, so that its name does not depend on the order of layers.
     """
     found: dict[int, tuple[Any, list[str]]] = {}
-    for path, layer in _walk(model, ""):
+    for path, layer in walk(model):
         found.setdefault(id(layer), (layer, []))[1].append(path)
     for layer, paths in found.values():
         yield shortest(paths), layer
@@ -35,10 +35,11 @@ def shortest(paths: Iterable[str]) -> str:
     return min(paths, key=lambda path: (path.count("/"), path))
 
 
-def _walk(model: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def walk(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All leaf layers with their path; one that is shared across nested models comes under each of its paths."""
     for layer in model.layers:
         if hasattr(layer, "layers"):
-            yield from _walk(layer, f"{prefix}{layer.name}/")
+            yield from walk(layer, f"{prefix}{layer.name}/")
         else:
             yield f"{prefix}{layer.name}", layer
 

@@ -2,14 +2,16 @@
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from regrow.errors import RegrowError
 from regrow.graph.channels import Channels, Removed
 from regrow.graph.graph import Array, Graph, entry
 from regrow.graph.ties import Ids
+from regrow.graph.view import Shape, View, view_of
 
 Kept = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -97,6 +99,38 @@ def remove(channels: Channels, removed: Removed) -> tuple[Graph, Surgery]:
     config = _resized(channels, kept)
     _forget_initial_values(config)
     return Graph(config=config, arrays=arrays, sequential=graph.sequential, classes=graph.classes), surgery
+
+
+def built(parent: Graph, smaller: Graph) -> Any:
+    """The model of ``smaller``, compared with ``parent``, which it was cut out of.
+
+    Raises:
+        RegrowError: the model cannot be built, or it has other calls or outputs than ``parent``.
+    """
+    try:
+        model = smaller.to_model()
+    except RegrowError:
+        raise
+    except (
+        Exception
+    ) as error:  # Keras and TensorFlow raise many kinds when sizes do not meet; they name the layer
+        reason = " ".join(str(error).split())[:300]
+        raise RegrowError(f"the model cannot be built without the channels removed: {reason}") from error
+    before, after = parent.view, view_of(model)
+    for old, new in zip(before.calls, after.calls, strict=False):
+        if replace(old, arguments=(), keywords={}) != replace(new, arguments=(), keywords={}):
+            raise RegrowError(
+                f"layer '{old.layer}': without the channels removed, it is called as layer '{new.layer}' is"
+            )
+    if len(before.calls) != len(after.calls) or _outputs(before) != _outputs(after):
+        raise RegrowError(
+            f"the model without the channels removed gives {_outputs(after)}, not {_outputs(before)} as before"
+        )
+    return model
+
+
+def _outputs(view: View) -> list[tuple[Shape, str]]:
+    return [(view.shapes[number], view.dtypes[number]) for number in view.outputs]
 
 
 def _check(channels: Channels, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> None:

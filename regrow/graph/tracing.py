@@ -27,7 +27,7 @@ def trace(graph: Graph, *, protect: Sequence[str] = ()) -> Channels:
         protect: shell-style patterns of layer paths, or of nested models'; these layers keep all their channels.
 
     Raises:
-        RegrowError: a pattern matches no layer.
+        RegrowError: a pattern matches no layer, or a rule fails on a layer.
     """
     view = graph.view
     protected = _protected(view, protect)
@@ -72,7 +72,13 @@ def _outputs(
     )
     known = rule_for(call.class_name, keras=call.keras)
     record.mentioned.clear()
-    found = known(seen) if known is not None else seen.left_whole("is of a class that no rule knows")
+    try:
+        found = known(seen) if known is not None else seen.left_whole("is of a class that no rule knows")
+    except Exception as error:  # a rule may fail anywhere on what it was not written for
+        reason = " ".join(str(error).split())[:300]
+        raise RegrowError(
+            f"layer '{call.layer}': the rule of class {call.class_name} fails on it ({type(error).__name__}: {reason})"
+        ) from error
     several = listed(found)
     for ids, shape in zip(several, seen.shapes, strict=True):
         lengths = [None if axis is None else len(axis) for axis in ids]

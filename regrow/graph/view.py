@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from regrow.errors import RegrowError
 from regrow.graph.kernels import shortest
 
 Shape = tuple[int | None, ...]
@@ -204,6 +205,10 @@ def _referring(structure: Any, numbers: Mapping[int, int]) -> Any:
 
 def _output_shapes(node: Any, outputs: list[Any], taken: list[Shape]) -> list[Shape]:
     """Shapes of ``outputs`` for inputs of shapes ``taken``: a backbone made for any size is called on one."""
+    if any(tensor.shape.rank is None for tensor in outputs):
+        raise RegrowError(
+            f"layer '{node.layer.name}': gives a tensor of an unknown number of axes; reshape it there"
+        )
     stated = [tuple(tensor.shape) for tensor in outputs]
     if all(None not in shape[1:] for shape in stated):
         return stated

@@ -9,7 +9,7 @@ import numpy as np
 from regrow.errors import RegrowError
 from regrow.graph.channels import Channels
 from regrow.graph.graph import Graph
-from regrow.graph.removal import remove
+from regrow.graph.removal import built, remove
 from regrow.graph.tracing import trace
 from regrow.pruning.channel_report import channel_report
 from regrow.pruning.criteria.evidence import Array, Calibration
@@ -129,7 +129,7 @@ def cut_channels(choice: Choice, trained: Any = None) -> ChannelPruning:
     smaller, surgery = remove(channels, choice.removed)
     explained = _without_score(channels, choice.scores, choice.options.criterion)
     return ChannelPruning(
-        model=smaller.to_model(),
+        model=built(channels.graph, smaller),
         pruning=Pruning(masks={}, surgery=surgery),
         report=channel_report(
             explained, choice.removed, choice.options, choice.target, latencies=choice.latencies
@@ -185,7 +185,7 @@ def _by_latency(
     whole = watch.reference_ms
 
     def measured(removed: Array) -> float:
-        return watch.ms(remove(channels, removed)[0].to_model()) if removed.any() else whole
+        return watch.ms(built(channels.graph, remove(channels, removed)[0])) if removed.any() else whole
 
     if whole <= target.value:
         raise RegrowError(

@@ -55,6 +55,21 @@ def test_equal_weights_give_equal_bytes(small_model: Any, tmp_path: Path) -> Non
     assert tree_digest(tmp_path / "a") == tree_digest(tmp_path / "b")
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_sharing_across_nesting_is_refused_for_keras_cannot_load_it(tmp_path: Path, compiled: bool) -> None:
+    shared, inputs = keras.layers.Dense(6, name="shared"), keras.Input((6,))
+    inner = keras.Model(inputs, keras.layers.Dense(6)(shared(inputs)), name="inner")
+    outer = keras.Input((6,))
+    model = keras.Model(outer, keras.layers.Dense(2)(inner(shared(outer))))
+    if compiled:
+        model.compile("sgd", "mse")
+    with pytest.raises(RegrowError, match=r"layer '(inner/)?shared': is also layer"):
+        save_model(model, tmp_path)
+    model.save(tmp_path / "plain.keras", save_format="keras")
+    with pytest.raises(ValueError, match="variables"):
+        keras.models.load_model(tmp_path / "plain.keras", compile=False)
+
+
 def test_a_compiled_model_is_saved_without_its_optimizer(small_model: Any, tmp_path: Path) -> None:
     small_model.compile("adam", "sparse_categorical_crossentropy")
     small_model.fit(np.zeros((4, 8, 8, 1)), np.zeros(4), verbose=0)

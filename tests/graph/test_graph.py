@@ -30,6 +30,34 @@ def test_a_layer_shared_across_nesting_stays_shared() -> None:
     assert [group.name for group in channels.groups] == ["shared", "inner/own", "head"]
 
 
+def two_paths(name: str) -> Any:
+    import tf_keras as keras
+
+    layers = keras.layers
+    images, image = keras.Input((3, 4)), keras.Input((4,))
+    dense, cell, inner = layers.Dense(4, name="dense"), layers.LSTMCell(3), keras.Sequential(name="inner")
+    inner.add(layers.Input((4,)))
+    inner.add(layers.ReLU())
+    pairs = {
+        "a layer": lambda: (layers.TimeDistributed(dense)(images), dense(image)),
+        "a model": lambda: (layers.TimeDistributed(inner, name="steps")(images), inner(image)),
+        "a model at two": lambda: (
+            layers.TimeDistributed(inner)(images),
+            layers.TimeDistributed(inner)(images),
+        ),
+        "a cell": lambda: (layers.RNN(cell)(images), layers.RNN(cell)(images)),
+    }
+    return keras.Model([images, image], list(pairs[name]()))
+
+
+@pytest.mark.parametrize("name", ["a layer", "a model", "a model at two", "a cell"])
+def test_sharing_across_wrappers_is_refused(name: str) -> None:
+    with pytest.raises(
+        RegrowError, match=r"shares weights or layers with layer '.*', which a model built anew"
+    ):
+        Graph.of(two_paths(name))
+
+
 def test_a_nested_model_that_is_called_twice_keeps_one_input_size() -> None:
     import tf_keras as keras
 
@@ -122,6 +150,16 @@ def test_what_python_runs_is_refused_or_left_whole() -> None:
     channels = check_removal(model)
     assert channels.removable.sum() == 5
     assert "Lambda 'code' is of a class that no rule knows" in channels.reasons.values()
+
+
+def test_a_tensor_of_unknown_rank_is_refused() -> None:
+    import tensorflow as tf
+    import tf_keras as keras
+
+    inputs = keras.Input((1, 4))
+    x = tf.reshape(tf.squeeze(keras.layers.Dense(3)(inputs)), (-1, 3))
+    with pytest.raises(RegrowError, match="gives a tensor of an unknown number of axes"):
+        trace(Graph.of(keras.Model(inputs, keras.layers.Dense(2)(x))))
 
 
 def test_removed_models_train_and_load_without_regrow(tmp_path: Any) -> None:

@@ -1,12 +1,16 @@
 """Each layer kind: traced, cut at random, and compared with the dense model without the removed channels."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tf_keras as keras
 
+from regrow.errors import RegrowError
 from regrow.graph.costs import count_macs
 from regrow.graph.graph import Graph
-from regrow.graph.removal import remove
+from regrow.graph.removal import built, remove
 from regrow.graph.tracing import trace
 
 from .checking import check_removal
@@ -23,6 +27,34 @@ def test_removed_and_dense_agree(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(EDGES))
 def test_edges_come_out_right(name: str) -> None:
     assert check_removal(EDGES[name]()).removable.any()
+
+
+def test_a_model_that_does_not_come_out_right_is_refused() -> None:
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(6, name="first")(inputs)
+    graph = Graph.of(keras.Model(inputs, keras.layers.Dense(2, name="head")(x)))
+    smaller, _ = remove(trace(graph), [0, 4])
+    assert built(graph, smaller).get_layer("first").units == 4
+    for name, units, arrays, why in (
+        (
+            "first",
+            5,
+            {},
+            r"layer 'first': array 'kernel' has shape \(4, 5\) in the model built anew, but \(4, 4\)",
+        ),
+        (
+            *("head", 1),
+            {"head/kernel": np.ones((4, 1)), "head/bias": np.ones(1)},
+            r"gives \[\(\(None, 1\), 'float32'\)\], not \[\(\(None, 2\)",
+        ),
+        ("first", -1, {}, "cannot be built without the channels removed"),
+    ):
+        config = copy.deepcopy(smaller.config)
+        entry = next(layer for layer in config["layers"] if layer["config"]["name"] == name)
+        entry["config"]["units"] = units
+        wrong = replace(smaller, config=config, arrays={**smaller.arrays, **arrays})
+        with pytest.raises(RegrowError, match=why):
+            built(graph, wrong)
 
 
 def test_a_stated_shape_of_noise_follows() -> None:

@@ -170,6 +170,18 @@ def test_an_input_that_a_rule_does_not_speak_of_stays_whole() -> None:
     assert list(channels.reasons.values()).count("Gated 'gated' uses them in a way that no rule knows") == 5
 
 
+def test_a_rule_that_fails_is_named_with_its_layer() -> None:
+    @rule("Doubling")
+    def doubling(call: Any) -> Any:
+        return (*call.input.ids[:-1], call.input.ids[7])
+
+    try:
+        with pytest.raises(RegrowError, match="layer 'doubling': the rule of class Doubling fails on it"):
+            trace(Graph.of(doubled()))
+    finally:
+        del RULES["Doubling"]
+
+
 def test_a_namesake_is_not_taken_for_the_layer_of_keras() -> None:
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(2)(Dense(6, name="mine")(keras.layers.Dense(5)(inputs))))
