@@ -125,7 +125,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ),
         (weights_file(_0=kernel, _1=np.array([b"x", b"y"])), r"'head' has weights of shape \(2,\)"),
         (external.getvalue(), "points to another file, which is not followed"),
-        (b"nothing", "cannot be read as a model of Keras 3"),
+        (b"nothing", "is not a readable Keras model"),
     ):
         bad = changed(tmp_path / "in.keras", tmp_path / "bad.keras", model__weights__h5=content)
         with pytest.raises(RegrowError, match=message):
