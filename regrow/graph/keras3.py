@@ -1,6 +1,7 @@
 """Model files of Keras 3: read into `tf_keras` models and written from them.
 
-Reading needs no Keras 3: the config is data, and so are the weights. Writing builds the model with Keras 3, which saves
+Reading needs no Keras 3: the config is data, and so are the weights; only a model with masks is held against its
+Keras 3 form. Writing builds the model with Keras 3, which saves
 it itself; the archive is then freed of dates, addresses and counters, so that equal models give equal bytes.
 """
 
@@ -27,7 +28,8 @@ def read_keras3(file: Path) -> Any:
     """The `tf_keras` model that answers as the Keras 3 model in ``file`` does, not compiled.
 
     Raises:
-        RegrowError: a layer, an operation or an argument that `tf_keras` lacks, or weights that do not fit.
+        RegrowError: a layer, an operation or an argument that `tf_keras` lacks, weights that do not fit, or masks that
+            the two libraries treat differently.
     """
     import h5py
 
@@ -45,6 +47,7 @@ def read_keras3(file: Path) -> Any:
         with h5py.File(content) as h5:
             refuse_links(h5, file)
             FileWeights(h5, reader).load(config)
+        _check_masks(model)
     except RegrowError as error:
         text = str(error)
         raise RegrowError(text if text.startswith(f"{file}: ") else f"{file}: {text}") from None
@@ -54,16 +57,33 @@ def read_keras3(file: Path) -> Any:
     return model
 
 
+def _check_masks(model: Any) -> None:
+    """Hold a model with masks that was read against what it is in Keras 3, which only such a model needs for reading.
+
+    Raises:
+        RegrowError: the two answer differently, or the model cannot be written for Keras 3 again.
+    """
+    from regrow.graph.keras3_agreement import has_masks, refuse_lost_masks, refuse_other_answers
+    from regrow.graph.keras3_writing import Writer
+
+    if has_masks(model):
+        refuse_lost_masks(model)
+        refuse_other_answers(model, Writer().model(model))
+
+
 def write_keras3(model: Any, file: Path) -> None:
     """Write the `tf_keras` model as a ``.keras`` archive that plain Keras 3 loads, without optimizer.
 
     Raises:
-        RegrowError: a layer, an operation or an argument that Keras 3 lacks.
+        RegrowError: a layer, an operation or an argument that Keras 3 lacks, or other answers of the Keras 3 model.
     """
+    from regrow.graph.keras3_agreement import refuse_lost_masks, refuse_other_answers
     from regrow.graph.keras3_writing import Writer
 
     try:
+        refuse_lost_masks(model)
         converted = Writer().model(model)
+        refuse_other_answers(model, converted)
     except RegrowError as error:
         raise RegrowError(f"{file}: cannot be written for Keras 3: {error}") from None
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -224,6 +224,26 @@ def masked_sequences_with_zeros(keras: Any) -> Any:
 
 
 @case
+def masked_attention(keras: Any) -> Any:
+    """A block of a transformer on padded words: what follows attention sees the mask too."""
+    layers = keras.layers
+    words = keras.Input((None,), dtype="int32", name="words")
+    x = layers.Embedding(7, 4, mask_zero=True)(words)
+    y = layers.MultiHeadAttention(2, 3)(x, x)
+    x = layers.LayerNormalization()(layers.Add()([x, y]))
+    return keras.Model(words, layers.Dense(2)(layers.GlobalAveragePooling1D()(x)))
+
+
+@case
+def masked_attention_to_other_words(keras: Any) -> Any:
+    layers = keras.layers
+    words, others = (keras.Input((5,), dtype="int32", name=name) for name in ("words", "others"))
+    x, y = (layers.Embedding(7, 4, mask_zero=True)(entry) for entry in (words, others))
+    x = layers.MultiHeadAttention(2, 3)(x, y)
+    return keras.Model([words, others], [layers.LSTM(3)(x), layers.GlobalAveragePooling1D()(y)])
+
+
+@case
 def states_between_recurrent_layers(keras: Any) -> Any:
     layers = keras.layers
     source, target = keras.Input((5, 3), name="source"), keras.Input((4, 3), name="target")
