@@ -105,6 +105,14 @@ def _table() -> Iterator[Operation]:
     yield Operation(keras3="numpy.Squeeze", symbol="squeeze", inputs={"x": "input"}, settings=axis)
     yield Operation(keras3="numpy.Concatenate", symbol="concat", inputs={"xs": "values"}, settings=axis)
     yield Operation(keras3="numpy.Stack", symbol="stack", inputs={"x": "values"}, settings=axis)
+    # Keras 3 writes down how masks come about.
+    yield Operation(keras3="numpy.Any", symbol="math.reduce_any", inputs={"x": "input_tensor"}, settings=kept)
+    typed = {"dtype": "dtype"}
+    for kind, name in {"ZerosLike": "zeros_like", "OnesLike": "ones_like"}.items():
+        yield Operation(keras3=f"numpy.{kind}", symbol=name, inputs={"x": "input"}, settings=typed)
+    yield Operation(
+        keras3="core.ConvertToTensor", symbol="convert_to_tensor", inputs={"x": "value"}, settings=typed
+    )
     limits = {"x_min": "clip_value_min", "x_max": "clip_value_max"}
     yield Operation(keras3="numpy.Clip", symbol="clip_by_value", inputs={"x": "t"}, settings=limits)
     chosen = {"condition": "condition", "x1": "x", "x2": "y"}

@@ -224,6 +224,18 @@ def masked_sequences_with_zeros(keras: Any) -> Any:
 
 
 @case
+def masked_merges(keras: Any) -> Any:
+    """Masks of values and of words, through layers that join them."""
+    layers = keras.layers
+    words, values = keras.Input((5,), dtype="int32", name="words"), keras.Input((5, 3), name="values")
+    x = layers.Embedding(7, 4, mask_zero=True)(words)
+    x = layers.Multiply()([layers.Concatenate()([x, layers.LayerNormalization()(x)]), layers.Dense(8)(x)])
+    y = layers.GRU(4, return_sequences=True)(layers.Masking()(values))
+    z = layers.Attention()([x, x])
+    return keras.Model([words, values], [layers.LSTM(3)(x), layers.LSTM(3)(y), layers.LSTM(3)(z)])
+
+
+@case
 def masked_attention(keras: Any) -> Any:
     """A block of a transformer on padded words: what follows attention sees the mask too."""
     layers = keras.layers

@@ -46,6 +46,9 @@ KERAS3: dict[str, Callable[[Any, Any], Any]] = {
         (1 - x) * (2 / (3 + y * y)) + ops.maximum(0, x) + 2 ** ops.minimum(1, y)
     ),
     "numbers between": lambda x, y: ops.where(x > 0, 1, y) + ops.where(y > 0, x, 0),
+    "masks": lambda x, y: ops.where(
+        ops.any(x > 0.5, axis=2, keepdims=True), ops.ones_like(x), ops.zeros_like(y)
+    ),
     "constants": lambda x, y: x * np.arange(4, dtype="float32") + y,
 }
 TENSORFLOW: dict[str, Callable[[Any, Any], Any]] = {
