@@ -76,7 +76,10 @@ def new_directory(target: Path) -> Iterator[Path]:
         make_directory(target.parent)
         sweep(target.parent, name=target.name)
         scratch = target.parent / f".{target.name}.writing-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        scratch.mkdir()
+        try:
+            scratch.mkdir()
+        except FileNotFoundError as error:  # as /proc says it
+            raise RegrowError(f"{target}: cannot be made a directory ({error.strerror})") from None
         try:
             yield scratch
             _replace(scratch, target)

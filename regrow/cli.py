@@ -145,7 +145,8 @@ def keys(section: str | None) -> None:
     from regrow.keys import keys as found
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("key", "type", "default"):
+    table.add_column("key", no_wrap=True)
+    for name in ("type", "default"):
         table.add_column(name, overflow="fold")
     table.add_column("meaning", overflow="fold", ratio=1)
     for key in found(section):
@@ -225,6 +226,11 @@ def _step_command(name: str) -> click.Command:
             from regrow.config import load_config, step_params
             from regrow.model_files import run_on_file
 
+            if params_file is None and not any(text.startswith(f"{name}.") for text in overrides):
+                raise RegrowError(
+                    f"{model}: nothing says what to do with it; for example --set prune.target.macs=0.5 keeps half of"
+                    f" its multiply-accumulates (`regrow keys {name}` lists all that can be set)"
+                )
             # The params.yaml of the folder that one happens to stand in is not meant for this file.
             params = step_params(load_config(params_file, overrides), name)
             run_on_file(spec, params, model, output=output, paths=paths)

@@ -172,9 +172,17 @@ def validate(model: type[Parameters], document: Any, *, where: str, overrides: S
         faults = []
         for fault in error.errors(include_url=False):
             field, sentence = _sentence(model, fault)
-            place = next((text for text in reversed(overrides) if _sets(text, field)), None)
-            faults.append(f"{f'--set {place}' if place else where}: {field}: {sentence}")
+            faults.append(f"{_place(field, where, overrides)}: {field}: {sentence}")
         raise RegrowError("\n".join(dict.fromkeys(faults))) from None
+
+
+def _place(field: str, where: str, overrides: Sequence[str]) -> str:
+    """Where the fault in ``field`` is: in an override, in the file, or in what both together come to."""
+    for text in reversed(overrides):
+        if _sets(text, field):
+            return f"--set {text}"
+    within = [text for text in overrides if text.startswith(f"{field}.")]
+    return f"{where} with {' '.join(f'--set {text}' for text in within)}" if within else where
 
 
 def _sets(override: str, field: str) -> bool:

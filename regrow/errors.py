@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+SHOWN = 20
+
 
 class RegrowError(Exception):
     """The user's input cannot be used as it is.
@@ -18,4 +20,6 @@ def nearest(found: str, accepted: Iterable[str]) -> str:
     close = difflib.get_close_matches(found, names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean '{close[0]}'?"
+    if len(names) > SHOWN:
+        return f"; accepted: {', '.join(names[:SHOWN])} and {len(names) - SHOWN} more"
     return f"; accepted: {', '.join(names)}" if names else ""

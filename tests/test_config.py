@@ -175,3 +175,19 @@ def test_a_gate_that_nothing_could_pass_is_refused(tmp_path: Path, override: str
     limits = ["register.gate.max_size_ratio=null", "register.gate.max_latency_ratio=null"]
     check_pipeline(load(tmp_path, "", override, *limits))
     check_pipeline(load(tmp_path, ""))
+
+
+def test_what_file_and_command_line_come_to_together_names_both(tmp_path: Path) -> None:
+    with pytest.raises(
+        RegrowError, match=r"params\.yaml with --set prune\.target\.macs=0\.5: prune: target belongs to"
+    ):
+        load(tmp_path, "prune: {method: magnitude}", "prune.target.macs=0.5")
+    with pytest.raises(
+        RegrowError, match=r"with --set prnue\.n=2: prnue: unknown key; did you mean 'prune'\?"
+    ):
+        load(tmp_path, "", "prnue.n=2")
+
+
+def test_one_pattern_needs_no_list(tmp_path: Path) -> None:
+    config = load(tmp_path, "prune: {skip: conv1}", "prune.method=n_m")
+    assert config.prune.skip == ("conv1",)  # type: ignore[attr-defined]

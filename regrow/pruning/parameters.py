@@ -83,9 +83,9 @@ class PruneParams(Parameters):
     gradual: Gradual = Field(default_factory=Gradual, description="settings of schedule gradual")
     n: int = Field(2, ge=1, description="n_m: weights kept of each m")
     m: int = Field(4, ge=2, description="n_m: block of consecutive weights along the input channels")
-    skip: tuple[str, ...] = Field(
-        (), description="patterns of layer names that are left alone, such as 'conv1*'"
-    )
+    skip: Annotated[
+        tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])
+    ] = Field((), description="patterns of layer names that are left alone, such as 'conv1*'")
     seed: int = Field(0, ge=0, lt=2**31, description="gradual.fit.seed unless given there")
 
     @model_validator(mode="before")
@@ -136,7 +136,7 @@ class PruneParams(Parameters):
         if self.target is not None and not shrinking:
             raise ValueError(
                 f"target belongs to methods 'channels' and 'layers'; method '{self.method[0]}' takes"
-                f" {'sparsity' if self.method[0] == 'magnitude' else 'n and m'}"
+                f" {'sparsity' if self.method[0] == 'magnitude' else 'n and m'}; set method: channels for the target"
             )
         if "channels" in shrinking and self.target is None:
             raise ValueError("method 'channels' needs a target, such as target: {macs: 0.5}")
