@@ -139,3 +139,10 @@ def test_groups_are_printed(file: Path) -> None:
     ]
     assert "MACs" in rows[0]
     assert "stay: they are the model's outputs" in rows[2]
+
+
+def test_nothing_is_done_where_nothing_is_asked(file: Path, tmp_path: Path) -> None:
+    message = refused("prune", "mine.h5")
+    assert "mine.h5: nothing says what to do with it; for example --set prune.target.macs=0.5" in message
+    assert refused("prune", "mine.h5", "--set", "train.fit.epochs=3") == message
+    assert not (tmp_path / "mine-pruned").exists()
