@@ -1,11 +1,13 @@
 """The one entry through which a Kubeflow component runs its step."""
 
+import atexit
 import json
 import os
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 from pydantic import ValidationError
@@ -36,6 +38,30 @@ def _log_to_file(name: str) -> None:
         os.dup2(file.fileno(), 2)
 
 
+class _Ending:
+    """Ends a process that has succeeded without unloading its libraries: TensorFlow takes most of a second for that.
+
+    What was registered with `atexit` after this still runs. Kubeflow's executor, which writes down the outputs when the
+    step is done, may yet fail: its exception is seen, and the process then ends as any other.
+    """
+
+    def __init__(self) -> None:
+        self.succeeded = False
+        self._hook = sys.excepthook
+        sys.excepthook = self._failed
+        atexit.register(self._end)
+
+    def _failed(self, *error: Any) -> None:
+        self.succeeded = False
+        self._hook(*error)
+
+    def _end(self) -> None:
+        if self.succeeded:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+
+
 def run_component(
     name: str, params: str, *, inputs: Mapping[str, str], outputs: Mapping[str, str]
 ) -> dict[str, object]:
@@ -46,6 +72,7 @@ def run_component(
     Returns:
         the step's key figures.
     """
+    ending = _Ending() if os.environ.get(QUIET) else None
     _log_to_file(name)
     spec = get_spec(name)
     # Interpreter, Kubeflow's executor and Regrow: a process that runs a step has imported them by now.
@@ -71,4 +98,6 @@ def run_component(
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    if ending is not None:
+        ending.succeeded = True
     return dict(result.statement.figures)
