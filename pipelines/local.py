@@ -17,6 +17,7 @@ from pathlib import Path
 
 from kfp import local
 
+from regrow.progress import emit
 from regrow_pipelines.prune_and_recover import prune_and_recover
 
 
@@ -26,6 +27,7 @@ def execute(arguments: dict[str, str], root: Path) -> None:
     Raises:
         RuntimeError: a step failed; its message has been reported as an event.
     """
+    emit("ready")
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=True)
     prune_and_recover(**arguments)
 

@@ -216,7 +216,9 @@ class _View:
 
     def take(self, event: dict[str, Any]) -> None:
         kind = event["event"]
-        if kind == "launched":
+        if kind == "ready":
+            self._last_end = event["time"]  # that Kubeflow has been imported is no step's doing
+        elif kind == "launched":
             self._startup_s = event["startup_s"]
             self.working = event["step"]
         elif kind == "started":
