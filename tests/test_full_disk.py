@@ -80,8 +80,8 @@ def test_dataset(tmp_path: Path, size: str) -> None:
     middle = lines.index("--")
     assert lines[:middle] == [f"error: work/prepare/dataset: {SENTENCE}", "status 1"]
     assert lines[middle + 1] == "status 0"
-    assert "./work/prepare/dataset/dataset.json" in lines
-    assert "./work/prepare/statement/statement.json" in lines
+    assert any(line.endswith("prepare/dataset/dataset.json") for line in lines)
+    assert any(line.endswith("prepare/statement/statement.json") for line in lines)
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def test_model(tmp_path: Path, digits: Dataset, overlay: Path, size: str) -> Non
     middle = lines.index("--")
     assert lines[:middle] == [f"error: work/train/parent: {SENTENCE}", "status 1"]
     assert lines[middle + 1] == "status 0"
-    assert "./work/train/parent/model.keras" in lines
+    assert any(line.endswith("train/parent/model.keras") for line in lines)
 
 
 @pytest.mark.slow
@@ -105,7 +105,7 @@ def test_exports(tmp_path: Path, digits: Dataset, trained: Path, size: str) -> N
     middle = lines.index("--")
     assert lines[:middle] == [f"error: work/export/parent_exports: {SENTENCE}", "status 1"]
     assert lines[middle + 1] == "status 0"
-    assert "./work/export/recovered_exports/model_fp32.tflite" in lines
+    assert any(line.endswith("export/recovered_exports/model_fp32.tflite") for line in lines)
 
 
 def test_cache_entry(tmp_path: Path) -> None:
