@@ -125,7 +125,10 @@ def rewind(model: Any, options: Any, source: Source) -> None:
 def _no_early_weights(training: Path) -> str:
     accepted = "accepted: pruned, reinitialise"
     if is_imported(training):
-        return f"recover.initialise: 'rewind' needs the parent's early weights, which an imported parent has not; {accepted}"
+        return (
+            f"recover.initialise: 'rewind' needs the parent's early weights, but the parent was imported and has none;"
+            f" {accepted}"
+        )
     epochs = ParentTraining.read(training).epochs
     return (
         f"recover.initialise: 'rewind' needs the parent's early weights, but training stopped after epoch {epochs},"

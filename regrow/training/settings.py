@@ -85,7 +85,6 @@ class FitSettings(Parameters):
     )
     milestones: tuple[Share, ...] | None = Field(
         None,
-        min_length=1,
         description="of schedule step: shares of the steps, ascending; default 0.5 and 0.75",
     )
     factor: float | None = Field(
@@ -107,6 +106,8 @@ class FitSettings(Parameters):
             for name in ("milestones", "factor"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} belongs to schedule 'step', but schedule is '{self.schedule}'")
+        if self.milestones == ():
+            raise ValueError("milestones must not be empty; schedule 'constant' has none")
         if any(later <= earlier for earlier, later in itertools.pairwise(self.milestones or ())):
             given = ", ".join(f"{share:g}" for share in self.milestones or ())
             raise ValueError(f"milestones must ascend, but are {given}")
