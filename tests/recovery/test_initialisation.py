@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from regrow.artifacts import write_json
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
-from regrow.graph.files import save_model
+from regrow.graph.files import load_model, save_model
 from regrow.graph.kernels import layers, prunable_kernels
 from regrow.graph.removal import Surgery
 from regrow.graph.variables import variables
@@ -21,6 +21,9 @@ from regrow.pruning.targets import ChannelOptions, LayerOptions, Target
 from regrow.recovery.data_dependent import standardise_preactivations
 from regrow.recovery.initialisation import Initialisation, Pruned, Reinitialise, Rewind, Source, initialise
 from regrow.recovery.norm_drop import norm_drop
+from regrow.training.parent import ParentTraining
+from regrow.training.schedules import learning_rates
+from regrow.training.settings import FitSettings
 
 pytestmark = pytest.mark.tensorflow
 
@@ -293,3 +296,22 @@ def test_by_name_or_with_options() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             adapter.validate_python(wrong)
+
+
+def test_what_train_leaves_is_rewound_to_and_replayed(trained: Path, digits: Dataset) -> None:
+    parent = load_model(trained / "parent")
+    early = arrays(load_model(trained / "training/early"))
+    assert not np.array_equal(early["conv1/kernel"], arrays(parent)["conv1/kernel"])
+    pruning = halves(parent)
+    initialise(
+        parent, Rewind(), Source(pruning=pruning, training=trained / "training", dataset=digits, seed=0)
+    )
+    for name, array in arrays(parent).items():
+        mask = pruning.masks.get(name, np.ones(array.shape, np.uint8))
+        np.testing.assert_array_equal(array, np.where(mask == 1, early[name], 0))
+    before = ParentTraining.read(trained / "training", norm_drop=0.2)
+    assert before.settings is not None
+    assert before.epochs == before.settings.epochs == 4
+    whole = learning_rates(before.settings, steps_per_epoch=19)
+    replayed = learning_rates(FitSettings(schedule="rewind", epochs=3), steps_per_epoch=19, parent=before)
+    np.testing.assert_array_equal(replayed, whole[19:])
