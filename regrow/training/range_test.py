@@ -74,22 +74,28 @@ def range_test(
             finish()
     tried = rates[: len(losses)]
     return RangeTest(
-        rate=steepest_rate(tried, np.asarray(losses)), rates=tuple(tried.tolist()), losses=tuple(losses)
+        rate=chosen_rate(tried, np.asarray(losses)), rates=tuple(tried.tolist()), losses=tuple(losses)
     )
 
 
-def steepest_rate(rates: Array, losses: Array) -> float | None:
-    """The rate at which the loss falls most steeply over the logarithm of the rate; None where it falls nowhere.
+def chosen_rate(rates: Array, losses: Array) -> float | None:
+    """The rate midway, on a logarithmic scale, between where the loss falls most steeply and where it is lowest; None
+    where it falls nowhere.
+
+    The steepest fall alone is safe but timid: on the digits, for a new and a pruned model, Adam and SGD, three times
+    that rate was better in each case, and ten times worse for the pruned ones; the lowest loss is already near
+    running away.
 
     The losses, shape ``(steps,)``, are smoothed by a Gaussian first, whose standard deviation is 4% of the steps; it
-    looks both ways, so that it does not lag behind. A rate beyond the lowest smoothed loss is not taken.
+    looks both ways, so that it does not lag behind.
     """
     if len(losses) < 3:
         return None
     smooth = _smoothed(losses)
-    slope = np.gradient(smooth, np.log(rates))[: int(smooth.argmin()) + 1]
+    lowest = int(smooth.argmin())
+    slope = np.gradient(smooth, np.log(rates))[: lowest + 1]
     steepest = int(slope.argmin())
-    return float(rates[steepest]) if slope[steepest] < 0 else None
+    return float(np.sqrt(rates[steepest] * rates[lowest])) if slope[steepest] < 0 else None
 
 
 def _smoothed(losses: Array) -> Array:
