@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from regrow.errors import RegrowError
 from regrow.training.parent import ParentTraining
-from regrow.training.settings import FitSettings
+from regrow.training.settings import OF_RECOVERY, FitSettings
 
 Array = npt.NDArray[np.float64]
 Rates = npt.NDArray[np.float32]
@@ -87,11 +87,14 @@ def learning_rates(
 
     Raises:
         RegrowError: schedule ``rewind``, and the parent's schedule is unknown, too short, or another optimiser's.
+        ValueError: one of the two, and ``parent`` was not given.
     """
-    if settings.schedule == "rewind":
-        return _replayed(settings, steps_per_epoch=steps_per_epoch, parent=parent)
     peak = settings.optimizer.learning_rate
-    if settings.schedule == "adaptive_linear_decay":
+    if settings.schedule in OF_RECOVERY:
+        if parent is None:
+            raise ValueError(f"schedule '{settings.schedule}' needs to know how the parent was trained")
+        if settings.schedule == "rewind":
+            return _replayed(settings, steps_per_epoch=steps_per_epoch, parent=parent)
         peak = adaptive_peak(settings, parent)
     count, warmup = settings.epochs * steps_per_epoch, settings.warmup_share
     index = np.arange(count, dtype=np.float64)
@@ -103,7 +106,7 @@ def learning_rates(
     return (peak * factor).astype(np.float32)
 
 
-def adaptive_peak(settings: FitSettings, parent: ParentTraining | None) -> float:
+def adaptive_peak(settings: FitSettings, parent: ParentTraining) -> float:
     """The peak of ``adaptive_linear_decay``, the ALLR of Zimmer et al. 2023, section 3.
 
     η₀ = η_max · min(1, max(d₁, d₂)): η_max the parent's peak, d₁ = ‖W − W_pruned‖ / (‖W‖ √s) what pruning took of
@@ -111,18 +114,16 @@ def adaptive_peak(settings: FitSettings, parent: ParentTraining | None) -> float
     taken and little time ask for a small rate.
 
     Where the parent was imported, or trained with another optimiser, its peak says nothing: η_max is then
-    ``optimizer.learning_rate``. Of an imported parent d₂ is unknown and taken as 0; without a parent, η₀ is η_max.
+    ``optimizer.learning_rate``. Of an imported parent d₂ is unknown and taken as 0.
     """
     peak = settings.optimizer.learning_rate
-    if parent is None:
-        return peak
     if parent.settings is not None and parent.settings.optimizer.name == settings.optimizer.name:
         peak = parent.settings.optimizer.learning_rate
     length = settings.epochs / parent.epochs if parent.epochs else 0.0
     return peak * min(1.0, max(parent.norm_drop, length))
 
 
-def _replayed(settings: FitSettings, *, steps_per_epoch: int, parent: ParentTraining | None) -> Rates:
+def _replayed(settings: FitSettings, *, steps_per_epoch: int, parent: ParentTraining) -> Rates:
     """Learning-rate rewinding (Renda et al. 2020): the last ``settings.epochs`` epochs of the parent's schedule.
 
     The schedule is that of the parent's settings to its planned end, also where early stopping cut it: the end is
@@ -130,7 +131,7 @@ def _replayed(settings: FitSettings, *, steps_per_epoch: int, parent: ParentTrai
     an epoch.
     """
     accepted = "accepted: another schedule, such as adaptive_linear_decay"
-    original = parent.settings if parent is not None else None
+    original = parent.settings
     if original is None:
         raise RegrowError(
             f"fit.schedule: 'rewind' repeats the parent's schedule, but the parent was imported and has none;"

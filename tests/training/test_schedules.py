@@ -11,7 +11,7 @@ from regrow.config import validate
 from regrow.errors import RegrowError
 from regrow.training.parent import ParentTraining
 from regrow.training.schedules import SCHEDULES, adaptive_peak, keras_schedule, learning_rates
-from regrow.training.settings import FitSettings, Optimizer, ScheduleName
+from regrow.training.settings import OF_RECOVERY, FitSettings, Optimizer, ScheduleName
 
 
 def rates(
@@ -94,7 +94,10 @@ def test_rewind_keeps_the_rate_of_each_epoch_when_the_batch_size_differs() -> No
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (None, "the parent was imported and has none; accepted: another schedule"),
+        (
+            ParentTraining(settings=None, epochs=0),
+            "the parent was imported and has none; accepted: another schedule",
+        ),
         (
             parent(epochs=9),
             "the last 10 epochs of the parent's schedule, but that has 9; accepted: fit.epochs up to 9",
@@ -102,7 +105,7 @@ def test_rewind_keeps_the_rate_of_each_epoch_when_the_batch_size_differs() -> No
         (parent(optimizer={"name": "sgd"}), "which were those of sgd, but fit.optimizer.name is 'adam'"),
     ],
 )
-def test_rewind_says_why_it_cannot(given: ParentTraining | None, message: str) -> None:
+def test_rewind_says_why_it_cannot(given: ParentTraining, message: str) -> None:
     with pytest.raises(RegrowError, match=message):
         rates("rewind", parent=given)
 
@@ -131,7 +134,12 @@ def test_a_peak_that_says_nothing_is_not_taken() -> None:
     assert adaptive_peak(fit, imported) == pytest.approx(0.04)
     other = parent(norm_drop=0.4, epochs=50, optimizer={"name": "sgd", "learning_rate": 5.0})
     assert adaptive_peak(fit, other) == pytest.approx(0.04)
-    assert adaptive_peak(fit, None) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("schedule", OF_RECOVERY)
+def test_a_forgotten_parent_is_not_passed_over(schedule: str) -> None:
+    with pytest.raises(ValueError, match="needs to know how the parent was trained"):
+        rates(schedule)
 
 
 def test_a_parent_s_training_is_read_from_what_train_wrote(tmp_path: Path) -> None:
@@ -171,7 +179,7 @@ def test_impossible_schedules_are_one_sentence(document: dict[str, Any], message
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("schedule", ["rewind", "adaptive_linear_decay"])
+@pytest.mark.parametrize("schedule", OF_RECOVERY)
 def test_what_looks_back_at_a_parent_is_for_recovery_alone(schedule: str) -> None:
     from regrow.pruning.parameters import PruneParams
     from regrow.steps.recover import RecoverParams
@@ -197,7 +205,7 @@ def test_a_range_test_s_peak_takes_the_place_of_the_one_given() -> None:
 
 
 @given(
-    schedule=st.sampled_from(sorted(SCHEDULES)),
+    schedule=st.sampled_from(sorted({*SCHEDULES} - {*OF_RECOVERY})),
     epochs=st.integers(1, 20),
     steps=st.integers(1, 50),
     warmup=st.none() | st.floats(0, 0.99),
