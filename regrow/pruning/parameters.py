@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from regrow.parameters import Parameters
 from regrow.pruning.sparse_training import SPARSE_FIT, SparseTraining
 from regrow.pruning.targets import ChannelOptions, LayerOptions, Target
-from regrow.training.settings import FitSettings
+from regrow.training.settings import FitSettings, OwnFitSettings
 
 MethodName = Literal["layers", "channels", "magnitude", "n_m"]
 SMALLER = ("layers", "channels")  # make the model smaller, in this order; the others mask what is left
@@ -23,7 +23,7 @@ class Gradual(Parameters):
     begin: float = Field(0.0, ge=0, lt=1, description="share of the steps before pruning begins")
     end: float = Field(0.67, gt=0, le=1, description="share of the steps at which the target is reached")
     frequency: int = Field(20, ge=1, description="steps between two updates of the masks")
-    fit: FitSettings = Field(
+    fit: OwnFitSettings = Field(
         default_factory=lambda: FitSettings(**GRADUAL_FIT),
         description="how to train meanwhile; 6 epochs unless given, never with early stopping",
     )
@@ -66,7 +66,7 @@ class PruneParams(Parameters):
     rounds: int = Field(
         1, ge=1, le=100, description="channels: rounds towards the target, with training between"
     )
-    between: FitSettings = Field(
+    between: OwnFitSettings = Field(
         default_factory=lambda: FitSettings(**BETWEEN_FIT),
         description="channels: how to train between two rounds; 2 epochs with linear_decay unless given",
     )

@@ -16,7 +16,7 @@ from regrow.graph.kernels import layers
 from regrow.graph.variables import variables
 from regrow.parameters import Parameters
 from regrow.pruning.criteria.evidence import Array, is_weight
-from regrow.training.settings import FitSettings
+from regrow.training.settings import FitSettings, OwnFitSettings
 
 SPARSE_FIT: dict[str, Any] = {"epochs": 6, "early_stopping": None}
 STRENGTHS = {"group_lasso": 0.05, "growing_l2": 5.0, "slimming": 0.5}
@@ -36,7 +36,7 @@ class SparseTraining(Parameters):
         gt=0,
         description="default 5e-4, 1.0 (reached at the end) and 5e-3, in the order of the penalties",
     )
-    fit: FitSettings = Field(
+    fit: OwnFitSettings = Field(
         default_factory=lambda: FitSettings(**SPARSE_FIT),
         description="how to train meanwhile; 6 epochs unless given",
     )

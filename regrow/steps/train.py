@@ -15,7 +15,7 @@ from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import Resource
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 from regrow.training.options import Architecture, Resnet50Transfer
-from regrow.training.settings import FitSettings
+from regrow.training.settings import FitSettings, OwnFitSettings
 from regrow.training.tensorboard import log_directory
 
 DEFAULT_ARCHITECTURE = "lenet5"
@@ -45,7 +45,7 @@ class TrainParams(Parameters):
     import_model: ImportModel | None = Field(
         None, alias="import", description="a trained model to take instead; `fit` is then not used"
     )
-    fit: FitSettings = Field(
+    fit: OwnFitSettings = Field(
         default_factory=FitSettings,
         description="how to train; resnet50_transfer's default is adam with a constant rate of 1e-4",
     )

@@ -1,13 +1,27 @@
 """How a model is fitted: the optimiser, the learning rate over time, when to stop. No TensorFlow here."""
 
-from typing import Literal, Self
+import itertools
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from regrow.parameters import Parameters
 
 Accelerator = Literal["auto", "single", "cpus"]
-ScheduleName = Literal["constant", "cosine", "one_cycle", "inverse_epoch", "linear_decay"]
+ScheduleName = Literal[
+    "constant",
+    "cosine",
+    "one_cycle",
+    "inverse_epoch",
+    "linear_decay",
+    "step",
+    "rewind",
+    "adaptive_linear_decay",
+]
+# These look at how the parent was trained.
+OF_RECOVERY = ("rewind", "adaptive_linear_decay")
+WARMUPS = {"one_cycle": 0.2, "adaptive_linear_decay": 0.1}
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Optimizer(Parameters):
@@ -38,18 +52,48 @@ class EarlyStopping(Parameters):
     min_delta: float = Field(0.0, ge=0, lt=1, description="rise of validation accuracy that counts")
 
 
+class RangeTestSettings(Parameters):
+    """A learning-rate range test (Smith 2017): the rate grows from ``low`` to ``high`` on a throwaway copy."""
+
+    steps: int = Field(100, ge=10, description="optimiser steps of the test")
+    low: float = Field(1e-5, gt=0, description="rate of the first step")
+    high: float = Field(1.0, gt=0, description="rate of the last step, unless the loss runs away before")
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low is {self.low:g}; it must be below high, which is {self.high:g}")
+        return self
+
+
 class FitSettings(Parameters):
     """What `regrow.training.fitting.fit` needs besides the model and the data."""
 
     epochs: int = Field(30, ge=1, description="passes over the training split, at most")
     batch_size: int = Field(64, ge=1, description="examples per optimiser step")
     optimizer: Optimizer = Field(default_factory=Optimizer, description="optimiser and peak learning rate")
-    schedule: ScheduleName = Field("cosine", description="the learning rate over time")
+    schedule: ScheduleName = Field(
+        "cosine",
+        description="the learning rate over time; in recovery also rewind (the last epochs of the parent's schedule"
+        " again) and adaptive_linear_decay (from the parent's peak, less where pruning took little)",
+    )
     warmup: float | None = Field(
         None,
         ge=0,
         lt=1,
-        description="share of the steps with a rising rate; default 0.2 for one_cycle, else 0",
+        description="share of the steps with a rising rate; default 0.2 for one_cycle, 0.1 for"
+        " adaptive_linear_decay, else 0",
+    )
+    milestones: tuple[Share, ...] | None = Field(
+        None,
+        description="of schedule step: shares of the steps, ascending; default 0.5 and 0.75",
+    )
+    factor: float | None = Field(
+        None, gt=0, lt=1, description="of schedule step: the rate's factor at each milestone; default 0.1"
+    )
+    range_test: RangeTestSettings | None = Field(
+        None,
+        description="let a range test choose the peak in place of optimizer.learning_rate; null for none",
     )
     early_stopping: EarlyStopping | None = Field(
         default_factory=EarlyStopping, description="null trains all epochs"
@@ -75,3 +119,47 @@ class FitSettings(Parameters):
         " float32; cpus: all logical CPUs",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the order of examples, augmentation, dropout")
+
+    @model_validator(mode="after")
+    def _schedule(self) -> Self:
+        if self.schedule != "step":
+            for name in ("milestones", "factor"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} belongs to schedule 'step', but schedule is '{self.schedule}'")
+        if self.milestones == ():
+            raise ValueError("milestones must not be empty; schedule 'constant' has none")
+        if any(later <= earlier for earlier, later in itertools.pairwise(self.milestones or ())):
+            given = ", ".join(f"{share:g}" for share in self.milestones or ())
+            raise ValueError(f"milestones must ascend, but are {given}")
+        if self.schedule == "rewind" and self.warmup:
+            raise ValueError(
+                f"warmup is {self.warmup:g}, but schedule 'rewind' repeats the parent's rates as they were; set"
+                " warmup: null"
+            )
+        if self.schedule in OF_RECOVERY and self.range_test is not None:
+            raise ValueError(
+                f"range_test chooses the peak, but schedule '{self.schedule}' takes the parent's; set range_test: null"
+            )
+        return self
+
+    @property
+    def warmup_share(self) -> float:
+        """``warmup``, or the schedule's default."""
+        return WARMUPS.get(self.schedule, 0.0) if self.warmup is None else self.warmup
+
+    def with_peak(self, learning_rate: float) -> Self:
+        """The same with ``learning_rate`` as peak, which a range test has found."""
+        optimizer = self.optimizer.model_copy(update={"learning_rate": learning_rate})
+        return self.model_copy(update={"optimizer": optimizer, "range_test": None})
+
+
+def _without_parent(settings: FitSettings) -> FitSettings:
+    if settings.schedule in OF_RECOVERY:
+        raise ValueError(
+            f"schedule '{settings.schedule}' looks back at the parent's training and belongs to recover.fit alone"
+        )
+    return settings
+
+
+# The settings of a training that has no parent to look back at.
+OwnFitSettings = Annotated[FitSettings, AfterValidator(_without_parent)]

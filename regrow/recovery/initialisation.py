@@ -1,0 +1,182 @@
+"""What the pruned model's weights are when fine-tuning starts: as pruning left them, from early on, or new."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from regrow.dataset.directory import Dataset
+from regrow.errors import RegrowError, nearest
+from regrow.graph.kernels import layers
+from regrow.graph.variables import variables
+from regrow.parameters import Parameters
+from regrow.pruning.pruning import Pruning
+from regrow.training.parent import ParentTraining, is_imported
+
+
+class Pruned(Parameters):
+    """The weights as pruning left them."""
+
+    name: Literal["pruned"] = "pruned"
+
+
+class Rewind(Parameters):
+    """The parent's weights after epoch ``train.rewind_epoch``, pruned alike."""
+
+    name: Literal["rewind"] = "rewind"
+
+
+class Reinitialise(Parameters):
+    """New weights from the layers' own initialisers: the same-budget control from scratch."""
+
+    name: Literal["reinitialise"] = "reinitialise"
+    seed: int | None = Field(None, ge=0, lt=2**31, description="of the weights; recover.seed unless given")
+    data_dependent: bool = Field(
+        False,
+        description="scale each layer so that its pre-activations have mean 0 and variance 1 on one batch",
+    )
+    examples: int = Field(256, ge=2, description="training examples in that batch")
+
+
+OPTIONS: dict[str, type[Parameters]] = {
+    str(model.model_fields["name"].default): model for model in (Pruned, Rewind, Reinitialise)
+}
+Name = Literal["pruned", "rewind", "reinitialise"]
+Options = Pruned | Rewind | Reinitialise
+Tagged = Annotated[Options, Field(discriminator="name")]
+
+
+def _named(value: Any) -> Any:
+    """Turn the short form, a bare name, into the long one; name the nearest if unknown."""
+    if isinstance(value, BaseModel):
+        return value
+    name = value.get("name") if isinstance(value, dict) else value
+    if not isinstance(name, str):
+        raise ValueError(f"needs a name{nearest('', OPTIONS)}")
+    if name not in OPTIONS:
+        raise ValueError(f"initialisation '{name}' is not known{nearest(name, OPTIONS)}")
+    return value if isinstance(value, dict) else {"name": value}
+
+
+Initialisation = Annotated[Tagged, BeforeValidator(_named, json_schema_input_type=Name | Tagged)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What an initialisation may draw on: ``training`` is the directory that `train` gave, ``seed`` recovery's own."""
+
+    pruning: Pruning
+    training: Path
+    dataset: Dataset
+    seed: int
+
+
+def initialise(model: Any, options: Options, source: Source) -> None:
+    """Set the weights of the pruned ``model``, in place, as ``options`` say; architecture and masks stay.
+
+    Statistics of batch normalisation go with the weights: those of the early model, or those of a new layer.
+
+    Raises:
+        RegrowError: `rewind` without early weights, or with those of another model.
+    """
+    INITIALISATIONS[options.name](model, options, source)
+
+
+def keep(model: Any, options: Any, source: Source) -> None:
+    """Leave ``model`` as it is."""
+
+
+def rewind(model: Any, options: Any, source: Source) -> None:
+    """Give ``model`` the parent's early weights, cut as the parent was and masked: weight rewinding (Frankle et al.
+    2019, Renda et al. 2020).
+
+    Raises:
+        RegrowError: there are no early weights, or they do not fit.
+    """
+    from regrow.graph.files import MODEL, load_model
+
+    early = source.training / "early"
+    if not early.exists():
+        raise RegrowError(_no_early_weights(source.training))
+    arrays = {
+        f"{path}/{name}": variable.numpy()
+        for path, layer in layers(load_model(early))
+        for name, variable in variables(layer).items()
+    }
+    for path, layer in layers(model):
+        own = variables(layer)
+        for name, variable in own.items():
+            key = f"{path}/{name}"
+            if key not in arrays:
+                raise RegrowError(f"{early / MODEL}: has no array '{key}', which the pruned model has")
+            array = source.pruning.surgery.apply(key, arrays[key])
+            if array.shape != tuple(variable.shape):
+                raise RegrowError(
+                    f"{early / MODEL}: '{key}' has shape {array.shape} after surgery, but the pruned model's has"
+                    f" {tuple(variable.shape)}"
+                )
+            variable.assign(array)
+        _finalise(layer, own)
+    source.pruning.apply(model)
+
+
+def _no_early_weights(training: Path) -> str:
+    accepted = "accepted: pruned, reinitialise"
+    if is_imported(training):
+        return (
+            f"recover.initialise: 'rewind' needs the parent's early weights, but the parent was imported and has none;"
+            f" {accepted}"
+        )
+    epochs = ParentTraining.read(training).epochs
+    return (
+        f"recover.initialise: 'rewind' needs the parent's early weights, but training stopped after epoch {epochs},"
+        f" before train.rewind_epoch, so none were kept; {accepted}, or a smaller train.rewind_epoch"
+    )
+
+
+def reinitialise(model: Any, options: Any, source: Source) -> None:
+    """Give ``model`` new weights, drawn by each layer's own initialisers: training from scratch (Liu et al. 2019).
+
+    Only what training changes is drawn: variables of layers that are not frozen, and the statistics of batch
+    normalisation. Frozen layers and those with learned constants (``Normalization``) keep what they have. An
+    initialiser with a seed of its own gives what it always gives. A constant array that a layer started from has been
+    lost in surgery; such a weight starts at zero.
+    """
+    import tf_keras
+
+    from regrow.recovery.data_dependent import standardise_preactivations
+
+    seed = options.seed if options.seed is not None else source.seed
+    tf_keras.utils.set_random_seed(seed)
+    fresh = dict(layers(tf_keras.models.clone_model(model)))
+    for path, layer in layers(model):
+        if not layer.trainable:
+            continue
+        drawn = variables(fresh[path])
+        kept = set() if _is_normalisation(layer) else {id(item) for item in layer.non_trainable_weights}
+        for name, variable in variables(layer).items():
+            if id(variable) not in kept:
+                variable.assign(drawn[name])
+    source.pruning.apply(model)
+    if options.data_dependent:
+        standardise_preactivations(model, source.dataset.calibration(options.examples, seed))
+
+
+def _is_normalisation(layer: Any) -> bool:
+    from regrow.recovery.recalibration import KINDS
+
+    return type(layer).__name__ in KINDS
+
+
+def _finalise(layer: Any, own: dict[str, Any]) -> None:
+    if own and hasattr(layer, "finalize_state"):
+        layer.finalize_state()  # Normalization keeps tensors that are derived from its variables
+
+
+INITIALISATIONS: dict[str, Callable[[Any, Any, Source], None]] = {
+    "pruned": keep,
+    "rewind": rewind,
+    "reinitialise": reinitialise,
+}
