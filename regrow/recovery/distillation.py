@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,16 +18,14 @@ from regrow.recovery.distillation_losses import (
 from regrow.recovery.distillation_options import Distill
 from regrow.recovery.feature_points import chosen_points, points
 from regrow.recovery.teacher import ATTENTION, FEATURES, LOGITS, MEMORY, Teacher, kept_answers
-
-if TYPE_CHECKING:
-    from regrow.training.parts import BatchCall
+from regrow.training.parts import BatchCall, Part, log_probabilities
 
 Array = np.ndarray[Any, np.dtype[Any]]
 FIELD = "recover.distill"
 CALIBRATION = (8, 32)  # batches and examples of each that adapters start from
 
 
-class Distillation:
+class Distillation(Part):
     """A part of the loss: (1 − α)·CE + α·T²·KL + weight·features + weight·attention, those that are asked for.
 
     The teacher answers each batch once, for all terms, in inference mode and on the batch as it was augmented; where
@@ -40,8 +38,6 @@ class Distillation:
         extras: the teacher's answers to the training examples by key, float32 (examples, …), or empty.
     """
 
-    name = "distill"
-
     def __init__(
         self,
         options: Distill,
@@ -50,10 +46,9 @@ class Distillation:
         adapters: Mapping[str, Adapter] | None = None,
         extras: Mapping[str, Array] | None = None,
     ) -> None:
+        weight = 1.0 if options.logits is None else 1.0 - options.logits.alpha
+        super().__init__(name="distill", task_weight=weight, extras=dict(extras or {}))
         self.options, self.teacher = options, teacher
-        self.extras: dict[str, Array] = dict(extras or {})
-        self.task_weight = 1.0 if options.logits is None else 1.0 - options.logits.alpha
-        self.variables: list[Any] = []
         self._layers = list(dict.fromkeys((*teacher.features, *teacher.attention)))
         self._initial = dict(adapters or {})
         self._adapters: dict[str, Adapter] = {}
@@ -65,9 +60,11 @@ class Distillation:
         return [found[name].tensor for name in self._layers]
 
     def build(self, learner: Any) -> None:
-        """Create the adapters' variables."""
+        """Create the adapters' variables, and with several replicas a copy of the teacher on each."""
         import tensorflow as tf
 
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1 and not self.extras:
+            self.teacher = self.teacher.copied()
         self._adapters = {
             name: Adapter(
                 tf.Variable(adapter.kernel, name=f"distill_adapter{number}_kernel"),
@@ -79,10 +76,8 @@ class Distillation:
             variable for adapter in self._adapters.values() for variable in (adapter.kernel, adapter.bias)
         ]
 
-    def terms(self, call: "BatchCall") -> dict[str, Any]:
+    def terms(self, call: BatchCall) -> dict[str, Any]:
         """The weighted terms of one batch: ``logits``, ``features``, ``attention``."""
-        from regrow.training.parts import log_probabilities
-
         answers = self._answers(call)
         own = dict(zip(self._layers, call.taps, strict=True))
         options, found = self.options, {}
@@ -107,13 +102,10 @@ class Distillation:
             found["attention"] = options.attention.weight * _mean(parts)
         return found
 
-    def after_step(self) -> None:
-        """Nothing follows the optimizer's step."""
-
     def _adapted(self, name: str, features: Any) -> Any:
         return self._adapters[name](features) if name in self._adapters else features
 
-    def _answers(self, call: "BatchCall") -> Mapping[str, Any]:
+    def _answers(self, call: BatchCall) -> Mapping[str, Any]:
         """The teacher's answers to the batch; a second forward pass of the student finds those of the first."""
         import tensorflow as tf
 

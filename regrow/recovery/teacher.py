@@ -10,8 +10,10 @@ from regrow.augmentation.input import training_arrays
 from regrow.augmentation.policy import Policy, load_policy
 from regrow.dataset.directory import Dataset
 from regrow.dataset.rows import Rows
+from regrow.graph.graph import Graph
 from regrow.recovery.distillation_losses import attention_map
 from regrow.recovery.feature_points import points
+from regrow.training.parts import log_probabilities
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MEMORY = 1 << 30  # bytes of answers that are kept; above, the teacher is asked in every step
@@ -36,6 +38,7 @@ class Teacher:
             *(FEATURES + name for name in self.features),
             *(ATTENTION + name for name in self.attention),
         )
+        self._parent = model
         found = points(model)
         outputs = {name: found[name].tensor for name in (*self.features, *self.attention)}
         # All in one model, so that a batch goes through the teacher once.
@@ -45,14 +48,21 @@ class Teacher:
         """The answers to a batch."""
         import tensorflow as tf
 
-        from regrow.training.parts import log_probabilities
-
         found = self._model(x, training=False)
         layers = found["layers"]
         answers = {LOGITS: log_probabilities(found["predictions"])} if self.logits else {}
         answers |= {FEATURES + name: tf.cast(layers[name], tf.float32) for name in self.features}
         answers |= {ATTENTION + name: attention_map(layers[name]) for name in self.attention}
         return {key: tf.stop_gradient(answer) for key, answer in answers.items()}
+
+    def copied(self) -> "Teacher":
+        """The same teacher with variables of its own, made in the current distribution strategy's scope."""
+        return Teacher(
+            Graph.of(self._parent).to_model(),
+            logits=self.logits,
+            features=self.features,
+            attention=self.attention,
+        )
 
 
 def kept_answers(
