@@ -28,7 +28,7 @@ def parent(trained: Path) -> Any:
 def recovered(
     parent: Any, dataset: Dataset, overlay: Path, options: dict[str, Any] | None, **more: Any
 ) -> tuple[Any, list[dict[str, float]]]:
-    student = prune_channels(parent, ChannelOptions(), target=Target(macs=0.1)).model
+    student = prune_channels(parent, ChannelOptions(), target=Target(macs=0.3)).model
     parts = []
     if options is not None:
         chosen = Distill.model_validate(options)
@@ -36,7 +36,7 @@ def recovered(
             distillation(chosen, student=student, parent=parent, dataset=dataset, overlay=overlay, **more)
         ]
     settings = FitSettings(
-        epochs=2, schedule="constant", optimizer=Optimizer(learning_rate=1e-3), early_stopping=None
+        epochs=4, schedule="constant", optimizer=Optimizer(learning_rate=2e-3), early_stopping=None
     )
     result = fit(
         student,
@@ -64,7 +64,7 @@ def test_distillation_brings_the_student_nearer_to_its_parent(
     before = parent.get_weights()
     plain, _ = recovered(parent, digits, overlay, None)
     student, history = recovered(parent, digits, overlay, {"logits": {}})
-    assert distance(student, parent, digits) < 0.9 * distance(plain, parent, digits)
+    assert distance(student, parent, digits) < 0.5 * distance(plain, parent, digits)
     assert history[-1]["distill_logits"] < history[0]["distill_logits"]
     for old, new in zip(before, parent.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
