@@ -1,7 +1,7 @@
 """Regularisation that belongs to fine-tuning alone: a copy of the model has it, the model that is kept does not."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -194,7 +194,7 @@ def _dropped(graph: "Graph", block: "Block", rate: float, *, number: int, seed: 
 
     last = source(entry(graph.config, block.location), block.addition, block.side)
     if last["class_name"] == "Dropout" and _of_branches(last["config"]):
-        last["config"]["rate"] = rate  # type: ignore[index]
+        last["config"]["rate"] = rate
         return None
     rank = _rank(graph, block)
     return Insertion(
@@ -215,8 +215,8 @@ def _rank(graph: "Graph", block: "Block") -> int:
 
 def _of_branches(options: Mapping[str, Any]) -> bool:
     """Whether a dropout layer draws once per example: a noise shape of ``(None, 1, 1 …)``."""
-    shape = options.get("noise_shape")
-    return bool(shape) and all(size == 1 for size in list(shape)[1:])
+    shape: Sequence[int | None] = options.get("noise_shape") or ()
+    return len(shape) > 1 and all(size == 1 for size in shape[1:])
 
 
 def _dropout(rate: float, *, seed: int, noise_shape: list[int | None] | None = None) -> dict[str, Any]:
