@@ -1,4 +1,4 @@
-"""A graph with further layers in it, and the place of its head."""
+"""A graph with further layers in it."""
 
 import copy
 from collections.abc import Iterable, Mapping
@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from regrow.errors import RegrowError
 from regrow.graph.graph import Graph, Location, entry
-from regrow.graph.kernels import KERNELS
 from regrow.graph.view import Call
 from regrow.graph.wiring import Node, Wiring, first_call, rewritten
 
@@ -47,28 +45,6 @@ def source(config: Mapping[str, Any], reader: Node, side: int) -> Mapping[str, A
     """The entry of the layer that computes input ``side`` of ``reader`` in a functional config."""
     wired = Wiring(config)
     return wired.entries[wired.inputs[reader][side][0]]
-
-
-def head(graph: Graph) -> Call:
-    """The call of the last layer with a kernel before the output: the classifier.
-
-    Raises:
-        RegrowError: there is none, or several branches with one meet behind it.
-    """
-    producers = {tensor: call for call in graph.view.calls for tensor in call.outputs}
-    pending, found = list(graph.view.outputs), dict[int, Call]()
-    while pending:
-        call = producers.get(pending.pop())
-        if call is not None and call.class_name in KERNELS:
-            found[id(call)] = call
-        elif call is not None:
-            pending += call.inputs
-    if len(found) != 1:
-        raise RegrowError(
-            f"model '{graph.config['name']}': {len(found) or 'no'} layers with a kernel end in its output; accepted: "
-            f"one, a Dense or convolution layer"
-        )
-    return next(iter(found.values()))
 
 
 def place(graph: Graph, call: Call) -> tuple[Location, Node]:

@@ -123,7 +123,8 @@ def with_dropout(graph: "Graph", rate: float, *, seed: int = 0) -> "Graph":
     Raises:
         RegrowError: no dropout layer is there, nor a head to insert one before.
     """
-    from regrow.graph.insertion import Insertion, head, place, with_layers
+    from regrow.graph.heads import head
+    from regrow.graph.insertion import Insertion, place, with_layers
 
     config = copy.deepcopy(graph.config)
     there = [
@@ -135,7 +136,7 @@ def with_dropout(graph: "Graph", rate: float, *, seed: int = 0) -> "Graph":
         options["rate"] = rate
     if there or not rate:
         return replace(graph, config=config)
-    location, node = place(graph, head(graph))
+    location, node = place(graph, head(graph.view, model=graph.config["name"]))
     layer = _dropout(rate, seed=seed)
     return with_layers(
         graph, [Insertion(name="regularise_dropout", layer=layer, location=location, reader=node)]
