@@ -50,7 +50,9 @@ class MultiTaskPart:
                 that are not square.
         """
         self._refuse_other_shapes(model)
-        features, self._kernel = features_of(model), last_shared_kernel(model)
+        features = features_of(model)
+        if self.params.weighting == "gradnorm":
+            self._kernel = last_shared_kernel(model)
         self._width = int(features.shape[-1])
         return [features]
 
@@ -257,14 +259,18 @@ def features_of(model: Any) -> Any:
     call = head(view_of(model), model=model.name)
     if "/" in call.layer:
         raise RegrowError(
-            f"recover.multi_task: the classifier '{call.layer}' of model '{model.name}' lies in a nested model; accepted: "
-            f"a model whose own layer it is"
+            f"recover.multi_task: the classifier '{call.layer}' of model '{model.name}' lies in a nested model; "
+            f"accepted: a model whose own layer it is"
         )
     return model.get_layer(call.layer).get_input_at(call.number)
 
 
 def last_shared_kernel(model: Any) -> Any:
-    """The kernel of the last layer before the classifier of ``model``; None where there is no such layer."""
+    """The kernel of the last layer before the classifier of ``model``.
+
+    Raises:
+        RegrowError: there is no such layer.
+    """
     from regrow.graph.heads import last_shared
     from regrow.graph.kernels import prunable_kernels
     from regrow.graph.view import view_of

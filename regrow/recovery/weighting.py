@@ -48,8 +48,8 @@ def gradnorm_step(
 
     Chen et al., GradNorm (2018): with G_i = w_i ‖∇ L_i‖, its mean Ḡ and the inverse training rate
     r_i = (L_i / L_i(0)) / mean(L / L(0)), the loss Σ |G_i − Ḡ r_i^α| is descended, the target held constant:
-    its derivative with respect to w_i is sign(G_i − Ḡ r_i^α) ‖∇ L_i‖. Then the weights are scaled to sum up to the number
-    of tasks.
+    its derivative with respect to w_i is sign(G_i − Ḡ r_i^α) ‖∇ L_i‖. Then the weights are scaled to sum up to the
+    number of tasks.
 
     Args:
         weights: float32 ``(tasks,)``, as all of the following.
