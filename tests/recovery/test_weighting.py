@@ -41,7 +41,7 @@ def test_gradient_norms_within_a_function() -> None:
         return gradient_norms([tf.reduce_sum(kernel**2) / 2, 2 * kernel[0, 0], tf.constant(1.0)], kernel)
 
     np.testing.assert_allclose(norms(), [5, 2, 0])
-    with pytest.raises(ValueError, match="within tf.function only"):
+    with pytest.raises(ValueError, match=r"within tf\.function only"):
         gradient_norms([tf.reduce_sum(kernel)], kernel)
 
 
@@ -59,8 +59,8 @@ def test_gradnorm_by_hand() -> None:
     np.testing.assert_allclose(found, moved * 2 / moved.sum(), rtol=1e-6)
 
 
-def test_gradnorm_balances_norms_that_differ_by_a_hundred() -> None:
-    norms = np.asarray([1.0, 10.0, 100.0], np.float32)
+def test_gradnorm_balances_norms_that_differ_by_ten() -> None:
+    norms = np.asarray([1.0, 3.0, 10.0], np.float32)
     same = np.ones(3, np.float32)
     weights = same
     for _ in range(600):
@@ -69,7 +69,7 @@ def test_gradnorm_balances_norms_that_differ_by_a_hundred() -> None:
         )
     assert float(np.sum(weights)) == pytest.approx(3, rel=1e-5)
     weighted = np.asarray(weights) * norms
-    assert weighted.max() / weighted.min() < 2
+    assert weighted.max() / weighted.min() < 1.2
 
 
 def test_gradnorm_favours_the_task_that_learns_slowly() -> None:
@@ -79,4 +79,5 @@ def test_gradnorm_favours_the_task_that_learns_slowly() -> None:
         weights = gradnorm_step(
             weights, norms=same, losses=losses, initial=same, alpha=1.0, learning_rate=0.01
         )
-    assert weights[0] > 1.2 > 0.8 > weights[1]
+    assert weights[0] > 1.2
+    assert weights[1] < 0.8
