@@ -82,9 +82,14 @@ class Dataset:
             )
         return Rows(parts)
 
-    def labels(self, split: str) -> Array:
-        """Integer labels of ``split``, int32, ``(examples,)``."""
-        return np.concatenate(self._shards(split, self.target))
+    @property
+    def further_targets(self) -> dict[str, Target]:
+        """The targets besides the one that the model predicts, by name."""
+        return {name: target for name, target in self.info.targets.items() if name != self.target}
+
+    def labels(self, split: str, target: str | None = None) -> Array:
+        """Integer labels of ``split``, int32, ``(examples,)``; of a further ``target`` −1 where there is none."""
+        return np.concatenate(self._shards(split, target or self.target))
 
     def calibration(self, n: int, seed: int = 0) -> Array:
         """``n`` unaugmented training examples (all if there are fewer), drawn without replacement, in file order."""
@@ -138,7 +143,7 @@ def _check_arrays(file: Path, info: DatasetInfo) -> None:
         ("targets", task.target, info.targets.keys()),
     ]
     for split, shards in info.shards.items():
-        held += [(f"shards.{split}", name, shards.keys()) for name in (task.feature, task.target)]
+        held += [(f"shards.{split}", name, shards.keys()) for name in (task.feature, *info.targets)]
     for field, wanted, names in held:
         if wanted not in names:
             raise RegrowError(f"{file}: {field}: lacks '{wanted}', which task '{info.task}' needs")
@@ -224,10 +229,12 @@ def write_examples(
     digests: Sequence[str],
     labels: Sequence[str],
     splits: Mapping[str, int],
+    further: Mapping[str, Sequence[str | None]] | None = None,
 ) -> None:
     """Write ``examples.parquet``: one row per example, split after split in the order of the shards.
 
-    Columns: ``name`` in the source, ``sha256`` of its bytes there, ``label``, ``split``, ``row`` in the split.
+    Columns: ``name`` in the source, ``sha256`` of its bytes there, ``label``, ``split``, ``row`` in the split, and
+    ``label_NAME`` for each further target.
     """
     import pyarrow
     import pyarrow.parquet
@@ -239,6 +246,10 @@ def write_examples(
             "label": list(labels),
             "split": [split for split, count in splits.items() for _ in range(count)],
             "row": pyarrow.array([row for count in splits.values() for row in range(count)], pyarrow.int64()),
+            **{
+                f"label_{name}": pyarrow.array(known, pyarrow.string())
+                for name, known in (further or {}).items()
+            },
         }
     )
     pyarrow.parquet.write_table(table, path, compression="zstd")
@@ -251,13 +262,18 @@ def index_dataset(
     classes: Sequence[str],
     value_range: tuple[float, float],
     normalisation: Normalisation,
+    further: Mapping[str, Sequence[str]] | None = None,
 ) -> Dataset:
-    """Write ``dataset.json`` over the shards that lie in ``directory`` and open the dataset."""
+    """Write ``dataset.json`` over the shards that lie in ``directory`` and open the dataset.
+
+    ``further`` gives the classes of further targets by name.
+    """
     kind = get_task(task)
     shards: dict[str, dict[str, tuple[Shard, ...]]] = {}
     examples: dict[str, Examples] = {}
     for split in (name for name in SPLITS if (directory / name).is_dir()):
-        shards[split] = {name: _shards(directory, split, name) for name in (kind.feature, kind.target)}
+        held = (kind.feature, kind.target, *(further or {}))
+        shards[split] = {name: _shards(directory, split, name) for name in held}
         labels = np.concatenate([np.load(directory / shard.file) for shard in shards[split][kind.target]])
         counts = np.bincount(labels, minlength=len(classes))
         examples[split] = Examples(
@@ -270,7 +286,10 @@ def index_dataset(
         features={
             kind.feature: Feature(dtype=str(first.dtype), shape=tuple(first.shape[1:]), range=value_range)
         },
-        targets={kind.target: Target(classes=tuple(classes))},
+        targets={
+            name: Target(classes=tuple(names))
+            for name, names in {kind.target: classes, **(further or {})}.items()
+        },
         normalisation=normalisation,
         examples=examples,
         shards=shards,
@@ -280,7 +299,7 @@ def index_dataset(
 
 
 def _shards(directory: Path, split: str, name: str) -> tuple[Shard, ...]:
-    files = sorted((directory / split).glob(f"{name}-*.npy"))
+    files = sorted((directory / split).glob(f"{name}-{'[0-9]' * 5}.npy"))
     return tuple(
         Shard(
             file=path.relative_to(directory).as_posix(),

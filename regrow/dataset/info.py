@@ -26,7 +26,7 @@ class Feature(Parameters):
 
 
 class Target(Parameters):
-    """What is predicted: a class, by index into ``classes``."""
+    """What is predicted: a class, by index into ``classes``; −1 where a further target does not know it."""
 
     kind: Literal["class"] = "class"
     classes: tuple[str, ...]

@@ -19,7 +19,8 @@ class Listing:
     ``labels`` and ``splits`` are None where an example has no label, or the source makes no splits.
     ``stream`` yields ``(index, content)`` once for each example in whatever order is cheap to read: the
     encoded bytes of an image (``encoded``), or an array. ``faults`` says of examples by index why they cannot be
-    used; ``empty`` names class folders without examples; ``ignored`` counts files that are no images.
+    used; ``empty`` names class folders without examples; ``ignored`` counts files that are no images. ``further`` are
+    labels of other kinds, by the name of the target that they become.
     """
 
     task: str
@@ -32,6 +33,7 @@ class Listing:
     faults: Mapping[int, str] = field(default_factory=dict)
     empty: Sequence[str] = ()
     ignored: int = 0
+    further: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
 
 
 def list_examples(source: Any) -> Listing:
@@ -68,6 +70,7 @@ def list_arrays(
     splits: Sequence[str | None] | None = None,
     value_range: tuple[float, float] | None = None,
     faults: Mapping[int, str] | None = None,
+    further: Mapping[str, Sequence[Any]] | None = None,
 ) -> Listing:
     """Examples that are rows of one array: images ``(n, h, w[, c])`` or rows of numbers ``(n, columns)``.
 
@@ -94,6 +97,10 @@ def list_arrays(
         encoded=False,
         value_range=value_range,
         faults=faults or {},
+        further={
+            name: [_class_name(label, f"{where}: {name}") for label in column]
+            for name, column in (further or {}).items()
+        },
     )
 
 

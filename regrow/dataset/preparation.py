@@ -1,20 +1,28 @@
 """From a listing of raw examples to a dataset directory and a data report."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from regrow.dataset.decoding import ImageOptions
-from regrow.dataset.directory import BLOCK_BYTES, Dataset, index_dataset, write_examples, write_shards
+from regrow.dataset.directory import (
+    BLOCK_BYTES,
+    Dataset,
+    index_dataset,
+    write_array,
+    write_examples,
+    write_shards,
+)
 from regrow.dataset.info import SPLITS
 from regrow.dataset.listing import Array, Listing
 from regrow.dataset.reading import Contents, read_examples
 from regrow.dataset.report import DataReport, describe
 from regrow.dataset.scaling import Scaling, choose_normalisation, measure
-from regrow.dataset.splitting import SplitOptions, assign_splits
+from regrow.dataset.splitting import SplitOptions, assign_splits, class_order
+from regrow.errors import RegrowError
 from regrow.provenance.statement import Resource
 from regrow.tasks import get_task
 
@@ -80,6 +88,7 @@ def _write(
             read=lambda start, stop, chosen=chosen: contents.rows(chosen[start:stop]),  # type: ignore[misc]
             labels=np.asarray([number[str(listing.labels[index])] for index in chosen], np.int32),
         )
+    further = _write_further(dataset, listing, members)
     order = [index for split in SPLITS for index in members[split]]
     write_examples(
         dataset / "examples.parquet",
@@ -87,6 +96,7 @@ def _write(
         digests=[contents.sources[index] for index in order],
         labels=[str(listing.labels[index]) for index in order],
         splits={split: len(members[split]) for split in SPLITS},
+        further={name: [labels[index] for index in order] for name, labels in listing.further.items()},
     )
     statistics = measure(contents.rows(block) for block in _blocks(members["train"], contents))
     value_range = listing.value_range or statistics.value_range
@@ -101,9 +111,35 @@ def _write(
             value_range=value_range,
             per_column=listing.task == "tabular_classification",
         ),
+        further=further,
     )
     report = describe(made, listing, contents, assignment, resources=resources, pictures=_pictures(made))
     return made, report
+
+
+def _write_further(
+    dataset: Path, listing: Listing, members: Mapping[str, Sequence[int]]
+) -> dict[str, tuple[str, ...]]:
+    """Write the labels of further targets; their classes, which are those of the training examples.
+
+    Where an example has no label, or one that no training example has, −1 is written: it still serves the task.
+
+    Raises:
+        RegrowError: the training examples have fewer than two classes.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for name, labels in listing.further.items():
+        found[name] = class_order(label for index in members["train"] if (label := labels[index]) is not None)
+        if len(found[name]) < 2:
+            raise RegrowError(
+                f"prepare.source.further_labels: column '{name}' has {len(found[name])} class among the training "
+                f"examples; at least two are needed"
+            )
+        number = {label: position for position, label in enumerate(found[name])}
+        for split, chosen in members.items():
+            known = np.asarray([number.get(str(labels[index]), -1) for index in chosen], np.int32)
+            write_array(dataset / split / f"{name}-{0:05d}.npy", [known], rows=len(known))
+    return found
 
 
 def _blocks(chosen: Sequence[int], contents: Contents) -> list[Sequence[int]]:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from regrow.artifacts import is_full
 from regrow.dataset.unpacking import MAX_BYTES, MAX_RATIO
@@ -62,14 +63,45 @@ class Idx(Parameters):
     path: Path
 
 
+RESERVED_TARGETS = ("label", "image", "features")
+
+
+def _target_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of further targets, which become names of files."""
+    for name in names:
+        if name in RESERVED_TARGETS or not re.fullmatch(r"\w[\w .-]*", name):
+            raise ValueError(
+                f"'{name}' cannot name a target; accepted: letters, digits, '_', ' ', '.', '-', but none of "
+                f"{', '.join(RESERVED_TARGETS)}"
+            )
+    if len(set(names)) < len(names):
+        raise ValueError("names a column twice")
+    return names
+
+
+Targets = Annotated[tuple[str, ...], AfterValidator(_target_names)]
+
+
 class Csv(Parameters):
-    """A table: ``label`` names the label's column; ``features`` the others (default: all); ``shape`` an image's."""
+    """A table: ``label`` names the label's column; ``features`` the others (default: all); ``shape`` an image's.
+
+    ``further_labels`` names columns of classes that further heads can learn while the model is recovered; each becomes
+    a target of the dataset.
+    """
 
     kind: Literal["csv"]
     path: Path
     label: str
+    further_labels: Targets = ()
     features: tuple[str, ...] | None = None
     shape: tuple[int, int, int] | None = None
+
+    @model_validator(mode="after")
+    def _columns_serve_one_purpose(self) -> Self:
+        for name in self.further_labels:
+            if name == self.label or name in (self.features or ()):
+                raise ValueError(f"further_labels: '{name}' is the label or a feature already")
+        return self
 
 
 class Dvc(Parameters):
@@ -81,6 +113,7 @@ class Dvc(Parameters):
     path: str
     format: Literal["folder", "archive", "npz", "idx", "csv"]
     label: str | None = Field(None, description="csv: the label's column")
+    further_labels: Targets = Field((), description="csv: columns of classes for further heads")
     features: tuple[str, ...] | None = Field(None, description="csv: feature columns (default: all others)")
     shape: tuple[int, int, int] | None = Field(None, description="csv: height, width, channels of an image")
 
@@ -102,15 +135,23 @@ class Dvc(Parameters):
     def _csv_needs_a_label(self) -> Self:
         if self.format == "csv" and self.label is None:
             raise ValueError("format csv needs 'label', the label's column")
-        if self.format != "csv" and (self.label, self.features, self.shape) != (None, None, None):
-            raise ValueError(f"'label', 'features' and 'shape' belong to format csv, not {self.format}")
+        table = (self.label, self.further_labels, self.features, self.shape)
+        if self.format != "csv" and table != (None, (), None, None):
+            raise ValueError(
+                f"'label', 'further_labels', 'features' and 'shape' belong to format csv, not {self.format}"
+            )
         return self
 
     def at(self, path: Path) -> "Folder | Archive | Npz | Idx | Csv":
         """The local source that this one is, once it has been fetched to ``path``."""
         if self.format == "csv":
             return Csv(
-                kind="csv", path=path, label=self.label or "", features=self.features, shape=self.shape
+                kind="csv",
+                path=path,
+                label=self.label or "",
+                further_labels=self.further_labels,
+                features=self.features,
+                shape=self.shape,
             )
         if self.format == "folder":
             return Folder(kind="folder", path=path)

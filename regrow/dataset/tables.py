@@ -161,8 +161,9 @@ def list_csv(source: Csv) -> Listing:
     if table.empty:
         raise RegrowError(f"{path}: holds no example below its header")
     found = [str(name) for name in table.columns]
-    columns = list(source.features or [name for name in found if name != source.label])
-    for name in [source.label, *columns]:
+    targets = [source.label, *source.further_labels]
+    columns = list(source.features or [name for name in found if name not in targets])
+    for name in [*targets, *columns]:
         if name not in found:
             raise RegrowError(f"{path}: has no column '{name}'; it has {', '.join(found)}")
     if faults:
@@ -183,7 +184,14 @@ def list_csv(source: Csv) -> Listing:
             )
         features = features.reshape(-1, *source.shape)
     names = [f"{path.name}:{line}" for line in lines]
-    return list_arrays(features, list(table[source.label]), where=str(path), names=names, faults=faults)
+    return list_arrays(
+        features,
+        list(table[source.label]),
+        where=str(path),
+        names=names,
+        faults=faults,
+        further={name: list(table[name]) for name in source.further_labels},
+    )
 
 
 def _whole_rows(path: Path) -> tuple[io.StringIO, list[int], dict[int, str]]:

@@ -1,11 +1,10 @@
 """Residual blocks: branches into an addition that can go as a whole, and a graph without them.
 
-All is done on Keras' own config. In ``inbound_nodes`` a tensor is named by its layer, the number of the layer's call
-and the number of that call's output; dropping a branch means that the addition's consumers read the other side.
+All is done on Keras' own config; dropping a branch means that the addition's consumers read the other side.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,9 +12,8 @@ import numpy as np
 
 from regrow.graph.graph import Graph, Location, entry
 from regrow.graph.removal import Surgery
+from regrow.graph.wiring import Node, Tensor, Wiring, first_call, rewritten
 
-Node = tuple[str, int]
-Tensor = tuple[str, int, int]
 ADDITIONS = frozenset({"__operators__.add", "math.add"})
 
 
@@ -46,7 +44,7 @@ def residual_blocks(graph: Graph) -> tuple[Block, ...]:
     found: list[Block] = []
     for prefix, location in _models(graph.config, "", ()):
         config = entry(graph.config, location)
-        wired = _Wiring(config)
+        wired = Wiring(config)
         for layer in config["layers"]:
             if not _is_addition(layer):
                 continue
@@ -92,7 +90,7 @@ def _weights_behind(graph: Graph, location: Location, node: Node) -> bool:
     """Whether a layer with weights reads, directly or not, what ``node`` of the model at ``location`` gives."""
     config = entry(graph.config, location)
     if "input_layers" in config:
-        names = {name for name, _ in _Wiring(config).readers(node)}
+        names = {name for name, _ in Wiring(config).readers(node)}
     else:
         order = [layer["config"]["name"] for layer in config["layers"]]
         names = set(order[order.index(node[0]) + 1 :])
@@ -103,7 +101,7 @@ def _weights_behind(graph: Graph, location: Location, node: Node) -> bool:
         return False
     layer = entry(graph.config, location[:-1])
     calls = range(len(layer.get("inbound_nodes", [0])))
-    first = _first_call(layer)
+    first = first_call(layer)
     return any(
         _weights_behind(graph, location[:-3], (layer["config"]["name"], first + number)) for number in calls
     )
@@ -113,12 +111,6 @@ def _path(config: Mapping[str, Any], location: Location) -> str:
     """The path of the model at ``location``, with a slash behind; empty for the outermost."""
     places = [location[:end] for end in range(3, len(location) + 1, 3)]
     return "".join(f"{entry(config, place)['name']}/" for place in places)
-
-
-def _first_call(layer: Mapping[str, Any]) -> int:
-    """The number of a layer's first call; a model that begins with an input layer has been called by itself before."""
-    inner = layer["config"].get("layers")
-    return 1 if inner and inner[0]["class_name"] == "InputLayer" else 0
 
 
 def _models(config: Mapping[str, Any], prefix: str, location: Location) -> Iterator[tuple[str, Location]]:
@@ -135,9 +127,7 @@ def _is_addition(layer: Mapping[str, Any]) -> bool:
     return layer["class_name"] == "Add" or layer["config"].get("function") in ADDITIONS
 
 
-def _sides(
-    graph: Graph, wired: "_Wiring", prefix: str, location: Location, addition: Node
-) -> Iterator[Block]:
+def _sides(graph: Graph, wired: Wiring, prefix: str, location: Location, addition: Node) -> Iterator[Block]:
     path = f"{prefix}{addition[0]}"
     calls = [call for call in graph.view.calls if (call.layer, call.number) == (path, addition[1])]
     shapes = graph.view.shapes
@@ -175,92 +165,16 @@ def _leaves(layer: Mapping[str, Any], prefix: str) -> list[str]:
     return [leaf for inner in layer["config"]["layers"] for leaf in _leaves(inner, f"{path}/")]
 
 
-class _Wiring:
-    """Who reads whom in one functional config."""
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self.config = config
-        self.entries: dict[str, Mapping[str, Any]] = {layer["name"]: layer for layer in config["layers"]}
-        self.order = list(self.entries)
-        self.inputs: dict[Node, list[Tensor]] = {}
-        for name, layer in self.entries.items():
-            first = _first_call(layer)
-            self.inputs[name, first] = []
-            for number, node in enumerate(layer["inbound_nodes"], first):
-                self.inputs[name, number] = list(self.tensors(node))
-        self.outputs = list(self.tensors(config["output_layers"]))
-
-    def tensors(self, structure: Any) -> Iterator[Tensor]:
-        """The tensors named anywhere in ``structure``."""
-        if self.is_tensor(structure):
-            yield (structure[0], structure[1], structure[2])
-            structure = structure[3] if len(structure) == 4 else {}
-        if isinstance(structure, Mapping):
-            structure = list(structure.values())
-        if isinstance(structure, list | tuple):
-            for inner in structure:
-                yield from self.tensors(inner)
-
-    def is_tensor(self, structure: Any) -> bool:
-        """Whether ``structure`` is ``[layer, call, output]``, perhaps with the call's keywords behind."""
-        return (
-            isinstance(structure, list | tuple)
-            and len(structure) in (3, 4)
-            and isinstance(structure[0], str)
-            and structure[0] in self.entries
-            and all(isinstance(number, int) for number in structure[1:3])
-        )
-
-    def read(self, tensor: Tensor, cuts: set[tuple[Node, int]]) -> Tensor:
-        """What is read in place of ``tensor``: of a cut addition that has one side left, that side."""
-        while True:
-            node = tensor[:2]
-            left = self.left(node, cuts)
-            if len(left) == len(self.inputs[node]) or len(left) > 1:
-                return tensor
-            if not left:
-                raise ValueError(f"nothing would be left of the addition '{node[0]}'")
-            tensor = left[0]
-
-    def left(self, node: Node, cuts: set[tuple[Node, int]]) -> list[Tensor]:
-        """The tensors that ``node`` still reads."""
-        return [tensor for side, tensor in enumerate(self.inputs[node]) if (node, side) not in cuts]
-
-    def readers(self, node: Node) -> set[Node]:
-        """The calls that depend on ``node``."""
-        found: set[Node] = set()
-        pending = [node]
-        while pending:
-            last = pending.pop()
-            new = {
-                reader for reader, tensors in self.inputs.items() if last in {item[:2] for item in tensors}
-            }
-            pending += new - found
-            found |= new
-        return found
-
-    def living(self, cuts: set[tuple[Node, int]]) -> set[Node]:
-        """The calls on which the model's outputs depend."""
-        seen: set[Node] = set()
-        pending = [self.read(tensor, cuts) for tensor in self.outputs]
-        while pending:
-            node = pending.pop()[:2]
-            if node not in seen:
-                seen.add(node)
-                pending += [self.read(tensor, cuts) for tensor in self.left(node, cuts)]
-        return seen
-
-
 def _cut(config: dict[str, Any], cuts: set[tuple[Node, int]]) -> None:
     """Rewrite ``config`` in place; a cut at an addition that an outer cut has removed does nothing."""
-    wired = _Wiring(config)
+    wired = Wiring(config)
     living = wired.living(cuts)
     # Inputs of the model stay, whether read or not, so that its signature does.
     living |= {node for node in wired.inputs if wired.entries[node[0]]["class_name"] == "InputLayer"}
     numbers: dict[Node, int] = {}
     for name in wired.order:
         calls = sorted(number for layer, number in living if layer == name)
-        first = _first_call(wired.entries[name])
+        first = first_call(wired.entries[name])
         numbers.update({(name, number): place for place, number in enumerate(calls, first)})
 
     def renamed(tensor: Tensor) -> Tensor:
@@ -269,31 +183,20 @@ def _cut(config: dict[str, Any], cuts: set[tuple[Node, int]]) -> None:
 
     kept = []
     for layer in config["layers"]:
-        name, nodes, first = layer["name"], layer["inbound_nodes"], _first_call(layer)
+        name, nodes, first = layer["name"], layer["inbound_nodes"], first_call(layer)
         if not any(node[0] == name for node in living):
             continue
         layer["inbound_nodes"] = [
-            _rewritten(wired, _without_sides(node, (name, number), cuts), renamed)
+            rewritten(wired, _without_sides(node, (name, number), cuts), renamed)
             for number, node in enumerate(nodes, first)
             if (name, number) in living
         ]
         kept.append(layer)
     config["layers"] = kept
-    config["output_layers"] = _rewritten(wired, config["output_layers"], renamed)
+    config["output_layers"] = rewritten(wired, config["output_layers"], renamed)
 
 
 def _without_sides(node: Any, name: Node, cuts: set[tuple[Node, int]]) -> Any:
     """An addition's entry without the sides that are cut; only `Add`, with a list of tensors, has more than two."""
     sides = {side for addition, side in cuts if addition == name}
     return [tensor for side, tensor in enumerate(node) if side not in sides] if sides else node
-
-
-def _rewritten(wired: _Wiring, structure: Any, renamed: Callable[[Tensor], Tensor]) -> Any:
-    if wired.is_tensor(structure):
-        keywords = [_rewritten(wired, inner, renamed) for inner in structure[3:]]
-        return [*renamed((structure[0], structure[1], structure[2])), *keywords]
-    if isinstance(structure, Mapping):
-        return {key: _rewritten(wired, value, renamed) for key, value in structure.items()}
-    if isinstance(structure, list | tuple):
-        return type(structure)(_rewritten(wired, inner, renamed) for inner in structure)
-    return structure

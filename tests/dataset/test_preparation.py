@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from PIL import Image
 from regrow.dataset import reading
 from regrow.dataset.decoding import ImageOptions, UnusableError, decode_image
 from regrow.dataset.directory import Dataset
+from regrow.dataset.info import SPLITS
 from regrow.dataset.listing import Listing, list_arrays, list_examples
 from regrow.dataset.preparation import PreparationOptions, prepare_dataset
 from regrow.dataset.scaling import measure
@@ -132,6 +134,25 @@ def prepare(root: Path, listing: Listing, **options: Any) -> tuple[Dataset, dict
     report.write(root / "r")
     assert (root / "r/report.html").read_text().startswith("<!doctype html>")
     return dataset, dict(report.document)
+
+
+def test_further_labels_are_written_beside_the_label(tmp_path: Path) -> None:
+    """Their classes are those of training; a class that only other splits have is unknown there, −1."""
+    rows = "".join(f"{n},{n % 3},{'abc'[n // 40 % 2]},\n" for n in range(80))
+    (tmp_path / "t.csv").write_text("a,label,x,x-y\n" + rows)
+    source = Csv(kind="csv", path=tmp_path / "t.csv", label="label", further_labels=("x",), features=("a",))
+    made, _ = prepare(tmp_path, list_examples(source))
+    assert made.info.targets["x"].classes == ("a", "b")
+    for split in SPLITS:
+        expected = np.asarray(made.features(split))[:, 0] // 40
+        np.testing.assert_array_equal(made.labels(split, "x"), expected)
+        assert made.labels(split, "x").dtype == np.int32
+    table = pyarrow.parquet.read_table(made.path / "examples.parquet")
+    assert table.column_names[-1] == "label_x"
+    assert set(table["label_x"].to_pylist()) == {"a", "b"}
+    source = source.model_copy(update={"further_labels": ("x-y",)})
+    with pytest.raises(RegrowError, match=r"further_labels: column 'x-y' has 0 class among the training"):
+        prepare(tmp_path, list_examples(source))
 
 
 def test_a_csv_row_with_another_number_of_fields_is_named_or_skipped(tmp_path: Path) -> None:

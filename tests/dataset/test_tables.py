@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from regrow.dataset.listing import Array, Listing, list_examples
 from regrow.dataset.sources import Csv, Digits, Idx, Npz
@@ -165,6 +166,31 @@ def test_csv_rows_with_another_number_of_fields_are_faults_at_their_line(tmp_pat
     assert listing.faults == {2: fields.format(4), 3: fields.format(1)}
     assert values(listing)[[0, 1, 4]].tolist() == [[1, 2], [3, 4], [6, 7]]
     assert [listing.labels[index] for index in (0, 1, 4)] == ["x", "y", "z"]
+
+
+def test_csv_with_further_labels(tmp_path: Path) -> None:
+    text = "a,kind,sex,age\n1,x,m,1\n2,y,,0\n3,x,f,\n"
+    assert csv(tmp_path, text.replace(",m", ",7").replace(",f", ",8")).further == {}
+    listing = csv(tmp_path, text, further_labels=["sex", "age"])
+    assert listing.further == {"sex": ["m", None, "f"], "age": ["1", "0", None]}
+    assert values(listing).tolist() == [[1], [2], [3]]
+    with pytest.raises(RegrowError, match=r"table\.csv: has no column 'size'; it has a, kind, sex, age"):
+        csv(tmp_path, text, further_labels=["size"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"further_labels": ["kind"]}, "'kind' is the label or a feature already"),
+        ({"further_labels": ["a"], "features": ["a"]}, "'a' is the label or a feature already"),
+        ({"further_labels": ["../a"]}, "'../a' cannot name a target"),
+        ({"further_labels": ["image"]}, "'image' cannot name a target"),
+        ({"further_labels": ["a", "a"]}, "names a column twice"),
+    ],
+)
+def test_further_labels_that_cannot_be(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        csv(tmp_path, "a,kind\n1,x\n", **options)
 
 
 @pytest.mark.parametrize("module", [gzip, bz2, lzma])

@@ -1,0 +1,68 @@
+"""The heads of multi-task learning after training: how good they are, and a model that keeps them."""
+
+from typing import Any
+
+import numpy as np
+
+from regrow.dataset.directory import Dataset
+from regrow.recovery.multi_task import MultiTaskPart, features_of, further_labels, rotated
+
+
+def head_accuracies(
+    part: MultiTaskPart, model: Any, dataset: Dataset, *, split: str = "validation", batch_size: int = 256
+) -> dict[str, float]:
+    """Share of examples in ``split`` that each head of ``part`` gets right on the trunk of ``model``, by task.
+
+    Examples without a label do not count: NaN where none has one. Rotations are those of `rotated`.
+    """
+    import tensorflow as tf
+    import tf_keras
+
+    from regrow.augmentation.input import evaluation_input
+
+    trunk = tf_keras.Model(model.inputs, features_of(model))
+    features = tf.function(lambda x: trunk(x, training=False), reduce_retracing=True)
+    labels = further_labels(part.params, dataset, split)
+    hits: dict[str, list[Any]] = {task.name: [] for task in part.params.tasks}
+    start = 0
+    for images, _ in evaluation_input(dataset, split, batch_size=batch_size):
+        plain = features(images)
+        stop = start + len(images)
+        for task in part.params.tasks:
+            if task.kind == "rotation":
+                turned, wanted = rotated(images)
+                found = features(turned)
+            else:
+                wanted, found = labels[task.name][start:stop], plain
+            chosen = np.argmax(part.logits(task.name, found), axis=1)
+            hits[task.name].append((chosen == np.asarray(wanted))[np.asarray(wanted) >= 0])
+        start = stop
+    joined = {name: np.concatenate(found) for name, found in hits.items()}
+    return {name: float(found.mean()) if found.size else float("nan") for name, found in joined.items()}
+
+
+def with_heads(model: Any, part: MultiTaskPart) -> Any:
+    """A plain `tf_keras` model of several outputs: that of ``model``, then each task's probabilities, in order.
+
+    It shares the layers of ``model``; heads are called like their tasks, as far as Keras and ``model`` admit it.
+    """
+    import tf_keras
+
+    layers = tf_keras.layers
+    features = features_of(model)
+    rank = len(features.shape)
+    if rank > 2:
+        pool = {
+            3: layers.GlobalAveragePooling1D,
+            4: layers.GlobalAveragePooling2D,
+            5: layers.GlobalAveragePooling3D,
+        }
+        features = pool[rank](name="heads_pool")(features)
+    outputs = list(model.outputs)
+    taken = {layer.name for layer in model.layers}
+    for name, (kernel, bias) in part.heads.items():
+        free = f"{name}_head" if name in taken else name
+        head = layers.Dense(part.classes[name], activation="softmax", name=free.replace(" ", "_"))
+        outputs.append(head(features))
+        head.set_weights([kernel.numpy(), bias.numpy()])
+    return tf_keras.Model(model.inputs, outputs, name=f"{model.name}_with_heads")

@@ -1,0 +1,62 @@
+"""What multi-task learning is asked to do. No TensorFlow here."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from regrow.parameters import Parameters
+
+NAME = r"^\w[\w .-]*$"
+
+
+class Rotation(Parameters):
+    """By how many quarter turns an image is rotated: a task that needs no labels (Gidaris et al., 2018)."""
+
+    kind: Literal["rotation"]
+    name: str = Field("rotation", pattern=NAME, description="names the head, its loss and its accuracy")
+    weight: float = Field(
+        1.0, gt=0, description="factor on its loss; where weights are learned, at the start"
+    )
+
+
+class FurtherLabel(Parameters):
+    """A further target of the dataset, such as `prepare.source.further_labels` gives it."""
+
+    kind: Literal["label"]
+    name: str = Field(pattern=NAME, description="the target's name, also of the head, its loss and accuracy")
+    weight: float = Field(
+        1.0, gt=0, description="factor on its loss; where weights are learned, at the start"
+    )
+
+
+Auxiliary = Annotated[Rotation | FurtherLabel, Field(discriminator="kind")]
+
+
+class GradNorm(Parameters):
+    """Chen et al., GradNorm: Gradient Normalization for Adaptive Loss Balancing (2018)."""
+
+    alpha: float = Field(
+        1.5, ge=0, description="how much faster tasks that learn slowly shall learn; 0: alike"
+    )
+    learning_rate: float = Field(0.025, gt=0, description="step of the tasks' weights")
+
+
+def _distinct(tasks: tuple[Auxiliary, ...]) -> tuple[Auxiliary, ...]:
+    names = [task.name for task in tasks]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"'{repeated[0]}' names two tasks")
+    return tasks
+
+
+class MultiTask(Parameters):
+    """Further heads that learn along while the model is fine-tuned; the recovered model has none of them."""
+
+    tasks: Annotated[tuple[Auxiliary, ...], AfterValidator(_distinct)] = Field(
+        min_length=1, description="what is learned besides: kind rotation, or label with a target's name"
+    )
+    weighting: Literal["fixed", "uncertainty", "gradnorm"] = Field(
+        "fixed", description="how the losses are weighed against each other and the model's own"
+    )
+    gradnorm: GradNorm = Field(default_factory=GradNorm, description="settings of weighting gradnorm")
+    keep_heads: bool = Field(False, description="save a second model that has the heads as further outputs")

@@ -1,0 +1,275 @@
+"""Further heads: their labels, losses and weights, and that the model that is kept has none of them."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from regrow.dataset.directory import Dataset
+from regrow.errors import RegrowError
+from regrow.recovery.multi_task import (
+    MultiTaskPart,
+    further_labels,
+    known_loss,
+    last_shared_kernel,
+    own_loss,
+    rotated,
+    task_classes,
+)
+from regrow.recovery.multi_task_heads import head_accuracies, with_heads
+from regrow.recovery.multi_task_parameters import MultiTask
+
+BOTH = [{"kind": "rotation", "weight": 0.5}, {"kind": "label", "name": "parity", "weight": 2}]
+
+
+@pytest.fixture(scope="module")
+def two_labels(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Digits from a table, with their parity, which some rows lack, as a second label; made by `prepare`."""
+    from sklearn.datasets import load_digits
+
+    from regrow.dataset.directory import open_dataset
+    from regrow.steps.execution import execute
+    from regrow.steps.prepare import SPEC, PrepareParams
+
+    root: Path = tmp_path_factory.mktemp("two_labels")
+    found = load_digits()
+    names = [f"p{number}" for number in range(64)]
+    lines = [",".join([*names, "digit", "parity"])]
+    for index, (row, digit) in enumerate(zip(found.data[:400], found.target, strict=False)):
+        parity = "" if index % 10 == 0 else ("even", "odd")[digit % 2]
+        lines.append(",".join([*(str(int(value)) for value in row), str(digit), parity]))
+    (root / "digits.csv").write_text("\n".join(lines))
+    execute(
+        SPEC,
+        PrepareParams.model_validate(
+            {
+                "source": {
+                    "kind": "csv",
+                    "path": root / "digits.csv",
+                    "label": "digit",
+                    "further_labels": ["parity"],
+                    "shape": [8, 8, 1],
+                }
+            }
+        ),
+        inputs={},
+        outputs={"dataset": root / "dataset", "data_report": root / "report"},
+        statement=root / "statement",
+    )
+    return open_dataset(root / "dataset")
+
+
+def part_for(model: Any, params: MultiTask, classes: dict[str, int]) -> MultiTaskPart:
+    part = MultiTaskPart(params, classes)
+    part.taps(model)
+    part.build(None)
+    return part
+
+
+class Training:
+    """Steps of plain gradient descent on the model's loss and a part's terms, as the training loop takes them."""
+
+    def __init__(self, model: Any, part: MultiTaskPart, *, learning_rate: float = 0.02) -> None:
+        import tensorflow as tf
+        import tf_keras
+
+        self.part = part
+        self.taps = part.taps(model)
+        self.tapped = tf_keras.Model(model.inputs, [model.outputs[0], *self.taps])
+        self.optimizer = tf_keras.optimizers.Adam(learning_rate)
+        self.step = tf.function(self._step)
+
+    def _step(self, x: Any, y: Any, extra: dict[str, Any]) -> dict[str, Any]:
+        import tensorflow as tf
+
+        def forward(features: Any) -> Any:
+            predictions, *taps = self.tapped(features, training=True)
+            return predictions, taps
+
+        with tf.GradientTape() as tape:
+            predictions, taps = forward(x)
+            call = SimpleNamespace(x=x, y=y, predictions=predictions, taps=taps, extra=extra, forward=forward)
+            terms = self.part.terms(call)
+            loss = self.part.task_weight * own_loss(predictions, y) + tf.add_n(list(terms.values()))
+        variables = [*self.tapped.trainable_variables, *self.part.variables]
+        self.optimizer.apply_gradients(
+            (gradient, variable)
+            for gradient, variable in zip(tape.gradient(loss, variables), variables, strict=True)
+            if gradient is not None
+        )
+        self.part.after_step()
+        return terms
+
+    def run(self, dataset: Dataset, *, epochs: int, batch: int = 64) -> None:
+        import tensorflow as tf
+
+        x = np.asarray(dataset.features("train"), np.float32)
+        y = dataset.labels("train")
+        extra = further_labels(self.part.params, dataset, "train")
+        for _ in range(epochs):
+            for start in range(0, len(y) - batch + 1, batch):
+                rows = slice(start, start + batch)
+                self.step(
+                    tf.constant(x[rows]),
+                    tf.constant(y[rows]),
+                    {name: tf.constant(labels[rows]) for name, labels in extra.items()},
+                )
+
+
+def test_a_second_label_column_becomes_a_target(two_labels: Dataset) -> None:
+    assert two_labels.classes == tuple("0123456789")
+    assert two_labels.feature_shape == (8, 8, 1)
+    assert two_labels.info.targets["parity"].classes == ("even", "odd")
+    unknown = 0
+    for split in ("train", "validation", "test"):
+        digits, parity = two_labels.labels(split), two_labels.labels(split, "parity")
+        assert len(digits) == len(parity) == two_labels.size(split)
+        known = parity >= 0
+        np.testing.assert_array_equal(parity[known], digits[known] % 2)
+        unknown += int((~known).sum())
+        assert (two_labels.path / split / "parity-00000.npy").is_file()
+    assert unknown == 40
+
+
+def test_rotations_are_quarter_turns_with_their_number() -> None:
+    images = np.random.default_rng(0).normal(size=(6, 3, 3, 2)).astype(np.float32)
+    turned, labels = rotated(images)
+    assert labels.numpy().tolist() == [0, 0, 1, 1, 2, 3]
+    for found, turns, source in zip(turned, labels.numpy(), [0, 4, 1, 5, 2, 3], strict=True):
+        np.testing.assert_array_equal(found, np.rot90(images[source], turns))
+
+
+def test_examples_without_a_label_do_not_count() -> None:
+    logits = np.asarray([[2.0, 0.0], [0.0, 1.0], [5.0, 5.0]], np.float32)
+    expected = -np.log([np.exp(2) / (np.exp(2) + 1), 1 / (1 + np.e)]).mean()
+    assert float(known_loss(logits, np.asarray([0, 0, -1]))) == pytest.approx(expected, rel=1e-6)
+    assert float(known_loss(logits, np.asarray([-1, -1, -1]))) == 0
+
+
+def test_own_loss_of_numbers_and_shares() -> None:
+    import tensorflow as tf
+
+    p = tf.constant([[0.2, 0.8], [0.5, 0.5]])
+    expected = -(np.log(0.8) + np.log(0.5)) / 2
+    assert float(own_loss(p, tf.constant([1, 0]))) == pytest.approx(expected, rel=1e-5)
+    assert float(own_loss(p, tf.constant([[0.0, 1.0], [1.0, 0.0]]))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_terms_are_weighted_cross_entropies(small_model: Any) -> None:
+    import tensorflow as tf
+
+    params = MultiTask.model_validate({"tasks": BOTH})
+    part = part_for(small_model, params, {"rotation": 4, "parity": 2})
+    assert part.task_weight == 1
+    assert [tuple(variable.shape) for variable in part.variables] == [(16, 4), (4,), (16, 2), (2,)]
+    features = tf.random.stateless_normal((8, 16), (0, 1))
+    seen: list[Any] = []
+
+    def forward(x: Any) -> Any:
+        seen.append(x)
+        return None, [2 * features]
+
+    x = tf.random.stateless_normal((8, 8, 8, 1), (0, 1))
+    parity = tf.constant([0, 1, -1, 0, 1, 1, 0, 0])
+    terms = part.terms(SimpleNamespace(x=x, taps=[features], extra={"parity": parity}, forward=forward))
+    np.testing.assert_array_equal(seen[0], rotated(x)[0])
+    wanted = {
+        "rotation": 0.5 * known_loss(part.logits("rotation", 2 * features), rotated(x)[1]),
+        "parity": 2 * known_loss(part.logits("parity", features), parity),
+    }
+    assert {name: float(term) for name, term in terms.items()} == pytest.approx(
+        {name: float(term) for name, term in wanted.items()}
+    )
+
+
+@pytest.mark.parametrize("weighting", ["fixed", "uncertainty", "gradnorm"])
+def test_heads_learn_and_the_model_has_none(two_labels: Dataset, small_model: Any, weighting: str) -> None:
+    params = MultiTask.model_validate({"tasks": BOTH, "weighting": weighting})
+    names = [variable.name for variable in small_model.variables]
+    part = part_for(small_model, params, task_classes(params, two_labels))
+    before = head_accuracies(part, small_model, two_labels)
+    start = [float(weight) for weight in part._weights()]
+    Training(small_model, part).run(two_labels, epochs=15)
+    after = head_accuracies(part, small_model, two_labels)
+    assert after["parity"] > max(0.75, before["parity"])
+    assert after["rotation"] > max(0.5, before["rotation"])
+    assert [variable.name for variable in small_model.variables] == names
+    assert len(small_model.outputs) == 1
+    end = [float(weight) for weight in part._weights()]
+    if weighting == "gradnorm":
+        assert sum(end) == pytest.approx(3, rel=1e-4)
+        assert start == pytest.approx([6 / 7, 3 / 7, 12 / 7])
+    else:
+        assert start == pytest.approx([1, 0.5, 2])
+    assert (start == end) == (weighting == "fixed")
+
+
+def test_a_model_that_keeps_the_heads(digits: Dataset, small_model: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+    import tf_keras
+
+    params = MultiTask.model_validate({"tasks": [{"kind": "rotation", "name": "conv1"}]})
+    part = part_for(small_model, params, {"conv1": 4})
+    kept = with_heads(small_model, part)
+    kept.save(tmp_path / "heads.keras")
+    plain = tf_keras.models.load_model(tmp_path / "heads.keras")
+    x = np.asarray(digits.features("test")[:8], np.float32)
+    own, head = plain(x)
+    np.testing.assert_allclose(own, small_model(x), rtol=1e-5, atol=1e-6)
+    trunk = tf_keras.Model(small_model.inputs, part.taps(small_model))
+    np.testing.assert_allclose(head, tf.nn.softmax(part.logits("conv1", trunk(x))), rtol=1e-4, atol=1e-6)
+
+
+def test_pooled_features_of_a_convolutional_head() -> None:
+    import tf_keras
+
+    layers = tf_keras.layers
+    inputs = layers.Input((8, 8, 1))
+    x = layers.Conv2D(5, 3, name="trunk")(inputs)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(3, 1, name="classifier")(x))
+    model = tf_keras.Model(inputs, layers.Softmax()(x))
+    part = part_for(model, MultiTask.model_validate({"tasks": [{"kind": "rotation"}]}), {"rotation": 4})
+    assert part.logits("rotation", np.ones((2, 6, 6, 5), np.float32)).shape == (2, 4)
+    assert last_shared_kernel(model) is model.get_layer("trunk").kernel
+    assert len(with_heads(model, part)(np.ones((2, 8, 8, 1), np.float32))) == 2
+
+
+def test_what_cannot_be_is_refused(digits: Dataset, small_model: Any) -> None:
+    import tf_keras
+
+    layers = tf_keras.layers
+    rotation = MultiTask.model_validate({"tasks": [{"kind": "rotation"}]})
+    label = MultiTask.model_validate({"tasks": [{"kind": "label", "name": "colour"}]})
+    with pytest.raises(RegrowError, match=r"no further target 'colour'; it has none, which prepare\.source"):
+        task_classes(label, digits)
+    oblong = tf_keras.Sequential([layers.Input((4, 6, 1)), layers.Flatten(), layers.Dense(3)], name="oblong")
+    with pytest.raises(RegrowError, match=r"square images, but model 'oblong' takes \(4, 6, 1\)"):
+        MultiTaskPart(rotation, {"rotation": 4}).taps(oblong)
+    inputs = layers.Input((8, 8, 1))
+    nested = tf_keras.Model(inputs, small_model(inputs), name="outer")
+    with pytest.raises(
+        RegrowError, match=r"classifier 'model.*/head' of model 'outer' lies in a nested model"
+    ):
+        MultiTaskPart(rotation, {"rotation": 4}).taps(nested)
+    lone = tf_keras.Sequential([layers.Input((4, 4, 1)), layers.Flatten(), layers.Dense(3)], name="lone")
+    gradnorm = rotation.model_copy(update={"weighting": "gradnorm"})
+    with pytest.raises(RegrowError, match="model 'lone': no layer with a kernel comes before its head"):
+        MultiTaskPart(gradnorm, {"rotation": 4}).taps(lone)
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"tasks": []}, "at least 1"),
+        ({"tasks": [{"kind": "rotation"}, {"kind": "rotation"}]}, "'rotation' names two tasks"),
+        ({"tasks": [{"kind": "rotation", "weight": 0}]}, "greater than 0"),
+        ({"tasks": [{"kind": "label"}]}, "required"),
+        ({"tasks": [{"kind": "jigsaw"}]}, "does not match any of the expected tags"),
+    ],
+)
+def test_parameters(params: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        MultiTask.model_validate(params)
