@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from regrow.graph.removal import Surgery
+
 Array = np.ndarray[Any, np.dtype[Any]]
 KERNEL_OF = {
     "Dense": "kernel",
@@ -94,6 +96,18 @@ class LinearLayer:
         self.kernel.assign(rows.reshape(self.kernel.shape).astype(np.float32))
         if self.bias is not None:
             self.bias.assign(weights[:, -1].ravel().astype(np.float32))
+
+    def outputs_left(self, surgery: Surgery, name: str) -> Array:
+        """Which of the flattened outputs ``surgery`` left of the array ``name``, the kernel's."""
+        channels = self.groups if self.depthwise else 1
+        shape = (1,) * (len(self.kernel.shape) - 2) + (channels, int(self.kernel.shape[-1]))
+        axes = {
+            axis: indices
+            for axis, indices in surgery.kept.get(name, {}).items()
+            if axis == len(shape) - 1 or (self.depthwise and axis == len(shape) - 2)
+        }
+        numbers = np.arange(np.prod(shape)).reshape(shape)
+        return Surgery(kept={name: axes}).apply(name, numbers).ravel()
 
     def output_positions(self, spatial: Sequence[int]) -> tuple[int, ...]:
         """Output lengths for an input of lengths ``spatial``; a dense layer has those of its input."""

@@ -36,7 +36,7 @@ def recalibrate(model: Any, features: Any, *, batch_size: int) -> int:
     found = normalisation_layers(model)
     if not found:
         return 0
-    with _training_mode(found):
+    with training_mode(found):
         for number in range(max(1, len(features) // batch_size)):
             for layer in found:
                 layer.momentum = number / (number + 1)
@@ -46,7 +46,7 @@ def recalibrate(model: Any, features: Any, *, batch_size: int) -> int:
 
 
 @contextlib.contextmanager
-def _training_mode(normalisations: list[Any]) -> Iterator[None]:
+def training_mode(normalisations: list[Any]) -> Iterator[None]:
     """Run ``normalisations`` in training mode whatever mode their model is called in."""
     saved = [(layer, layer.momentum, layer.trainable, layer.call) for layer in normalisations]
     try:
