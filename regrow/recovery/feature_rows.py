@@ -132,7 +132,9 @@ class LinearLayer:
         count, channels = x.shape[0], x.shape[-1]
         flat = tf.reshape(x, (count, -1, channels))
         taken = tf.gather(flat, tf.constant(index.ravel(), tf.int32), axis=1)
-        taken = tf.reshape(taken, (count * len(positions), self.offsets, self.groups, channels // self.groups))
+        taken = tf.reshape(
+            taken, (count * len(positions), self.offsets, self.groups, channels // self.groups)
+        )
         taken = tf.transpose(taken, (2, 0, 1, 3))
         return np.asarray(tf.reshape(taken, (self.groups, -1, self.features)), np.float32)
 

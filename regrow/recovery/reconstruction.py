@@ -195,9 +195,7 @@ def _targets(stage: _Stage, rows: Array, weights: Array) -> Array:
     """What the parent's layer makes of ``rows``, of the outputs that are left: (g, n, m)."""
     made = rows @ weights[:, :-1] + weights[:, -1:]
     flat = made.transpose(1, 0, 2).reshape(rows.shape[1], -1)[:, stage.kept]
-    return np.ascontiguousarray(
-        flat.reshape(-1, stage.layer.groups, stage.layer.outputs).transpose(1, 0, 2)
-    )
+    return np.ascontiguousarray(flat.reshape(-1, stage.layer.groups, stage.layer.outputs).transpose(1, 0, 2))
 
 
 def _fitted(stage: _Stage, fit: NormalEquations, held: NormalEquations, ridge: float) -> dict[str, Any]:
