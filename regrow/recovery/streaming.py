@@ -78,10 +78,8 @@ class Stream:
     def _run(self, calls: Sequence[Call], values: dict[int, Any], wanted: set[int]) -> None:
         last = {number: place for place, call in enumerate(calls) for number in call.inputs}
         for place, call in enumerate(calls):
-            if call.class_name in PASSING:
-                given = PASSING[call.class_name](call, values)
-            else:
-                given = self._called(call, values)
+            passed = PASSING.get(call.class_name)
+            given = passed(call, values) if passed else self._called(call, values)
             values.update(zip(call.outputs, given, strict=True))
             for number in call.inputs:
                 if last[number] == place and number not in wanted:

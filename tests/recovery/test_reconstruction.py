@@ -47,7 +47,7 @@ def test_numpy_finds_the_same_in_one_block_and_in_several() -> None:
         for part in np.array_split(np.arange(900), pieces):
             equations.add(x[None, part].astype(np.float32), y[None, part].astype(np.float32))
         found = solve(equations, np.zeros((1, 7, 4)), np.ones((1, 7, 4), np.bool_), ridge=0)
-        np.testing.assert_allclose(found[0], wanted, atol=1e-5)
+        np.testing.assert_allclose(found[0], wanted, atol=1e-4)  # rows are float32
         residual = np.square(y - np.c_[x, np.ones(900)] @ wanted).sum()
         assert equations.error(found) == pytest.approx(residual, rel=1e-4)
         assert equations.variance() == pytest.approx(np.square(y - y.mean(0)).sum(), rel=1e-4)
@@ -176,7 +176,7 @@ def test_a_masked_layer_is_what_numpy_finds(kind: str) -> None:
     mask = (np.random.default_rng(3).random(kernel.shape) < 0.66).astype(np.uint8)
     pruning = Pruning(masks={"only/kernel": mask})
     pruning.apply(model)
-    features = images(40, 5)
+    features = images(40, 5).cumsum(1)  # neighbours tell of each other
     (row,) = reconstruct(model, parent, pruning, features, ridge=0, batch_size=10)
     assert row["error_after"] < row["error_before"] and "left" not in row
     pruning.verify(model)
