@@ -19,7 +19,7 @@ def activations(model: Any, view: View, inputs: Sequence[Any]) -> Iterator[tuple
     """
     import tensorflow as tf
 
-    by_path = _by_path(model, "")
+    found = by_path(model)
     last = {number: place for place, call in enumerate(view.calls) for number in call.inputs}
     values: dict[int, Any] = {
         number: tf.convert_to_tensor(given) for number, given in zip(view.inputs, inputs, strict=True)
@@ -29,7 +29,7 @@ def activations(model: Any, view: View, inputs: Sequence[Any]) -> Iterator[tuple
             given = PASSING[call.class_name](call, values)
         else:
             arguments, keywords = filled(call.arguments, values), filled(call.keywords, values)
-            given = list(tf.nest.flatten(by_path[call.layer](*arguments, **keywords)))
+            given = list(tf.nest.flatten(found[call.layer](*arguments, **keywords)))
             yield call, [np.asarray(value) for value in given]
         values.update(zip(call.outputs, given, strict=True))
         for number in call.inputs:
@@ -69,11 +69,12 @@ def _steps(call: Call, values: Mapping[int, Any]) -> list[Any]:
 PASSING = {"InputLayer": _passed, "TimeDistributed.step": _step, "TimeDistributed.steps": _steps}
 
 
-def _by_path(model: Any, prefix: str) -> dict[str, Any]:
+def by_path(model: Any, prefix: str = "") -> dict[str, Any]:
+    """The leaf layers of ``model`` by the paths that its calls name, those of repeated models included."""
     found: dict[str, Any] = {}
     for path, layer in layers(model):
         found[f"{prefix}{path}"] = layer
         inner = repeated_model(layer)
         if inner is not None:
-            found |= _by_path(inner, f"{prefix}{path}/layer/")
+            found |= by_path(inner, f"{prefix}{path}/layer/")
     return found

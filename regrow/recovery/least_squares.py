@@ -1,0 +1,97 @@
+"""Linear least squares from streamed normal equations, so that memory does not grow with the data."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+# Single precision is exact enough within a block of rows; blocks are added in double precision.
+BLOCK_ROWS = 8192
+
+
+class NormalEquations:
+    """XᵀX, XᵀY and the squares of Y, of ``groups`` independent problems of one size.
+
+    A last feature, the constant 1, stands behind those given, so that a bias is solved with the weights.
+
+    Args:
+        groups: problems side by side, g; 1 for a dense layer, one a channel for a depthwise convolution.
+        features: columns of X without the constant, d.
+        outputs: columns of Y, m.
+    """
+
+    def __init__(self, *, groups: int, features: int, outputs: int) -> None:
+        self.gram = np.zeros((groups, features + 1, features + 1))
+        self.cross = np.zeros((groups, features + 1, outputs))
+        self.squares = np.zeros((groups, outputs))
+
+    @property
+    def rows(self) -> int:
+        """How many rows were added."""
+        return int(self.gram[0, -1, -1])
+
+    def add(self, x: Array, y: Array) -> None:
+        """Add rows: ``x`` float32 (g, n, d), ``y`` float32 (g, n, m)."""
+        for start in range(0, x.shape[1], BLOCK_ROWS):
+            part, target = x[:, start : start + BLOCK_ROWS], y[:, start : start + BLOCK_ROWS]
+            part = np.concatenate([part, np.ones_like(part[..., :1])], axis=-1)
+            turned = part.transpose(0, 2, 1)
+            self.gram += turned @ part
+            self.cross += turned @ target
+            self.squares += np.square(target, dtype=np.float64).sum(1)
+
+    def error(self, weights: Array) -> float:
+        """‖Y − XW‖² over all groups, for ``weights`` (g, d + 1, m), the bias last."""
+        fitted = weights * (self.gram @ weights - 2 * self.cross)
+        return max(0.0, float(self.squares.sum() + fitted.sum()))
+
+    def variance(self) -> float:
+        """Σ (Y − mean of its column)², what a constant would leave unexplained."""
+        return float(self.squares.sum() - (self.cross[:, -1] ** 2).sum() / max(1, self.rows))
+
+
+def solve(equations: NormalEquations, start: Array, free: Array, *, ridge: float) -> Array:
+    """argmin ‖Y − XW‖² + λ‖W − W₀‖², weights that are not free kept at W₀; the bias is not drawn to anything.
+
+    Each column is solved on its own support; columns with the same support share a factorisation.
+
+    Args:
+        equations: of g problems with d features and m outputs.
+        start: W₀, (g, d + 1, m).
+        free: bool, (g, d + 1, m); the last row says whether there is a bias to solve for.
+        ridge: λ as a share of the mean of the diagonal of XᵀX; the mean is each problem's.
+
+    Returns:
+        W, float64 (g, d + 1, m).
+    """
+    weights = np.array(start, np.float64)
+    for group, gram in enumerate(equations.gram):
+        # Solved for the difference from W₀, so that the pull towards W₀ is a ridge towards zero.
+        gap = equations.cross[group] - gram @ weights[group]
+        diagonal = np.diagonal(gram)[:-1]
+        penalty = np.append(np.full(len(diagonal), ridge * diagonal.mean()), 0.0)
+        for columns, support in _supports(free[group]):
+            system = gram[np.ix_(support, support)]
+            system[np.diag_indices_from(system)] += penalty[support]
+            weights[group][np.ix_(support, columns)] += _solved(system, gap[np.ix_(support, columns)])
+    return weights
+
+
+def _supports(free: Array) -> Iterator[tuple[Array, Array]]:
+    """Columns of ``free`` (d, m) with equal entries, and the rows at which these are true."""
+    patterns, number = np.unique(free, axis=1, return_inverse=True)
+    for index, pattern in enumerate(patterns.T):
+        support = np.flatnonzero(pattern)
+        if len(support):
+            yield np.flatnonzero(number.ravel() == index), support
+
+
+def _solved(system: Array, right: Array) -> Array:
+    try:
+        found = np.linalg.solve(system, right)
+    except np.linalg.LinAlgError:
+        found = np.full_like(right, np.nan)
+    if not np.isfinite(found).all():  # features that depend on each other, without a ridge
+        found = np.linalg.lstsq(system, right, rcond=None)[0]
+    return np.asarray(found)

@@ -1,0 +1,230 @@
+"""Least-squares feature reconstruction: each layer is fitted to what the parent's layer made, without gradients.
+
+Layer by layer, W ← argmin ‖Y − XW‖² + λ‖W − W₀‖², where the rows of X are the pruned model's inputs to the layer,
+upstream layers fitted already, and the rows of Y are what the parent's layer makes, before its activation, of its
+own inputs for the same examples; of the parent's channels, those that are left. He, Zhang and Sun, "Channel
+pruning for accelerating very deep neural networks", 2017, equation 2, with the channels given; for masks, each
+output has its own support, as in Frantar and Alistarh, "Optimal brain compression", 2022.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from regrow.errors import RegrowError
+from regrow.graph.computing import by_path
+from regrow.graph.kernels import KERNELS
+from regrow.graph.view import Call, View, view_of
+from regrow.progress import Progress
+from regrow.pruning.pruning import Pruning
+from regrow.recovery.feature_rows import KERNEL_OF, LinearLayer
+from regrow.recovery.least_squares import NormalEquations, solve
+from regrow.recovery.recalibration import normalisation_layers, training_mode
+from regrow.recovery.streaming import Stream
+
+Array = np.ndarray[Any, np.dtype[Any]]
+# Of eight examples one judges what the others fitted.
+HELD_OUT = 8
+# Rows that a layer is fitted to: more positions of feature maps say little more.
+ROWS_PER_FEATURE, MIN_ROWS = 32, 65_536
+# XᵀX in double precision takes half a gigabyte at this many.
+MAX_FEATURES = 8192
+MEMORY = 1.5e9
+# Below this share of its variance unexplained, a layer makes what the parent's does.
+EQUAL = 1e-9
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A layer to fit: its call in both models, and which of the parent's outputs are left."""
+
+    layer: LinearLayer
+    parent: LinearLayer
+    call: Call
+    parent_call: Call
+    kept: Array
+    free: Array
+
+
+def reconstruct(
+    model: Any,
+    parent: Any,
+    pruning: Pruning,
+    features: Any,
+    *,
+    ridge: float,
+    batch_size: int,
+    progress: Progress | None = None,
+    memory: float = MEMORY,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Fit every dense and convolutional layer of ``model`` to its counterpart in ``parent``, in place.
+
+    Batch normalisations are recalibrated on the way, each before a later layer is fitted to what it makes.
+    A layer whose error on the examples held out, one of eight, would not fall is left as it was.
+
+    Args:
+        model: the pruned model, with one input; biases are solved for where a layer has one.
+        parent: the model before pruning; not changed.
+        pruning: what was cut out of ``parent`` to make ``model``; masked weights stay exactly zero.
+        features: raw training examples, unaugmented, ``(examples, …)``.
+        ridge: λ as a share of the mean squared input.
+        batch_size: examples at a time.
+        progress: told of every layer.
+        memory: bytes of feature maps that may be kept between layers, both models together.
+        seed: of the positions in feature maps that a layer is fitted to.
+
+    Returns:
+        a row a layer, in the order of fitting: ``layer``; ``error_before`` and ``error_after``, the share of the
+        variance of the parent's output that is left unexplained on the examples held out; where the layer is left
+        as it was, the reason under ``left``.
+
+    Raises:
+        RegrowError: the model has several inputs, or takes examples of another shape.
+    """
+    _check(model, features)
+    # A last, smaller batch would spoil the batch statistics.
+    features = features[: max(1, len(features) // batch_size) * batch_size]
+    views = view_of(model), view_of(parent)
+    report: list[dict[str, Any]] = []
+    stages: list[_Stage] = []
+    for call in views[0].calls:
+        if call.class_name in KERNELS and call.layer not in {row["layer"] for row in report}:
+            found = _stage(call, views, (model, parent), pruning)
+            report.append({"layer": call.layer} | ({"left": found} if isinstance(found, str) else {}))
+            if not isinstance(found, str):
+                stages.append(found)
+    rows = {row["layer"]: row for row in report}
+    random = np.random.default_rng(seed)
+    with _recalibrating(model) as on_batch:
+        ours = Stream(
+            model,
+            views[0],
+            [stage.call.inputs[0] for stage in stages],
+            features,
+            batch_size=batch_size,
+            memory=memory / 2,
+            on_batch=on_batch,
+        )
+        theirs = Stream(
+            parent,
+            views[1],
+            [stage.parent_call.inputs[0] for stage in stages],
+            features,
+            batch_size=batch_size,
+            memory=memory / 2,
+        )
+        for number, stage in enumerate(stages):
+            pairs = zip(ours.batches(number), theirs.batches(number), strict=True)
+            fit, held = _equations(stage, pairs, examples=len(features), random=random)
+            rows[stage.call.layer].update(_fitted(stage, fit, held, ridge))
+            if progress is not None:
+                progress.update(number + 1, stage.call.layer, total=len(stages))
+    return report
+
+
+def _check(model: Any, features: Any) -> None:
+    if len(model.inputs) != 1:
+        raise RegrowError(
+            f"reconstruction: the model has {len(model.inputs)} inputs, and examples have one array; switch it off"
+        )
+    wanted, found = tuple(model.inputs[0].shape[1:]), tuple(features.shape[1:])
+    if len(wanted) != len(found) or any(
+        size not in (None, length) for size, length in zip(wanted, found, strict=True)
+    ):
+        raise RegrowError(f"reconstruction: examples have shape {found}, but the model takes {wanted}")
+
+
+def _stage(call: Call, views: tuple[View, View], models: tuple[Any, Any], pruning: Pruning) -> _Stage | str:
+    """What is needed to fit the layer of ``call``, or why it is left."""
+    path, kind = call.layer, call.class_name
+    if kind.endswith("Transpose"):
+        return "outputs of a transposed convolution overlap, so that it is not a map of one row of inputs"
+    if kind not in KERNEL_OF or not call.keras:
+        return f"layers of class {kind} are not supported"
+    if call.repeated:
+        return "it is run at each step of a TimeDistributed model"
+    calls = [[other for other in view.calls if other.layer == path] for view in views]
+    if not calls[1] or calls[1][0].class_name != kind:
+        return "the parent has no such layer"
+    if max(map(len, calls)) > 1:
+        return "it is called several times, and later calls see what earlier ones made"
+    own, theirs = (by_path(model)[path] for model in models)
+    if getattr(own, "data_format", "channels_last") != "channels_last":
+        return "its channels come first"
+    layer, parent = LinearLayer(own), LinearLayer(theirs)
+    if layer.features > MAX_FEATURES:
+        return f"an output has {layer.features} inputs, and at most {MAX_FEATURES} are solved for"
+    name = f"{path}/{KERNEL_OF[kind]}"
+    kept = parent.outputs_left(pruning.surgery, name)
+    if len(kept) != layer.groups * layer.outputs:
+        return "its outputs are not the parent's that surgery left"
+    mask = pruning.masks.get(name, np.ones(tuple(layer.kernel.shape), np.uint8)) == 1
+    bias = np.full(len(kept), layer.bias is not None)
+    return _Stage(layer, parent, call, calls[1][0], kept, layer.arranged(mask, bias))
+
+
+def _equations(
+    stage: _Stage, pairs: Iterator[tuple[Any, Any]], *, examples: int, random: np.random.Generator
+) -> tuple[NormalEquations, NormalEquations]:
+    """The normal equations of the examples that fit, and of those held out; of all, where there are few."""
+    layer, weights = stage.layer, stage.parent.weights()
+    size = {"groups": layer.groups, "features": layer.features, "outputs": layer.outputs}
+    fit, held = NormalEquations(**size), NormalEquations(**size)
+    wanted = max(MIN_ROWS, ROWS_PER_FEATURE * layer.features)
+    seen = 0
+    for x, parent_x in pairs:
+        shape = tuple(x.shape[1:-1])
+        total = int(np.prod(layer.output_positions(shape), dtype=np.int64))
+        count = min(total, -(-wanted // examples))
+        positions = np.sort(random.choice(total, count, replace=False))
+        rows = layer.rows(x, positions)
+        target = _targets(stage, stage.parent.rows(parent_x, positions), weights)
+        of_example = np.repeat(np.arange(seen, seen + len(x)), count)
+        judging = (of_example % HELD_OUT == HELD_OUT - 1) & (examples >= HELD_OUT)
+        fit.add(rows[:, ~judging], target[:, ~judging])
+        held.add(rows[:, judging], target[:, judging])
+        seen += len(x)
+    return fit, held if held.rows else fit
+
+
+def _targets(stage: _Stage, rows: Array, weights: Array) -> Array:
+    """What the parent's layer makes of ``rows``, of the outputs that are left: (g, n, m)."""
+    made = rows @ weights[:, :-1] + weights[:, -1:]
+    flat = made.transpose(1, 0, 2).reshape(rows.shape[1], -1)[:, stage.kept]
+    return np.ascontiguousarray(flat.reshape(-1, stage.layer.groups, stage.layer.outputs).transpose(1, 0, 2))
+
+
+def _fitted(stage: _Stage, fit: NormalEquations, held: NormalEquations, ridge: float) -> dict[str, Any]:
+    """Solve, and assign if that lowers the error on ``held``; what the report says."""
+    start = stage.layer.weights()
+    scale = max(held.variance(), np.finfo(np.float64).tiny)
+    before = held.error(start) / scale
+    row: dict[str, Any] = {"error_before": before, "error_after": before}
+    if before < EQUAL:
+        return {**row, "left": "it makes what the parent's does"}
+    weights = solve(fit, start, stage.free, ridge=ridge).astype(np.float32)
+    after = held.error(weights) / scale
+    if not after < before or not fit.error(weights) <= fit.error(start):
+        return {**row, "left": f"the error on examples held out would be {after:.3g}"}
+    stage.layer.assign(weights)
+    return {**row, "error_after": after}
+
+
+@contextlib.contextmanager
+def _recalibrating(model: Any) -> Iterator[Any]:
+    """Inside, batch normalisations take each batch's own statistics and average them over the batches of a pass.
+
+    Gives what is to be called with the number of a batch before it runs.
+    """
+    found = normalisation_layers(model)
+
+    def on_batch(number: int) -> None:
+        for layer in found:
+            layer.momentum = number / (number + 1)
+
+    with training_mode(found):
+        yield on_batch
