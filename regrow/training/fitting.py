@@ -6,14 +6,19 @@ and the reductions of TensorFlow are all fixed.
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from regrow.dataset.directory import Dataset
-from regrow.progress import Progress
+from regrow.progress import Progress, emit
 from regrow.tasks import get_task
 from regrow.training.checkpoints import Checkpoints
+from regrow.training.masks import mask_keeper
+from regrow.training.optimizers import make_optimizer
+from regrow.training.parent import ParentTraining
 from regrow.training.parts import Part
+from regrow.training.range_test import RangeTest, range_test
 from regrow.training.selection import Selection
 from regrow.training.session import AfterBatch, Session, check_devices, repeatable_randomness
 from regrow.training.settings import FitSettings
@@ -34,6 +39,7 @@ def fit(
     on_epoch: OnEpoch | None = None,
     settle: Callable[[Any], object] | None = None,
     stop_at: float | None = None,
+    parent: ParentTraining | None = None,
     checkpoints: Path | None = None,
     tensorboard: Path | None = None,
     callbacks: Sequence[Any] = (),
@@ -59,6 +65,7 @@ def fit(
             has the weights of that epoch; after a resumed training's earlier epochs too, with later weights.
         settle: called on the model when it has averaged weights (``settings.ema``), to estimate its batch statistics.
         stop_at: the validation accuracy at which training has reached its end.
+        parent: how the parent was trained, for schedules that look back at it.
         checkpoints: a directory; an interrupted training that finds it again goes on after its last epoch, with the
             same result as one that was not interrupted. It is removed at the end.
         tensorboard: a directory for TensorBoard's logs.
@@ -76,6 +83,12 @@ def fit(
 
     tf.config.experimental.enable_op_determinism()
     tf_keras.utils.set_random_seed(settings.seed)
+    tested = None
+    if settings.range_test is not None:
+        tested, settings = _with_tested_rate(
+            model, dataset, overlay_dir, settings, masks=masks or {}, step=step
+        )
+        tf_keras.utils.set_random_seed(settings.seed)
     strategy, half = strategy_for(settings.accelerator), mixed_precision(settings.accelerator)
     check_devices(strategy, settings, step=step)
     with working_model(model, strategy=strategy, half=half) as working, contextlib.ExitStack() as stack:
@@ -90,6 +103,7 @@ def fit(
             after_batch=after_batch,
             settle=settle,
             half=half,
+            parent=parent,
         )
         watch = Watch(
             model=model,
@@ -109,7 +123,49 @@ def fit(
             checkpoints=Checkpoints(checkpoints, session.variables) if checkpoints is not None else None,
         )
         _run(session, watch, settings, reseed=reseed, callbacks=[*callbacks, *_tensorboard(tensorboard)])
-    return watch.finish(keep)
+    return replace(watch.finish(keep), range_test=tested)
+
+
+def _with_tested_rate(
+    model: Any,
+    dataset: Dataset,
+    overlay: Path | None,
+    settings: FitSettings,
+    *,
+    masks: Mapping[str, Any],
+    step: str,
+) -> tuple[RangeTest, FitSettings]:
+    """Choose the peak by a range test; where the loss falls at no rate, the one given stays."""
+    import tf_keras
+
+    from regrow.augmentation.input import training_input
+
+    assert settings.range_test is not None
+    batches = training_input(
+        dataset,
+        overlay,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        soft=settings.label_smoothing > 0,
+    )
+    soft = batches.element_spec[1].shape.rank == 2
+    found = range_test(
+        model,
+        batches,
+        lambda rate: make_optimizer(settings.optimizer, rate),
+        tf_keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing)
+        if soft
+        else tf_keras.losses.SparseCategoricalCrossentropy(),
+        settings=settings.range_test,
+        after_step=(lambda copy: mask_keeper(copy, masks)) if masks else None,
+    )
+    if found.rate is None:
+        rate = settings.optimizer.learning_rate
+        emit(
+            "notice", message=f"{step}: the range test found no rate at which the loss falls; {rate:g} stays"
+        )
+        return found, settings.model_copy(update={"range_test": None})
+    return found, settings.with_peak(found.rate)
 
 
 def _run(

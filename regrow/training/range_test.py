@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from regrow.artifacts import write_json
-from regrow.training.schedules import keras_schedule
+from regrow.training.optimizers import RateTable
 from regrow.training.settings import RangeTestSettings
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -55,12 +55,11 @@ def range_test(
         settings: how many steps, from which rate to which.
         after_step: given the copy, gives what is called after each step; masks are applied again there.
     """
-    import tf_keras
+    from regrow.training.devices import copied
 
-    copy = tf_keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
+    copy = copied(model)
     rates = np.geomspace(settings.low, settings.high, settings.steps)
-    step = _step(copy, make_optimizer(keras_schedule(rates.astype(np.float32))), loss)
+    step = _step(copy, make_optimizer(RateTable(rates.astype(np.float32)).schedule), loss)
     finish = after_step(copy) if after_step is not None else None
     losses: list[float] = []
     for (features, labels), _ in zip(_again_and_again(batches), rates, strict=False):

@@ -15,6 +15,7 @@ from regrow.tasks import get_task
 from regrow.training.averaging import Averaging
 from regrow.training.masks import mask_keeper
 from regrow.training.optimizers import RateTable, make_optimizer
+from regrow.training.parent import ParentTraining
 from regrow.training.parts import Part
 from regrow.training.schedules import learning_rates
 from regrow.training.settings import FitSettings
@@ -35,6 +36,7 @@ class Session:
         after_batch: makes what is called after each step.
         settle: estimates batch statistics anew for averaged weights.
         half: whether the model computes in float16.
+        parent: how the parent was trained, for schedules that look back at it.
     """
 
     def __init__(
@@ -49,14 +51,15 @@ class Session:
         after_batch: AfterBatch | None,
         settle: Callable[[Any], object] | None,
         half: bool,
+        parent: ParentTraining | None = None,
     ) -> None:
         from regrow.augmentation.input import steps_per_epoch
         from regrow.training.learner import Learner
 
         self.working, self.dataset, self.overlay, self.settings = working, dataset, overlay, settings
-        self.parts = parts
+        self.parts, self._parent = parts, parent
         self.steps = steps_per_epoch(dataset, overlay, batch_size=settings.batch_size)
-        self.rates = learning_rates(settings, steps_per_epoch=self.steps)
+        self.rates = learning_rates(settings, steps_per_epoch=self.steps, parent=parent)
         self._table = RateTable(self.rates)
         normalised = WeightNormalisation(working, masks) if settings.weight_normalisation else None
         self.learner = Learner(
@@ -178,7 +181,7 @@ class Session:
     def use_epochs(self, epochs: int) -> None:
         """Make the table of learning rates for so many epochs."""
         settings = self.settings.model_copy(update={"epochs": epochs})
-        self.rates = learning_rates(settings, steps_per_epoch=self.steps)
+        self.rates = learning_rates(settings, steps_per_epoch=self.steps, parent=parent)
         self._table.assign(self.rates)
 
     def run(self, *, first_epoch: int, epochs: int, callbacks: Sequence[Any]) -> None:

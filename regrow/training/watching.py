@@ -13,6 +13,7 @@ from regrow.errors import RegrowError
 from regrow.progress import Progress
 from regrow.training.averaging import Averaging
 from regrow.training.checkpoints import Checkpoints
+from regrow.training.range_test import RangeTest
 from regrow.training.selection import Candidate, Selection
 from regrow.training.settings import FitSettings
 
@@ -24,12 +25,13 @@ COLLAPSED, LEARNED = 1.2, 2.0
 class FitResult:
     """``history`` has a dict per epoch: ``epoch`` (from 1), ``loss``, ``accuracy``, ``val_loss``,
     ``val_accuracy``, ``learning_rate`` (of its last step), and the terms of parts. ``best_epoch`` is the one whose
-    weights the model has.
+    weights the model has. ``range_test`` is what chose the peak rate, where one was asked for.
     """
 
     history: list[dict[str, float]]
     best_epoch: int
     stopped_early: bool
+    range_test: RangeTest | None = None
 
     @property
     def best(self) -> dict[str, float]:
