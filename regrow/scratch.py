@@ -35,7 +35,7 @@ def this_host() -> str:
     with contextlib.suppress(OSError):
         known.append(Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip())
     with contextlib.suppress(OSError):
-        known.append(os.readlink("/proc/self/ns/pid"))
+        known.append(str(Path("/proc/self/ns/pid").readlink()))
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 

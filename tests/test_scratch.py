@@ -38,16 +38,14 @@ def left_for(path: Path, seconds: float) -> None:
 
 
 def test_a_writer_on_this_host_is_looked_for(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         place = tmp_path / process.stdout.readline().strip()
         left_for(place, 10 * PATIENCE_S)
         sweep(tmp_path)
         assert place.is_dir()
-        sweep(tmp_path, name="other")
     finally:
         process.kill()
     deadline = time.monotonic() + 30  # killed and not yet waited for, it is a zombie, which writes nothing
@@ -57,7 +55,7 @@ def test_a_writer_on_this_host_is_looked_for(tmp_path: Path) -> None:
     assert place.is_dir()
     sweep(tmp_path, name="out")
     assert not place.exists()
-    process.wait()
+    process.communicate()
     assert not (tmp_path / "out").exists()
 
 
