@@ -20,8 +20,16 @@ def code_version() -> str:
 
 def arguments(config: Any) -> dict[str, str]:
     """The pipeline's arguments for a validated configuration."""
-    params = {f"{name}_params": canonical_json(step_params(config, name)) for name in NAMES}
+    params = {f"{name}_params": _literal(canonical_json(step_params(config, name))) for name in NAMES}
     return {**params, "code_version": code_version()}
+
+
+def _literal(text: str) -> str:
+    """JSON of the same value in which Kubeflow, and Argo below it, find no placeholder of theirs (``{{$.…}}``) to fill.
+
+    In canonical JSON two braces follow each other in strings only, where one may be escaped.
+    """
+    return text.replace("{{", "{\\u007b")
 
 
 def compile_pipeline(config: Any, target: Path) -> None:

@@ -5,12 +5,12 @@ import errno
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from regrow.errors import RegrowError
+from regrow.scratch import scratch_beside, signs_of_life, sweep
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -69,44 +69,23 @@ def new_directory(target: Path) -> Iterator[Path]:
     """A scratch directory beside ``target`` that takes its place when the block ends well.
 
     A block that raises, or a process that is killed, leaves ``target`` as it was: it never looks finished
-    when it is not. Scratch directories that a killed process left behind are swept away here.
+    when it is not. What killed writers of it left behind is swept away here.
     """
     target = target.absolute()
     with disk_errors(target):
         make_directory(target.parent)
         sweep(target.parent, name=target.name)
-        scratch = target.parent / f".{target.name}.writing-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        scratch = scratch_beside(target)
         try:
             scratch.mkdir()
         except FileNotFoundError as error:  # as /proc says it
             raise RegrowError(f"{target}: cannot be made a directory ({error.strerror})") from None
         try:
-            yield scratch
+            with signs_of_life(scratch):
+                yield scratch
             _replace(scratch, target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-
-
-def sweep(folder: Path, *, name: str = "*") -> None:
-    """Remove what killed writers of ``folder/name`` left behind: scratch directories whose process is gone."""
-    for stale in folder.glob(f".{name}.writing-*"):
-        pid = stale.name.rpartition(".writing-")[2].partition("-")[0]
-        if _alive(pid):
-            continue
-        if stale.is_dir():
-            shutil.rmtree(stale, ignore_errors=True)
-        else:
-            stale.unlink(missing_ok=True)
-
-
-def _alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _replace(scratch: Path, target: Path) -> None:
@@ -126,7 +105,7 @@ def write_json(path: Path, value: Any) -> None:
     """Write ``value`` for people and programs to read: indented, keys in the given order, atomically."""
     with disk_errors(path):
         make_directory(path.parent)
-        scratch = path.with_name(f".{path.name}.writing-{os.getpid()}")
+        scratch = scratch_beside(path)
         try:
             scratch.write_text(
                 json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from regrow.artifacts import make_directory, sweep
+from regrow.artifacts import make_directory
 from regrow.errors import RegrowError
 from regrow.provenance.digest import text_digest
+from regrow.scratch import sweep
 from regrow.steps import all_specs
 from regrow.steps.execution import CHECKPOINTS
 

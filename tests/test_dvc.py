@@ -133,7 +133,8 @@ def test_a_changed_template_concerns_the_report_only(finished: Repository) -> No
     template = finished.root / "regrow/evaluation/report.html.j2"
     text = template.read_text()
     template.write_text(text + "{# changed #}")
-    assert list(finished.json("dvc", "status")) == ["evaluate"]
+    found = finished.json("dvc", "status")
+    assert list(found) == ["evaluate"], found
     template.write_text(text)
     assert finished.json("dvc", "status") == {}
 

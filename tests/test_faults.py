@@ -18,6 +18,7 @@ import pytest
 
 from regrow.artifacts import copy_tree, read_json
 from regrow.provenance.statement import read_statement
+from regrow.scratch import scratch_beside, this_host
 from regrow.steps import NAMES
 
 PARAMS = """\
@@ -226,12 +227,14 @@ def test_a_workspace_is_for_one_run_at_a_time(tmp_path: Path) -> None:
 
 def test_what_killed_runs_left_is_swept_up_and_what_lives_is_not(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
+    started = round(psutil.Process(gone.pid).create_time())
     gone.wait()
+    left = f".ab.writing-{this_host()}-{gone.pid}-{started}-12345678"
     entries = tmp_path / "work/cache/train"
-    for folder in ("work/kfp/20200101-000000/train", f"work/cache/train/.ab.writing-{gone.pid}-12345678"):
+    for folder in ("work/kfp/20200101-000000/train", f"work/cache/train/{left}"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "half").write_text("x")
-    living = entries / f".cd.writing-{os.getpid()}-12345678"
+    living = scratch_beside(entries / "cd")
     living.mkdir()
     whole = entries / "ef"
     whole.mkdir()

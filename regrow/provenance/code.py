@@ -57,17 +57,25 @@ def import_closure(module: str) -> tuple[str, ...]:
 def source_files(module: str) -> tuple[str, ...]:
     """Paths, relative to the package's parent, of all files that decide what ``module`` does.
 
-    Its import closure, and the data (templates, styles) that lie beside sources of it.
+    Its import closure, and the data (templates, styles) beside a source of it that the source, or such data, names.
     """
     sources = import_closure(module)
-    folders = {(PACKAGE.parent / name).parent for name in sources} - {PACKAGE}
-    data = {
-        path.relative_to(PACKAGE.parent).as_posix()
-        for folder in folders
-        for path in folder.iterdir()
-        if path.is_file() and path.suffix in DATA
-    }
-    return tuple(sorted({*sources, *data}))
+    found = {name for source in sources for name in _data_named_in(PACKAGE.parent / source)}
+    return tuple(sorted({*sources, *found}))
+
+
+@functools.cache
+def _data_named_in(path: Path) -> frozenset[str]:
+    """Data in the folder of ``path`` whose name stands in it, and what is named there in turn."""
+    found: set[Path] = set()
+    pending = [path]
+    while pending:
+        text = pending.pop().read_text("utf-8")
+        for item in path.parent.iterdir():
+            if item.suffix in DATA and item not in found and item.name in text:
+                found.add(item)
+                pending.append(item)
+    return frozenset(item.relative_to(PACKAGE.parent).as_posix() for item in found)
 
 
 @functools.cache

@@ -6,9 +6,16 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from regrow.provenance.code import DATA
 from regrow.provenance.digest import file_digest
 
 LOCK = "requirements.lock"
+# Where code lies that decides what a step does; pathspecs of git, from the top of the working tree.
+SOURCES = tuple(
+    f":(top,glob){folder}/**/*{suffix}"
+    for folder in ("regrow", "components", "pipelines")
+    for suffix in (".py", *sorted(DATA))
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +40,7 @@ def surroundings(folder: Path | None = None) -> Surroundings:
     lock = folder / LOCK
     return Surroundings(
         git_commit=commit,
-        git_dirty=dirty == "true" if dirty else bool(_git(folder, "status", "--porcelain", "-uno")),
+        git_dirty=dirty == "true" if dirty else _is_dirty(folder),
         git_url=_without_credentials(
             os.environ.get("REGROW_GIT_URL") or _git(folder, "config", "--get", "remote.origin.url")
         ),
@@ -41,6 +48,15 @@ def surroundings(folder: Path | None = None) -> Surroundings:
         lock_digest=os.environ.get("REGROW_LOCK_SHA256") or (file_digest(lock) if lock.is_file() else ""),
         python=platform.python_version(),
     )
+
+
+def _is_dirty(folder: Path) -> bool:
+    """Whether code may differ from the commit: a tracked file was changed, or a source was never added.
+
+    Data and results that git does not track say nothing of the code; a source that it was told to ignore does.
+    """
+    changed = _git(folder, "status", "--porcelain", "-uno")
+    return bool(changed or _git(folder, "ls-files", "--others", "--", *SOURCES))
 
 
 def _without_credentials(url: str) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from regrow.artifacts import sweep
+from regrow.scratch import scratch_beside, sweep
 
 
 def create_database(file: Path) -> None:
@@ -18,7 +18,7 @@ def create_database(file: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     sweep(file.parent, name=file.name)
-    scratch = file.with_name(f".{file.name}.writing-{os.getpid()}")
+    scratch = scratch_beside(file)
     try:
         store = SqlAlchemyStore(f"sqlite:///{scratch}", (file.parent / "mlruns").as_uri())
         store.engine.dispose()

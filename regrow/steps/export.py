@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from regrow.artifacts import write_json
+from regrow.artifacts import is_full, write_json
 from regrow.conversion.formats import DEFAULT_FORMATS, FILES, FORMATS, Format
 from regrow.conversion.parity import TOLERANCES, Tolerance, compare
 from regrow.dataset.directory import Dataset, open_dataset
@@ -115,6 +115,8 @@ def _export(
         except (OSError, MemoryError, RegrowError):
             raise
         except Exception as error:  # converters and runtimes meet what they do not know in many ways
+            if is_full(error):
+                raise
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise RegrowError(
                 f"{source}: cannot be exported as {name} ({reason}); export.formats may leave it out"

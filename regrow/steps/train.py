@@ -14,8 +14,13 @@ from regrow.progress import emit
 from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import Resource
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
+<<<<<<< HEAD
 from regrow.training.options import Architecture, Resnet50Transfer
 from regrow.training.settings import FitSettings, OwnFitSettings
+=======
+from regrow.training.options import IMAGENET_MD5, IMAGENET_URI, Architecture, Resnet50Transfer
+from regrow.training.settings import FitSettings
+>>>>>>> 5495386089ff60dc67f5666fd6fb33e4531714cf
 from regrow.training.tensorboard import log_directory
 
 DEFAULT_ARCHITECTURE = "lenet5"
@@ -228,11 +233,12 @@ def outside(params: TrainParams) -> list[Resource]:
     found = []
     if params.import_model is not None:
         found.append(_resource("imported_model", params.import_model.path, field="import.path"))
-    if isinstance(params.architecture, Resnet50Transfer) and params.architecture.weights not in (
-        "imagenet",
-        "none",
-    ):
-        found.append(_resource("backbone_weights", params.architecture.weights, field="architecture.weights"))
+    weights = params.architecture.weights if isinstance(params.architecture, Resnet50Transfer) else "none"
+    if weights == "imagenet":
+        # They may not be here yet; whatever is downloaded is held to this digest.
+        found.append(Resource(name="backbone_weights", uri=IMAGENET_URI, digest={"md5": IMAGENET_MD5}))
+    elif weights != "none":
+        found.append(_resource("backbone_weights", weights, field="architecture.weights"))
     return found
 
 

@@ -7,6 +7,12 @@ from pydantic import BaseModel, BeforeValidator, Field
 from regrow.errors import nearest
 from regrow.parameters import Parameters
 
+# Keras' ImageNet weights of ResNet50 without its top, as `tf_keras.applications.resnet` names and checks them;
+# they stand here too, because what a run will use is stated before TensorFlow is imported.
+IMAGENET_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+IMAGENET_URI = f"https://storage.googleapis.com/tensorflow/keras-applications/resnet/{IMAGENET_FILE}"
+IMAGENET_MD5 = "4d473c1dd8becc155b73f8504c6f6626"
+
 Width = Annotated[int, Field(ge=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1, description="share of the units dropped while training")]
 L2 = Annotated[float, Field(ge=0, description="factor of the squared norm of kernels in the loss")]

@@ -181,7 +181,7 @@ class Session:
     def use_epochs(self, epochs: int) -> None:
         """Make the table of learning rates for so many epochs."""
         settings = self.settings.model_copy(update={"epochs": epochs})
-        self.rates = learning_rates(settings, steps_per_epoch=self.steps, parent=parent)
+        self.rates = learning_rates(settings, steps_per_epoch=self.steps, parent=self._parent)
         self._table.assign(self.rates)
 
     def run(self, *, first_epoch: int, epochs: int, callbacks: Sequence[Any]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from regrow.errors import RegrowError
 from regrow.training.inputs import Signature, rescaled_input
-from regrow.training.options import Resnet50Transfer
+from regrow.training.options import IMAGENET_FILE, IMAGENET_MD5, IMAGENET_URI, Resnet50Transfer
 
 # Keras' ResNet50 weights come from Caffe: channels in the order blue, green, red, ImageNet's means removed.
 IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
@@ -102,22 +102,17 @@ def _downloaded() -> Path:
     """Keras' own copy of the ImageNet weights, downloaded once to ``~/.keras``.
 
     Raises:
-        RegrowError: the download failed.
+        RegrowError: the download failed, or brought other bytes than those stated.
     """
     import tf_keras
 
-    resnet = tf_keras.src.applications.resnet
-    name = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
     try:
         found = tf_keras.utils.get_file(
-            name,
-            resnet.BASE_WEIGHTS_PATH + name,
-            cache_subdir="models",
-            file_hash=resnet.WEIGHTS_HASHES["resnet50"][1],
+            IMAGENET_FILE, IMAGENET_URI, cache_subdir="models", file_hash=IMAGENET_MD5
         )
     except Exception as error:
         raise RegrowError(
             f"train.architecture.weights: 'imagenet' cannot be downloaded ({' '.join(str(error).split())[:160]}); "
-            f"give the path of {name}, or none"
+            f"give the path of {IMAGENET_FILE}, or none"
         ) from None
     return Path(found)

@@ -13,7 +13,17 @@ PROJECT = PACKAGE.parent / "pyproject.toml"
 
 def test_the_report_depends_on_its_template() -> None:
     assert "regrow/evaluation/report.html.j2" in source_files(get_spec("evaluate").module)
-    assert "regrow/evaluation/report.html.j2" not in source_files(get_spec("train").module)
+    for step in ("train", "prune"):  # `prune` measures latency with a module that lies beside the template
+        assert "regrow/evaluation/report.html.j2" not in source_files(get_spec(step).module)
+    assert "regrow/evaluation/latency.py" in source_files(get_spec("prune").module)
+
+
+def test_no_data_goes_unseen() -> None:
+    every = {
+        path.relative_to(PACKAGE.parent).as_posix() for path in PACKAGE.rglob("*") if path.suffix in DATA
+    }
+    assert every
+    assert every <= {name for step in NAMES for name in source_files(get_spec(step).module)}
 
 
 @pytest.mark.parametrize("step", NAMES)

@@ -166,19 +166,23 @@ def test_a_latency_is_met_as_measured() -> None:
     layers = keras.layers
     stack = [layers.Conv2D(96, 3, padding="same", activation="relu") for _ in range(4)]
     model = keras.Sequential([layers.Input((48, 48, 3)), *stack, layers.Flatten(), layers.Dense(4)])
-    watch = Stopwatch(model)
     met = 0
-    # Vector units make latency a staircase, and a target between two stairs is refused.
+    # Vector units make latency a staircase, and a target between two stairs is refused. What else the machine does
+    # changes milliseconds from one moment to the next, and so a share of the model's is what is compared.
     for share in (0.7, 0.6, 0.5, 0.4):
+        watch = Stopwatch(model)
         wanted = share * watch.reference_ms
         try:
             done = prune_channels(model, ChannelOptions(), target=Target(latency_ms=wanted))
         except RegrowError as error:
             assert re.search(
-                r"cannot be met within 3%; .* the nearest are [\d.]+ ms and [\d.]+ ms", str(error)
+                r"cannot be met within 3%; .* the nearest are [\d.]+ ms and [\d.]+ ms|"
+                r"is not less than what the model takes already",
+                str(error),
             )
             continue
         assert done.report["after"]["latency_ms"] == pytest.approx(wanted, rel=0.03)
-        assert watch.ms(done.model) == pytest.approx(wanted, rel=0.25)
+        reached = wanted / done.report["before"]["latency_ms"]
+        assert watch.ms(done.model) / watch.reference_ms == pytest.approx(reached, rel=0.25)
         met += 1
     assert met

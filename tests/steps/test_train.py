@@ -177,6 +177,22 @@ def test_the_transfer_model_trains_its_head_first(inputs: dict[str, Path], works
     assert (root / "training/early/model.keras").is_file()
 
 
+def test_what_training_starts_from_is_among_what_it_uses(workspace: Path) -> None:
+    def used(weights: str) -> list[dict[str, Any]]:
+        document = {"architecture": {"name": "resnet50_transfer", "weights": weights}}
+        assert SPEC.outside is not None
+        return [resource.to_json() for resource in SPEC.outside(params(document))]
+
+    (imagenet,) = used("imagenet")
+    assert imagenet["digest"] == {"md5": "4d473c1dd8becc155b73f8504c6f6626"}
+    assert imagenet["uri"].endswith("/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5")
+    Path("own.h5").write_bytes(b"weights")
+    assert used("own.h5") == [
+        {"name": "backbone_weights", "uri": "own.h5", "digest": {"sha256": tree_digest(Path("own.h5"))}}
+    ]
+    assert used("none") == []
+
+
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["model.keras", "model.h5", "saved_model"])
 def test_a_trained_model_is_imported(inputs: dict[str, Path], name: str) -> None:

@@ -7,7 +7,15 @@ from pydantic import TypeAdapter
 from regrow.errors import RegrowError
 from regrow.training.architectures import ARCHITECTURES, build
 from regrow.training.inputs import Signature
-from regrow.training.options import OPTIONS, Architecture, Lenet5, Resnet50Transfer
+from regrow.training.options import (
+    IMAGENET_FILE,
+    IMAGENET_MD5,
+    IMAGENET_URI,
+    OPTIONS,
+    Architecture,
+    Lenet5,
+    Resnet50Transfer,
+)
 from regrow.training.transfer import freeze_backbone
 
 pytestmark = pytest.mark.tensorflow
@@ -100,6 +108,13 @@ def test_transfer_takes_keras_weights_and_red_green_blue(tmp_path: Path) -> None
     assert len(model.trainable_weights) == 4
     freeze_backbone(model, frozen=False)
     assert len(model.trainable_weights) > 100
+
+
+def test_the_stated_imagenet_weights_are_those_of_keras() -> None:
+    from tf_keras.src.applications import resnet
+
+    assert resnet.BASE_WEIGHTS_PATH + IMAGENET_FILE == IMAGENET_URI
+    assert resnet.WEIGHTS_HASHES["resnet50"][1] == IMAGENET_MD5
 
 
 def test_transfer_refuses_what_it_cannot_use(tmp_path: Path) -> None:
