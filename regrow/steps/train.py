@@ -14,13 +14,8 @@ from regrow.progress import emit
 from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import Resource
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
-<<<<<<< HEAD
-from regrow.training.options import Architecture, Resnet50Transfer
-from regrow.training.settings import FitSettings, OwnFitSettings
-=======
 from regrow.training.options import IMAGENET_MD5, IMAGENET_URI, Architecture, Resnet50Transfer
-from regrow.training.settings import FitSettings
->>>>>>> 5495386089ff60dc67f5666fd6fb33e4531714cf
+from regrow.training.settings import FitSettings, OwnFitSettings
 from regrow.training.tensorboard import log_directory
 
 DEFAULT_ARCHITECTURE = "lenet5"
