@@ -37,6 +37,7 @@ class MultiTaskPart:
         self.classes = dict(classes)
         self.seed = seed
         self.variables: list[Any] = []
+        self.extras: dict[str, Any] = {}
         self.state: list[Any] = []
         self.heads: dict[str, tuple[Any, Any]] = {}
         self._width = 0
@@ -168,6 +169,17 @@ class MultiTaskPart:
             raise RegrowError(
                 f"recover.multi_task: rotation needs square images, but model '{model.name}' takes {shape}"
             )
+
+
+def multi_task(params: MultiTask, dataset: Dataset, *, seed: int = 0) -> MultiTaskPart:
+    """The part that trains the heads of ``params`` on ``dataset``.
+
+    Raises:
+        RegrowError: as `task_classes`.
+    """
+    part = MultiTaskPart(params, task_classes(params, dataset), seed=seed)
+    part.extras = further_labels(params, dataset, "train")
+    return part
 
 
 def task_classes(params: MultiTask, dataset: Dataset) -> dict[str, int]:

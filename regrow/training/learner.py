@@ -1,5 +1,6 @@
 """The training step: the task's loss and the parts', gradients, and how they reach the weights."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,10 +112,10 @@ class Learner(tf_keras.Model):  # type: ignore[misc]
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         # Gradients of the replicas are summed, so each counts for its share; Keras does so with its own losses.
         both = self.compute_loss(x, y, predictions, None)
-        weight = 1.0
-        for part in self.parts:
-            weight *= part.task_weight
-        if weight != 1.0:
+        factors = [part.task_weight for part in self.parts]
+        changed = [factor for factor in factors if not (isinstance(factor, float) and factor == 1.0)]
+        if changed:
+            weight = math.prod(changed)
             own = tf.cast(regularisation, tf.float32) / replicas
             both = weight * (both - own) + own
         terms: dict[str, Any] = {}
