@@ -197,7 +197,7 @@ def multi_task_part(
     """The part that learns the tasks of ``params`` from the training split of ``dataset``.
 
     Raises:
-        RegrowError: see `task_classes`; or examples are blended (MixUp, CutMix), and what is blended has no further
+        RegrowError: see `task_classes`; or examples are blended (mixup), and what is blended has no further
             label.
     """
     from regrow.augmentation.policy import load_policy
@@ -206,7 +206,7 @@ def multi_task_part(
     if labels and overlay is not None and load_policy(overlay).soft_labels:
         raise RegrowError(
             f"recover.multi_task: the augmentation blends examples, whose '{next(iter(labels))}' is not known then; "
-            f"leave mixup and cutmix out, or the task"
+            f"leave mixup out, or the task"
         )
     return MultiTaskPart(params, classes, labels, seed=seed)
 

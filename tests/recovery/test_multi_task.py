@@ -1,5 +1,6 @@
 """Further heads: their labels, losses and weights, and that the model that is kept has none of them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
+from regrow.progress import Progress
 from regrow.recovery.multi_task import (
     MultiTaskPart,
     known_loss,
@@ -21,6 +23,8 @@ from regrow.recovery.multi_task import (
 from regrow.recovery.multi_task_heads import head_accuracies, with_heads
 from regrow.recovery.multi_task_parameters import MultiTask
 from regrow.training.parts import BatchCall
+from regrow.training.settings import FitSettings
+from regrow.training.watching import FitResult
 
 BOTH = [{"kind": "rotation", "weight": 0.5}, {"kind": "label", "name": "parity", "weight": 2}]
 
@@ -67,6 +71,40 @@ def part_for(model: Any, params: MultiTask, classes: dict[str, int]) -> MultiTas
     part.taps(model)
     part.build(None)
     return part
+
+
+def trained_with(
+    part: MultiTaskPart,
+    model: Any,
+    dataset: Dataset,
+    *,
+    epochs: int,
+    checkpoints: Path | None = None,
+    on_epoch: Callable[[int], None] = lambda epoch: None,
+) -> FitResult:
+    from regrow.training.fitting import fit
+
+    def after(epoch: int, entry: dict[str, float]) -> None:
+        part.remember(epoch)
+        on_epoch(epoch)
+
+    settings = {
+        "epochs": epochs,
+        "batch_size": 32,
+        "optimizer": {"learning_rate": 0.01},
+        "accelerator": "single",
+    }
+    return fit(
+        model,
+        dataset,
+        None,
+        FitSettings.model_validate(settings),
+        step="recover",
+        progress=Progress("recover"),
+        parts=[part],
+        on_epoch=after,
+        checkpoints=checkpoints,
+    )
 
 
 def test_a_second_label_column_becomes_a_target(two_labels: Dataset) -> None:
@@ -146,29 +184,13 @@ def test_terms_are_weighted_cross_entropies(small_model: Any) -> None:
 
 @pytest.mark.parametrize("weighting", ["fixed", "uncertainty", "gradnorm"])
 def test_heads_learn_and_the_model_has_none(two_labels: Dataset, small_model: Any, weighting: str) -> None:
-    from regrow.progress import Progress
-    from regrow.training.fitting import fit
-    from regrow.training.settings import FitSettings
-
     params = MultiTask.model_validate({"tasks": BOTH, "weighting": weighting})
     names = [variable.name for variable in small_model.variables]
     part = multi_task_part(params, two_labels, None)
     part.taps(small_model)
     part.build(None)
     before, start = head_accuracies(part, small_model, two_labels), part.weights().numpy()
-    settings = FitSettings.model_validate(
-        {"epochs": 10, "batch_size": 32, "optimizer": {"learning_rate": 0.01}, "accelerator": "single"}
-    )
-    result = fit(
-        small_model,
-        two_labels,
-        None,
-        settings,
-        step="recover",
-        progress=Progress("recover", 10),
-        parts=[part],
-        on_epoch=lambda epoch, entry: part.remember(epoch),
-    )
+    result = trained_with(part, small_model, two_labels, epochs=10)
     part.recall(result.best_epoch)
     after = head_accuracies(part, small_model, two_labels)
     assert result.best["val_accuracy"] > 0.5
@@ -183,6 +205,37 @@ def test_heads_learn_and_the_model_has_none(two_labels: Dataset, small_model: An
     else:
         assert start == pytest.approx([1, 0.5, 2])
     assert np.array_equal(start, end) == (weighting == "fixed")
+
+
+def test_an_interrupted_training_goes_on_alike(two_labels: Dataset, small_model: Any, tmp_path: Path) -> None:
+    import tf_keras
+
+    params = MultiTask.model_validate({"tasks": BOTH, "weighting": "gradnorm"})
+    other = tf_keras.models.clone_model(small_model)
+    other.set_weights(small_model.get_weights())
+    whole = multi_task_part(params, two_labels, None)
+    trained_with(whole, small_model, two_labels, epochs=3)
+
+    def interrupt(epoch: int) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    start = other.get_weights()
+    with pytest.raises(KeyboardInterrupt):
+        trained_with(
+            multi_task_part(params, two_labels, None),
+            other,
+            two_labels,
+            epochs=3,
+            checkpoints=tmp_path / "checkpoints",
+            on_epoch=interrupt,
+        )
+    other.set_weights(start)
+    resumed = multi_task_part(params, two_labels, None)
+    trained_with(resumed, other, two_labels, epochs=3, checkpoints=tmp_path / "checkpoints")
+    np.testing.assert_array_equal(resumed.weights(), whole.weights())
+    for found, expected in zip(other.get_weights(), small_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_heads_are_those_of_the_epoch_recalled(small_model: Any) -> None:
