@@ -52,6 +52,7 @@ class MultiTaskPart(Part):
         self.heads: dict[str, tuple[Any, Any]] = {}
         self._width = 0
         self._kernel: Any = None
+        self._statistics: list[Any] = []
         self._remembered: dict[int, list[Array]] = {}
 
     def taps(self, model: Any) -> list[Any]:
@@ -65,6 +66,7 @@ class MultiTaskPart(Part):
         features = features_of(model)
         if self.params.weighting == "gradnorm":
             self._kernel = last_shared_kernel(model)
+        self._statistics = moving_statistics(model)
         self._width = int(features.shape[-1])
         return [features]
 
@@ -133,9 +135,22 @@ class MultiTaskPart(Part):
         """Mean cross-entropy of one head over the examples that have a label, a scalar."""
         if kind == "rotation":
             images, labels = rotated(call.x)
-            _, taps = call.forward(images)
+            taps = self._aside(call, images)
             return known_loss(self.logits(name, taps[0]), labels)
         return known_loss(self.logits(name, call.taps[0]), call.extra[f"{self.name}_{name}"])
+
+    def _aside(self, call: BatchCall, images: Any) -> Any:
+        """Taps of a forward pass on ``images`` that leaves no trace in the moving statistics of normalisation layers.
+
+        The model that is kept sees no such images: validation with their statistics would be worse.
+        """
+        import tensorflow as tf
+
+        saved = [tf.identity(variable) for variable in self._statistics]
+        _, taps = call.forward(images)
+        for variable, value in zip(self._statistics, saved, strict=True):
+            variable.assign(value)
+        return taps
 
     def logits(self, name: str, features: Any) -> Any:
         """Float32 ``(batch, classes)`` of head ``name`` for ``features`` of the layer before the classifier."""
@@ -304,6 +319,18 @@ def features_of(model: Any) -> Any:
             f"accepted: a model whose own layer it is"
         )
     return model.get_layer(call.layer).get_input_at(call.number)
+
+
+def moving_statistics(model: Any) -> list[Any]:
+    """The variables of batch-normalisation layers that a forward pass in training changes."""
+    from regrow.graph.kernels import layers
+
+    return [
+        getattr(layer, name)
+        for _, layer in layers(model)
+        for name in ("moving_mean", "moving_variance")
+        if hasattr(layer, name)
+    ]
 
 
 def last_shared_kernel(model: Any) -> Any:

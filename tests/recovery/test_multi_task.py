@@ -193,7 +193,7 @@ def test_heads_learn_and_the_model_has_none(two_labels: Dataset, small_model: An
     result = trained_with(part, small_model, two_labels, epochs=10)
     part.recall(result.best_epoch)
     after = head_accuracies(part, small_model, two_labels)
-    assert result.best["val_accuracy"] > 0.5
+    assert result.best["accuracy"] > 0.7
     assert result.best["multi_task_rotation"] < result.history[0]["multi_task_rotation"]
     assert after["parity"] > max(0.75, before["parity"])
     assert after["rotation"] > max(0.5, before["rotation"])
@@ -236,6 +236,36 @@ def test_an_interrupted_training_goes_on_alike(two_labels: Dataset, small_model:
     np.testing.assert_array_equal(resumed.weights(), whole.weights())
     for found, expected in zip(other.get_weights(), small_model.get_weights(), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_rotated_images_leave_no_trace_in_the_moving_statistics(small_model: Any) -> None:
+    import tensorflow as tf
+
+    part = part_for(small_model, MultiTask.model_validate({"tasks": [{"kind": "rotation"}]}), {"rotation": 4})
+    from regrow.training.learner import Learner
+
+    learner = Learner(small_model, [part])
+    x = tf.random.stateless_uniform((16, 8, 8, 1), (0, 1), maxval=16.0)
+
+    @tf.function
+    def passes() -> Any:
+        predictions, (taps,) = learner.forward(x)
+        call = BatchCall(
+            x=x,
+            y=tf.zeros(16, tf.int32),
+            predictions=predictions,
+            taps=taps,
+            extra={},
+            forward=lambda other: (None, learner.forward(other)[1][0]),
+        )
+        return part.terms(call)
+
+    norm = small_model.get_layer("norm1")
+    start = norm.moving_mean.numpy()
+    passes()
+    after = norm.moving_mean.numpy()
+    expected = 0.99 * start + 0.01 * np.mean(small_model.get_layer("conv1")(x / 16), (0, 1, 2))
+    np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_heads_are_those_of_the_epoch_recalled(small_model: Any) -> None:
