@@ -13,6 +13,7 @@ from regrow.dataset.directory import Dataset
 from regrow.dataset.rows import Array
 from regrow.errors import RegrowError
 from regrow.recovery.multi_task_parameters import MultiTask
+from regrow.recovery.recalibration import normalisation_layers
 from regrow.recovery.weighting import (
     gradient_norms,
     gradnorm_step,
@@ -323,13 +324,10 @@ def features_of(model: Any) -> Any:
 
 def moving_statistics(model: Any) -> list[Any]:
     """The variables of batch-normalisation layers that a forward pass in training changes."""
-    from regrow.graph.kernels import layers
-
     return [
-        getattr(layer, name)
-        for _, layer in layers(model)
-        for name in ("moving_mean", "moving_variance")
-        if hasattr(layer, name)
+        variable
+        for layer in normalisation_layers(model)
+        for variable in (layer.moving_mean, layer.moving_variance)
     ]
 
 
