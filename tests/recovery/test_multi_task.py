@@ -14,7 +14,6 @@ from regrow.progress import Progress
 from regrow.recovery.multi_task import (
     MultiTaskPart,
     known_loss,
-    last_shared_kernel,
     multi_task_part,
     own_loss,
     rotated,
@@ -22,6 +21,7 @@ from regrow.recovery.multi_task import (
 )
 from regrow.recovery.multi_task_heads import head_accuracies, with_heads
 from regrow.recovery.multi_task_parameters import MultiTask
+from regrow.recovery.trunk import last_shared_kernel
 from regrow.training.parts import BatchCall
 from regrow.training.settings import FitSettings
 from regrow.training.watching import FitResult
@@ -196,7 +196,8 @@ def test_heads_learn_and_the_model_has_none(two_labels: Dataset, small_model: An
     part.recall(result.best_epoch)
     after = head_accuracies(part, small_model, two_labels)
     assert result.best["accuracy"] > 0.5
-    assert result.best["multi_task_rotation"] < result.history[0]["multi_task_rotation"]
+    if weighting == "fixed":  # what the history has is weighted
+        assert result.best["multi_task_rotation"] < result.history[0]["multi_task_rotation"]
     assert after["parity"] > max(0.75, before["parity"])
     assert after["rotation"] > max(0.5, before["rotation"])
     assert [variable.name for variable in small_model.variables] == names
@@ -232,6 +233,7 @@ def test_an_interrupted_training_goes_on_alike(two_labels: Dataset, small_model:
             checkpoints=tmp_path / "checkpoints",
             on_epoch=interrupt,
         )
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["epoch-00001"]
     other.set_weights(start)
     resumed = multi_task_part(params, two_labels, None)
     trained_with(resumed, other, two_labels, epochs=2, checkpoints=tmp_path / "checkpoints")
