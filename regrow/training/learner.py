@@ -112,12 +112,10 @@ class Learner(tf_keras.Model):  # type: ignore[misc]
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         # Gradients of the replicas are summed, so each counts for its share; Keras does so with its own losses.
         both = self.compute_loss(x, y, predictions, None)
-        factors = [part.task_weight for part in self.parts]
-        changed = [factor for factor in factors if not (isinstance(factor, float) and factor == 1.0)]
-        if changed:
-            weight = math.prod(changed)
+        weights = [part.own_weight() for part in self.parts]
+        if any(tf.is_tensor(weight) or weight != 1.0 for weight in weights):
             own = tf.cast(regularisation, tf.float32) / replicas
-            both = weight * (both - own) + own
+            both = math.prod(weights) * (both - own) + own
         terms: dict[str, Any] = {}
         for part, found in zip(self.parts, taps, strict=True):
             place = self.parts.index(part)

@@ -73,7 +73,7 @@ class Session:
         self.variables = [
             *working.weights,
             *self.learner.optimizer.variables,
-            *(variable for part in parts for variable in part.variables),
+            *(variable for part in parts for variable in (*part.variables, *part.state)),
             *(normalised.variables if normalised is not None else ()),
             *(self.averaging.variables if self.averaging is not None else ()),
         ]
