@@ -97,9 +97,7 @@ def _of_seed(recipe: Recipe, seed: int) -> Iterator[Cell]:
         )
     yield from _peers(recipe, seed)
     for target in plan["scratch"]["targets"]:
-        yield recovery(
-            f"scratch/{target}", target, recipe.recover(target, plan["scratch"]["recover"])
-        )
+        yield recovery(f"scratch/{target}", target, recipe.recover(target, plan["scratch"]["recover"]))
     for name, section in _counted(recipe).items():
         yield recovery(f"epochs/{name}", plan["epochs"]["target"], section)
     for target in plan["ablation"]["targets"]:

@@ -50,9 +50,7 @@ def _latency(folder: Path, example: Any) -> dict[str, float]:
     }
     times = interleaved(runners, rounds=ROUNDS, warmup=WARMUP)
     medians = {name: float(np.median(series)) for name, series in times.items()}
-    fastest = {
-        role: min((f"{role}.{name}" for name in FORMATS), key=medians.__getitem__) for role in ROLES
-    }
+    fastest = {role: min((f"{role}.{name}" for name in FORMATS), key=medians.__getitem__) for role in ROLES}
     return {
         **{f"latency_ms.{name}": value for name, value in medians.items()},
         **{f"fastest.{role}": name.partition(".")[2] for role, name in fastest.items()},

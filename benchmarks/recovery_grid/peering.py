@@ -1,6 +1,7 @@
 """The peers' cells: each recipe is a worker under benchmarks/peers, run in a process of its own."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,11 +54,13 @@ def tfmot(bench: Bench, cell: Cell) -> dict[str, Any]:
 
 def _answer(python: Path, worker: str, command: list[Any]) -> dict[str, Any]:
     """The last line that ``worker`` prints, which is JSON."""
+    paths = (str(WORKERS.parent), os.environ.get("PYTHONPATH", ""))
     done = subprocess.run(
         [str(python), str(WORKERS / worker), *map(str, command)],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
     )
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
