@@ -1,9 +1,9 @@
 """Peer: plain TensorFlow Model Optimization on ResNet-8; `benchmarks/recovery.py` starts it, the last line is JSON.
 
-The recipe: MLPerf Tiny's ResNet-8 on raw pixels, SGD with Nesterov momentum 0.9, one-cycle (a fifth of it rising) to 0.1
-for the parent and to 0.05 while pruning, batches of 128, crop and flip; sparsity from 50% by `PolynomialDecay` over the
-first two thirds of the steps, updated every 50, the same in every layer. The model of the last epoch is measured. What
-is Regrow's is the input of the training (same images, same crops and flips) and the architecture's layers.
+The recipe: MLPerf Tiny's ResNet-8 on raw pixels, SGD with Nesterov momentum 0.9, one-cycle (a fifth of it rising) to
+0.1 for the parent and to 0.05 while pruning, batches of 128, crop and flip; sparsity from 50% by `PolynomialDecay` over
+the first two thirds of the steps, updated every 50, the same in every layer. The model of the last epoch is measured.
+What is Regrow's is the input of the training (same images, same crops and flips) and the architecture's layers.
 """
 
 import argparse

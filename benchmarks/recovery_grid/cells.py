@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from recovery_grid.recipe import Recipe, epochs, merged
-
+from recovery_grid.recipe import Recipe, UnavailableError, epochs, merged, validated
 from regrow.artifacts import read_json, write_json
+from regrow.steps import get_spec
 
 Side = Literal["ours", "torch-pruning", "tfmot"]
 PLAIN = "plain"
@@ -158,21 +158,26 @@ def _ablation(recipe: Recipe, target: str) -> dict[str, dict[str, Any]]:
     found = {PLAIN: recipe.plain()}
     for technique, patches in recipe.grid["ablation"]["techniques"].items():
         found[f"plain + {technique}"] = recipe.plain(patches["with"])
-        without = recipe.recover(target, patches["without"])
-        if _effective(without) != _effective(full):
-            found[f"recipe − {technique}"] = _effective(without)
+        without = _collapsed(recipe.recover(target, patches["without"]))
+        if _differs(without, full):
+            found[f"recipe − {technique}"] = without
     return found
 
 
-def _effective(section: Mapping[str, Any]) -> dict[str, Any]:
-    """``section`` without what is switched off or empty: two that differ in nothing else are the same recipe."""
+def _differs(without: Mapping[str, Any], full: Mapping[str, Any]) -> bool:
+    """Whether the recipe has what ``without`` takes from it; it cannot have what this version lacks."""
+    model = get_spec("recover").params
+    try:
+        return bool(validated(model, without) != validated(model, full))
+    except UnavailableError:
+        return False
+
+
+def _collapsed(section: Mapping[str, Any]) -> dict[str, Any]:
+    """``section`` where a mapping of nothing but null is null: the last of its techniques was taken out."""
     found: dict[str, Any] = {}
     for key, value in section.items():
-        if isinstance(value, Mapping):
-            inner = _effective(value)
-            # `ema: {}` switches a technique on with its defaults, `distill: {logits: null}` leaves nothing of it.
-            if inner or not value:
-                found[key] = inner
-        elif value is not None:
-            found[key] = value
+        inner = _collapsed(value) if isinstance(value, Mapping) else value
+        empty = isinstance(inner, Mapping) and inner and all(item is None for item in inner.values())
+        found[key] = None if empty else inner
     return found

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from recovery_grid.cells import Cell
 from recovery_grid.running import Bench
 

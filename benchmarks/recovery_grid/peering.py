@@ -10,7 +10,6 @@ from typing import Any
 from recovery_grid.cells import Cell
 from recovery_grid.recipe import UnavailableError
 from recovery_grid.running import Bench
-
 from regrow.graph.files import MODEL
 
 WORKERS = Path(__file__).resolve().parents[1] / "peers"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from recovery_grid.cells import Cell
 from recovery_grid.recipe import Recipe, merged, validated
-
 from regrow.artifacts import read_json
 from regrow.dataset.directory import Dataset, open_dataset, write_dataset
 from regrow.errors import RegrowError
