@@ -1,7 +1,8 @@
 """Recovery on CIFAR-10 with ResNet-8: what the recipe wins back, beside Torch-Pruning and plain tfmot.
 
 command: python benchmarks/recovery.py --work DIRECTORY --source cifar10.zip --peer-python PEER/bin/python
-time: hours; `--list` says how many are left. Interrupted, it goes on where it was: each result ("cell") is a file in
+time: `--list` says how many hours are left; 50 seconds an epoch on two cores are measured, so a seed of the bars
+(`--only parent --only 'ours/*' …`) takes two hours and the ablation as long again. Interrupted, it goes on where it was: each result ("cell") is a file in
 DIRECTORY/cells, and is made again only where its recipe has changed since. `--report` makes the tables and the picture
 from those that are there.
 
@@ -25,6 +26,7 @@ from recovery_grid.cells import Cell, grid
 from recovery_grid.recipe import RECIPE, Recipe, UnavailableError, validated
 from recovery_grid.running import Bench
 
+from regrow.chatter import without_chatter
 from regrow.steps import get_spec
 from regrow.steps.execution import cache_at
 
@@ -60,7 +62,7 @@ def main() -> int:
         return report(bench, cells, picture=options.picture)
     os.environ.setdefault("REGROW_TRACKING", "off")
     os.environ.setdefault("REGROW_TENSORBOARD", str(work / ".regrow" / "tensorboard"))
-    with cache_at(work / ".regrow"):
+    with without_chatter(), cache_at(work / ".regrow"):
         return run(bench, cells, chosen, again=options.again)
 
 

@@ -9,6 +9,7 @@ What is Regrow's is the input of the training (same images, same crops and flips
 import argparse
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import tf_keras
 from recovery_grid.running import gzip_h5
 
 from regrow.augmentation.input import evaluation_input, training_input
+from regrow.chatter import without_chatter
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.graph.costs import count_macs
 from regrow.graph.files import import_model
@@ -130,7 +132,9 @@ def main() -> None:
         model = build(Resnet8(), raw, seed=options.seed)
         fit(model, data, epochs=options.epochs, rate=PARENT_RATE)
         scratch = options.out.with_suffix(".writing.h5")
-        model.save(scratch, include_optimizer=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="You are saving your model as an HDF5 file")
+            model.save(scratch, include_optimizer=False)
         scratch.replace(options.out)
     else:
         model = import_model(options.model)
@@ -139,4 +143,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with without_chatter():
+        main()

@@ -141,14 +141,13 @@ def _peers(recipe: Recipe, seed: int) -> Iterator[Cell]:
 def _counted(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """Sections `recover` whose epochs are counted, by name."""
     plan = recipe.grid["epochs"]
-    found = {
-        f"recipe-{budget}": recipe.recover(plan["target"], {"fit": {"epochs": budget}})
-        for budget in plan["recipe"]
-    }
+    found = {}
+    for budget in plan["recipe"]:
+        found[f"recipe-{budget}"] = recipe.recover(plan["target"], {"fit": {"epochs": budget}})
     for rate in plan["plain"]["learning_rates"]:
         budget = 1 if recipe.smoke else plan["plain"]["budget"]
         patch = {"fit": {"epochs": budget, "optimizer": {"learning_rate": rate}}}
-        found[f"{PLAIN}-{rate:g}"] = merged(recipe.plain(), patch)
+        found[f"{PLAIN}-{rate:g}"] = merged(recipe.plain(), patch, plan["plain"]["recover"])
     return found
 
 

@@ -4,6 +4,7 @@ import gzip
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -179,7 +180,9 @@ def gzip_h5(model: Any) -> int:
     """Bytes of the legacy Keras file after gzip: the size that sparse models are compared by."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.h5"
-        model.save(file, include_optimizer=False, save_format="h5")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="You are saving your model as an HDF5 file")
+            model.save(file, include_optimizer=False, save_format="h5")
         return len(gzip.compress(file.read_bytes(), 9, mtime=0))
 
 
