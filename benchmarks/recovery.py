@@ -1,10 +1,9 @@
 """Recovery on CIFAR-10 with ResNet-8: what the recipe wins back, beside Torch-Pruning and plain tfmot.
 
 command: python benchmarks/recovery.py --work DIRECTORY --source cifar10.zip --peer-python PEER/bin/python
-time: `--list` says how many hours are left; 50 seconds an epoch on two cores are measured, so a seed of the bars
-(`--only parent --only 'ours/*' …`) takes two hours and the ablation as long again. Interrupted, it goes on where it was: each result ("cell") is a file in
-DIRECTORY/cells, and is made again only where its recipe has changed since. `--report` makes the tables and the picture
-from those that are there.
+time: hours, which `--list` counts: 50 seconds an epoch on two cores. Interrupted, it goes on where it was: each result
+("cell") is a file in DIRECTORY/cells, and is made again only where its recipe has changed since. `--only`, `--seeds`
+choose cells; `--report` makes the tables and the picture from those that are there.
 
 The grid is benchmarks/recipes/recovery.yaml over examples/cifar10.yaml. All sides train on the same training split and
 are measured once, at the end, on the same test split; epochs are chosen on the validation split (the peers keep their
