@@ -99,8 +99,8 @@ def epochs(section: Mapping[str, Any]) -> int:
         found += int(section["fit"]["epochs"])
     if section.get("schedule") == "gradual":
         found += int(section.get("gradual", {}).get("fit", {}).get("epochs", 6))
-    if section.get("sparse_training"):
-        found += int(section["sparse_training"].get("fit", {}).get("epochs", 6))
-    if section.get("rounds", 1) > 1:
-        found += (section["rounds"] - 1) * int(section.get("between", {}).get("epochs", 2))
+    rounds = int(section.get("rounds", 1))
+    if section.get("sparse_training") is not None:
+        found += rounds * int(section["sparse_training"].get("fit", {}).get("epochs", 6))
+    found += (rounds - 1) * int(section.get("between", {}).get("epochs", 2))
     return found
