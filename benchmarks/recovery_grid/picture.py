@@ -29,7 +29,7 @@ Point = tuple[float, Sequence[float]]
 
 
 def draw(results: Results, file: Path) -> None:
-    """Two panels as a PNG; a mark is the mean over the seeds, its line the range."""
+    """Two panels as a PNG, what is kept on a logarithmic axis; a mark is the mean over the seeds, its line the range."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -37,8 +37,9 @@ def draw(results: Results, file: Path) -> None:
         figure = Figure(figsize=(10.5, 4.2), layout="constrained", facecolor="white")
         left, right = figure.subplots(1, 2)
         _panel(left, "Channels removed", "MACs kept, %", _structured(results))
-        left.invert_xaxis()
+        left.set_xticks([100, 50, 25], ["100", "50", "25"])
         _panel(right, "Weights zeroed", "zeros, %", _unstructured(results))
+        right.set_xticks([100, 20, 10, 5], ["0", "80", "90", "95"])
         left.set_ylabel("CIFAR-10 test accuracy, %")
         file.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, dpi=160, metadata={"Software": None})
@@ -46,7 +47,7 @@ def draw(results: Results, file: Path) -> None:
 
 def _panel(axes: Any, title: str, label: str, series: list[tuple[tuple[str, str, str], list[Point]]]) -> None:
     for (name, colour, marker), found in series:
-        known = sorted((x, values) for x, values in found if values)
+        known = sorted(((x, values) for x, values in found if values), reverse=True)
         if not known:
             continue
         places = [x for x, _ in known]
@@ -61,12 +62,15 @@ def _panel(axes: Any, title: str, label: str, series: list[tuple[tuple[str, str,
         if name == OURS[0]:
             for x, mean in zip(places, means, strict=True):
                 axes.annotate(
-                    f"{mean:.1f}", (x, mean), (0, 9), textcoords="offset points", ha="center",
+                    f"{mean:.1f}", (x, mean), (6, 7), textcoords="offset points", ha="left",
                     fontsize=10, color=colour,
                 )  # fmt: skip
     axes.set_title(title)
     axes.set_xlabel(label)
-    axes.margins(x=0.08, y=0.15)
+    axes.set_xscale("log")
+    axes.minorticks_off()
+    axes.invert_xaxis()
+    axes.margins(x=0.1, y=0.15)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="lower left")
 
@@ -97,9 +101,9 @@ def _unstructured(results: Results) -> list[tuple[tuple[str, str, str], list[Poi
         (SAME_PARENT, "tfmot-ours", None),
         (SCRATCH, "scratch", None),
     ):
-        found = [(0.0, _percent(results, parent))] if parent else []
+        found = [(100.0, _percent(results, parent))] if parent else []
         found += [
-            (100 * float(zeros), _percent(results, f"{prefix}/zeros-{zeros}"))
+            (100 * (1 - float(zeros)), _percent(results, f"{prefix}/zeros-{zeros}"))
             for zeros in ("0.8", "0.9", "0.95")
         ]
         lines.append((kind, found))
