@@ -4,7 +4,7 @@ Two cores must feed a model that is small, so nothing is done example by example
 a batch is gathered at once from one uint8 array in memory, and augmented at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count as counter
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,26 @@ EXTRA = "extra"
 
 
 def training_input(
-    dataset: Dataset, overlay: Path | None, *, batch_size: int, seed: int, soft: bool = False
+    dataset: Dataset,
+    overlay: Path | None,
+    *,
+    batch_size: int,
+    seed: int,
+    soft: bool = False,
+    extras: Mapping[str, Any] | None = None,
+    first_epoch: int = 0,
 ) -> Any:
     """A `tf.data.Dataset` of ``(float32 features, labels)``, shuffled and augmented anew in each iteration.
 
     Order and augmentation follow from ``seed``, the policy's seed and the number of the iteration alone. Variants
     that the overlay holds are shuffled in among the originals. The last, smaller batch is kept; ``len`` is the
     number of batches. Labels are int32 (batch,), or float32 (batch, classes) where the policy blends examples or
-    ``soft`` is set.
+    ``soft`` is set. With ``extras``, arrays of one row per training example, an element is
+    ``(features, labels, rows)``, the last a dict of the examples' rows. ``first_epoch`` passes over so many
+    iterations: what was done before.
 
     Raises:
-        RegrowError: the overlay was not made for this dataset.
+        RegrowError: the overlay was not made for this dataset, or holds variants, for which there are no ``extras``.
     """
     import tensorflow as tf
 
@@ -39,7 +48,8 @@ def training_input(
     features, labels = training_arrays(dataset, overlay, policy)
     classes, steps = len(dataset.classes), _batches(len(labels), batch_size)
     gather = _gatherer(features, labels)
-    epochs = counter()
+    rows = _rows(extras or {}, len(labels))
+    epochs = counter(first_epoch)
 
     def epoch() -> Any:
         """Order and seed of the next epoch."""
@@ -52,22 +62,41 @@ def training_input(
         return numbers.map(lambda n: (order[n * batch_size : (n + 1) * batch_size], n, key))
 
     def load(index: Any, number: Any, key: Any) -> Any:
-        return *gather(index), number, key
+        more = {name: tf.gather(array, index) for name, array in rows.items()}
+        return *gather(index), more, number, key
 
-    def change(images: Any, kinds: Any, number: Any, key: Any) -> Any:
+    def change(images: Any, kinds: Any, more: Any, number: Any, key: Any) -> Any:
         if policy.online:
             from regrow.augmentation.randomness import fold
 
             images, kinds = policy(images, kinds, fold(key, tf.cast(number, tf.int32)))
         if soft and not policy.soft_labels:
             kinds = tf.one_hot(kinds, classes)
-        return images, kinds
+        return (images, kinds, more) if more else (images, kinds)
 
     signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([2], tf.int32))
     data = tf.data.Dataset.from_generator(epoch, output_signature=signature).flat_map(batches)
     data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     data = data.map(change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return data.prefetch(tf.data.AUTOTUNE).apply(tf.data.experimental.assert_cardinality(steps))
+
+
+def _rows(extras: Mapping[str, Any], examples: int) -> dict[str, Any]:
+    """The arrays as tensors in the host's memory.
+
+    Raises:
+        RegrowError: one has not a row for each example.
+    """
+    import tensorflow as tf
+
+    for name, array in extras.items():
+        if len(array) != examples:
+            raise RegrowError(
+                f"augment: '{name}' is known of the {len(array)} original examples, but with the materialised variants"
+                f" there are {examples}; set augment.mode to online or none"
+            )
+    with tf.device("/CPU:0"):
+        return {name: tf.constant(np.asarray(array)) for name, array in extras.items()}
 
 
 def steps_per_epoch(dataset: Dataset, overlay: Path | None, *, batch_size: int) -> int:

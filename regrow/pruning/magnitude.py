@@ -127,7 +127,9 @@ def gradual(
             wrapped.mask()
             kept[:] = [(score, wrapped.plain.get_weights(), wrapped.pruning())]
 
-    fit(wrapped.model, dataset, overlay, settings, step=step, progress=progress, on_epoch=keep)
+    # tfmot's wrappers count steps in variables that a copy on other devices would not share.
+    alone = settings.model_copy(update={"accelerator": "single"})
+    fit(wrapped.model, dataset, overlay, alone, step=step, progress=progress, on_epoch=keep)
     _, weights, pruning = kept[0]
     model.set_weights(weights)
     pruning.apply(model)

@@ -15,6 +15,7 @@ from regrow.pruning.sparse_training import SparseTraining, shrinker
 from regrow.pruning.structured import ChannelPruning, Choice, choose_channels, cut_channels
 from regrow.pruning.targets import Target
 from regrow.training.schedules import learning_rates
+from regrow.training.session import AfterBatch
 from regrow.training.settings import FitSettings
 
 
@@ -26,9 +27,7 @@ class Trainer:
     ) -> None:
         self.dataset, self.overlay, self.step, self.progress = dataset, overlay, step, progress
 
-    def train(
-        self, model: Any, settings: FitSettings, *, after_batch: Callable[[], None] | None = None
-    ) -> None:
+    def train(self, model: Any, settings: FitSettings, *, after_batch: AfterBatch | None = None) -> None:
         """Train ``model`` in place; with ``after_batch``, which changes the loss, the last epoch is kept."""
         from regrow.training.fitting import fit
 
@@ -132,13 +131,11 @@ def _shrink(
     model: Any, params: PruneParams, sparse: SparseTraining, trainer: Trainer, *, choice: Choice | None
 ) -> None:
     channels = choice.channels if choice else trace(Graph.of(model), protect=params.skip)
-    shrink = shrinker(
-        model,
-        channels,
-        sparse,
-        rates=trainer.rates(sparse.fit),
-        chosen=choice.removed if choice else None,
-    )
+    rates, chosen = trainer.rates(sparse.fit), choice.removed if choice else None
+
+    def shrink(working: Any) -> Callable[[], None]:
+        return shrinker(working, channels, sparse, rates=rates, chosen=chosen)
+
     trainer.train(model, sparse.fit, after_batch=shrink)
 
 

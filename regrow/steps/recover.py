@@ -117,7 +117,6 @@ def _fine_tune(
     tracked: Any,
 ) -> dict[str, Any]:
     """Fine-tune ``model`` in place; the curve's point of the epoch that it was left at."""
-    from regrow.recovery.fine_tuning import mask_keeper
     from regrow.training.fitting import fit
 
     settings = context.params.fit
@@ -134,7 +133,7 @@ def _fine_tune(
         settings,
         step=context.step,
         progress=context.progress(settings.epochs),
-        after_batch=mask_keeper(model, pruning),
+        masks=pruning.masks,
         on_epoch=on_epoch,
         tensorboard=log_directory(context.step, context.scratch.name),
     )

@@ -5,7 +5,6 @@ of all steps that lie behind, ``u`` the same after warm-up, ``epoch`` counts fro
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,21 +63,3 @@ def learning_rates(settings: FitSettings, *, steps_per_epoch: int) -> npt.NDArra
     rising = t < warmup
     factor[rising] = WARMUP_START + (1 - WARMUP_START) * t[rising] / warmup
     return (settings.optimizer.learning_rate * factor).astype(np.float32)
-
-
-def keras_schedule(rates: npt.NDArray[np.float32]) -> Any:
-    """A `tf_keras` learning-rate schedule that reads ``rates``; after its end the last rate stays."""
-    import tensorflow as tf
-    import tf_keras
-
-    class TableSchedule(tf_keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-        """Looks the rate of a step up."""
-
-        def __call__(self, step: Any) -> Any:
-            table = tf.constant(rates)
-            return tf.gather(table, tf.minimum(tf.cast(step, tf.int32), len(rates) - 1))
-
-        def get_config(self) -> dict[str, Any]:
-            return {"rates": rates.tolist()}
-
-    return TableSchedule()

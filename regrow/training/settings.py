@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from regrow.parameters import Parameters
 
+Accelerator = Literal["auto", "single", "cpus"]
 ScheduleName = Literal["constant", "cosine", "one_cycle", "inverse_epoch", "linear_decay"]
 
 
@@ -54,4 +55,23 @@ class FitSettings(Parameters):
         default_factory=EarlyStopping, description="null trains all epochs"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each label spread over all classes")
+    weight_normalisation: bool = Field(
+        False, description="train kernels as g·v/‖v‖; what is kept are plain kernels"
+    )
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="decay of the moving average of weights that is kept; null keeps none"
+    )
+    sam: float | None = Field(
+        None,
+        gt=0,
+        description="radius of sharpness-aware minimisation, which takes twice the time; null is without",
+    )
+    time_budget_s: float | None = Field(
+        None, gt=0, description="seconds to train: as many epochs, up to `epochs`, as fit in"
+    )
+    accelerator: Accelerator = Field(
+        "auto",
+        description="auto: all GPUs there are, in mixed precision where they have tensor cores; single: one device in"
+        " float32; cpus: all logical CPUs",
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the order of examples, augmentation, dropout")

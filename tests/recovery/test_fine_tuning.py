@@ -4,9 +4,8 @@ from typing import Any
 import numpy as np
 
 from regrow.artifacts import read_json
-from regrow.pruning.pruning import Pruning
 from regrow.recovery.curve import RecoveryCurve
-from regrow.recovery.fine_tuning import mask_keeper
+from regrow.training.masks import mask_keeper
 
 
 def test_the_keeper_leaves_positive_zero_and_nothing_else(small_model: Any) -> None:
@@ -16,7 +15,7 @@ def test_the_keeper_leaves_positive_zero_and_nothing_else(small_model: Any) -> N
     weights[mask == 0] = np.where(np.arange((mask == 0).sum()) % 2, np.nan, -1)
     kernel.assign(weights)
     other = small_model.get_layer("conv1").kernel.numpy()
-    keep = mask_keeper(small_model, Pruning(masks={"conv2/kernel": mask}))
+    keep = mask_keeper(small_model, {"conv2/kernel": mask})
     for _ in range(2):
         keep()
         assert not kernel.numpy()[mask == 0].view(np.uint32).any()

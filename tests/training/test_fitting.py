@@ -115,7 +115,7 @@ def test_what_after_batch_does_survives(digits: Dataset) -> None:
         FitSettings(epochs=2, optimizer=Optimizer(weight_decay=0.01)),
         step="recover",
         progress=Progress("recover"),
-        after_batch=apply,
+        after_batch=lambda working: apply,
     )
     assert len(calls) == 2 * 19
     assert not kernel.numpy()[~mask].any()

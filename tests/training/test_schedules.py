@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regrow.training.schedules import SCHEDULES, keras_schedule, learning_rates
+from regrow.training.optimizers import RateTable
+from regrow.training.schedules import SCHEDULES, learning_rates
 from regrow.training.settings import FitSettings, Optimizer
 
 
@@ -61,7 +62,7 @@ def test_every_rate_is_positive_and_none_is_above_the_peak(
 
 @pytest.mark.tensorflow
 def test_keras_reads_the_table_and_stays_at_its_end() -> None:
-    schedule = keras_schedule(np.array([0.3, 0.2, 0.1], np.float32))
+    schedule = RateTable(np.array([0.3, 0.2, 0.1], np.float32)).schedule
     np.testing.assert_allclose([float(schedule(step)) for step in (0, 1, 2, 9)], [0.3, 0.2, 0.1, 0.1])
 
 

@@ -1,18 +1,20 @@
-"""Masked fine-tuning: what was pruned stays zero, to the last bit."""
+"""What was pruned stays zero, to the last bit, while a model is trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from regrow.graph.kernels import prunable_kernels
-from regrow.pruning.pruning import Pruning
 
 
-def mask_keeper(model: Any, pruning: Pruning) -> Callable[[], None]:
-    """A function that sets the masked weights to zero again; call it after each optimiser step."""
+def mask_keeper(model: Any, masks: Mapping[str, Any]) -> Callable[[], None]:
+    """A function that sets the weights of ``model`` to zero where ``masks`` (by prunable kernel) are 0.
+
+    To be called after each optimizer step.
+    """
     import tensorflow as tf
 
     kernels = prunable_kernels(model)
-    pairs = [(kernels[name], tf.constant(mask == 1)) for name, mask in pruning.masks.items()]
+    pairs = [(kernels[name], tf.constant(mask == 1)) for name, mask in masks.items()]
 
     @tf.function  # type: ignore[untyped-decorator]
     def keep() -> None:

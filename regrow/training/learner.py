@@ -1,0 +1,153 @@
+"""The training step: the task's loss and the parts', gradients, and how they reach the weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from regrow.training.parts import BatchCall, Part
+from regrow.training.weight_normalisation import WeightNormalisation
+
+
+class Learner(tf_keras.Model):  # type: ignore[misc]
+    """Trains ``model``, whose variables it shares; its own are those of the parts.
+
+    The loss is  Π task_weight · task + Σ terms + the model's own regularisation,  the products and sums over parts.
+
+    Args:
+        model: Functional or Sequential, to probabilities.
+        parts: what adds to the loss.
+        sharpness_radius: ρ of sharpness-aware minimisation (Foret et al. 2021): the gradient is taken at
+            w + ρ g/‖g‖; 0 is without.
+        weight_normalisation: kernels as g·v/‖v‖ (Salimans & Kingma 2016).
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        parts: Sequence[Part] = (),
+        *,
+        sharpness_radius: float = 0.0,
+        weight_normalisation: WeightNormalisation | None = None,
+    ) -> None:
+        super().__init__(name="learner")
+        self.inner = model
+        self.parts = list(parts)
+        self.radius = sharpness_radius
+        self.reparametrised = weight_normalisation
+        taps = [part.taps(model) for part in self.parts]
+        self._counts = [len(found) for found in taps]
+        flat = [tensor for found in taps for tensor in found]
+        # What has taps is another view of the same layers, so that one pass gives them all.
+        self._tapped = tf_keras.Model(model.inputs, [model.output, *flat]) if flat else None
+        for part in self.parts:
+            part.build(self)
+        self._extra = [variable for part in self.parts for variable in part.variables]
+        self._term_names: list[str] = []
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        """The model's predictions."""
+        return self.inner(inputs, training=training)
+
+    def forward(self, x: Any) -> tuple[Any, list[list[Any]]]:
+        """Predictions and the taps of each part, in training mode."""
+        if self._tapped is None:
+            return self.inner(x, training=True), [[] for _ in self.parts]
+        predictions, *flat = self._tapped(x, training=True)
+        taps, start = [], 0
+        for count in self._counts:
+            taps.append(flat[start : start + count])
+            start += count
+        return predictions, taps
+
+    def learned(self) -> list[Any]:
+        """The variables that gradients are taken of."""
+        return [*self.inner.trainable_variables, *self._extra]
+
+    def optimized(self) -> list[Any]:
+        """The variables that the optimizer changes: directions and lengths in place of normalised kernels."""
+        if self.reparametrised is None:
+            return self.learned()
+        return [item for variable in self.learned() for item in self.reparametrised.in_place_of(variable)]
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One optimizer step on a batch ``(x, y)`` or ``(x, y, extra)``."""
+        x, y, extra = data if len(data) == 3 else (*data, {})
+        predictions, terms, gradients = self._gradients(x, y, extra)
+        if self.radius:
+            gradients = self._sharp(x, y, extra, gradients)
+        variables = self.learned()
+        if self.reparametrised is not None:
+            pairs = [
+                pair
+                for gradient, variable in zip(gradients, variables, strict=True)
+                for pair in self.reparametrised.gradients(gradient, variable)
+            ]
+        else:
+            pairs = list(zip(gradients, variables, strict=True))
+        self.optimizer.apply_gradients([(gradient, item) for gradient, item in pairs if gradient is not None])
+        return {**self.compute_metrics(x, y, predictions, None), **terms}
+
+    def _gradients(self, x: Any, y: Any, extra: Any) -> tuple[Any, dict[str, Any], list[Any]]:
+        with tf.GradientTape() as tape:
+            predictions, taps = self.forward(x)
+            loss, terms = self._loss(x, y, extra, predictions, taps)
+            scaled = self.optimizer.get_scaled_loss(loss) if self._scales else loss
+        gradients = tape.gradient(scaled, self.learned())
+        if self._scales:
+            gradients = self.optimizer.get_unscaled_gradients(gradients)
+        return predictions, terms, gradients
+
+    @property
+    def _scales(self) -> bool:
+        """Whether the loss is scaled, as float16 needs it."""
+        return hasattr(self.optimizer, "get_scaled_loss")
+
+    def _loss(
+        self, x: Any, y: Any, extra: Any, predictions: Any, taps: list[list[Any]]
+    ) -> tuple[Any, dict[str, Any]]:
+        regularisation = tf.add_n(self.inner.losses) if self.inner.losses else 0.0
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        # Gradients of the replicas are summed, so each counts for its share; Keras does so with its own losses.
+        both = self.compute_loss(x, y, predictions, None)
+        weight = 1.0
+        for part in self.parts:
+            weight *= part.task_weight
+        if weight != 1.0:
+            own = tf.cast(regularisation, tf.float32) / replicas
+            both = weight * (both - own) + own
+        terms: dict[str, Any] = {}
+        for part, found in zip(self.parts, taps, strict=True):
+            place = self.parts.index(part)
+            call = BatchCall(
+                x=x,
+                y=y,
+                predictions=tf.cast(predictions, tf.float32),
+                taps=found,
+                extra=extra,
+                forward=lambda other, place=place: self._pass(other, place),  # type: ignore[misc]
+            )
+            terms |= {f"{part.name}_{name}": term for name, term in part.terms(call).items()}
+        total = both
+        for term in terms.values():
+            total += tf.cast(term, tf.float32) / replicas
+        return total, terms
+
+    def _pass(self, x: Any, place: int) -> tuple[Any, list[Any]]:
+        predictions, taps = self.forward(x)
+        return tf.cast(predictions, tf.float32), taps[place]
+
+    def _sharp(self, x: Any, y: Any, extra: Any, gradients: list[Any]) -> list[Any]:
+        """The gradient at the worst point within the radius, to first order; the weights are as before afterwards."""
+        variables = self.learned()
+        pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+        scale = self.radius / (tf.linalg.global_norm([g for g, _ in pairs]) + 1e-12)
+        saved = [tf.identity(variable) for _, variable in pairs]
+        for gradient, variable in pairs:
+            variable.assign_add(tf.cast(scale, variable.dtype) * gradient)
+        _, _, sharp = self._gradients(x, y, extra)
+        with tf.control_dependencies([item for item in sharp if item is not None]):
+            for (_, variable), value in zip(pairs, saved, strict=True):
+                variable.assign(value)
+        return sharp

@@ -1,0 +1,239 @@
+"""All that one training runs on: the learner, its optimizer, the batches, what happens after each step."""
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regrow.dataset.directory import Dataset
+from regrow.errors import RegrowError
+from regrow.tasks import get_task
+from regrow.training.averaging import Averaging
+from regrow.training.masks import mask_keeper
+from regrow.training.optimizers import RateTable, make_optimizer
+from regrow.training.parts import Part
+from regrow.training.schedules import learning_rates
+from regrow.training.settings import FitSettings
+from regrow.training.weight_normalisation import WeightNormalisation
+
+AfterBatch = Callable[[Any], Callable[[], None]]
+TIMED_STEPS, WARM_STEPS = 20, 5
+
+
+class Session:
+    """A model ready to be trained; made and run in the scope of what distributes it.
+
+    Args:
+        working: the model whose weights change.
+        dataset, overlay, settings: see `regrow.training.fitting.fit`.
+        masks: by prunable kernel.
+        parts: what adds to the loss.
+        after_batch: makes what is called after each step.
+        settle: estimates batch statistics anew for averaged weights.
+        half: whether the model computes in float16.
+    """
+
+    def __init__(
+        self,
+        working: Any,
+        dataset: Dataset,
+        overlay: Path | None,
+        settings: FitSettings,
+        *,
+        masks: Mapping[str, Any],
+        parts: Sequence[Part],
+        after_batch: AfterBatch | None,
+        settle: Callable[[Any], object] | None,
+        half: bool,
+    ) -> None:
+        from regrow.augmentation.input import steps_per_epoch
+        from regrow.training.learner import Learner
+
+        self.working, self.dataset, self.overlay, self.settings = working, dataset, overlay, settings
+        self.parts = parts
+        self.steps = steps_per_epoch(dataset, overlay, batch_size=settings.batch_size)
+        self.rates = learning_rates(settings, steps_per_epoch=self.steps)
+        self._table = RateTable(self.rates)
+        normalised = WeightNormalisation(working, masks) if settings.weight_normalisation else None
+        self.learner = Learner(
+            working, parts, sharpness_radius=settings.sam or 0.0, weight_normalisation=normalised
+        )
+        self._compile(half=half)
+        self.averaging = Averaging(working, settings.ema, settle) if settings.ema is not None else None
+        self._hooks = self._after_step(masks, normalised, after_batch)
+        self.variables = [
+            *working.weights,
+            *self.learner.optimizer.variables,
+            *(variable for part in parts for variable in part.variables),
+            *(normalised.variables if normalised is not None else ()),
+            *(self.averaging.variables if self.averaging is not None else ()),
+        ]
+
+    def _compile(self, *, half: bool) -> None:
+        import tf_keras
+
+        task = get_task(self.dataset.task)
+        loss: Any = task.loss
+        if self._soft:
+            loss = tf_keras.losses.CategoricalCrossentropy(label_smoothing=self.settings.label_smoothing)
+        optimizer = make_optimizer(self.settings.optimizer, self._table.schedule)
+        if half:
+            optimizer = tf_keras.mixed_precision.LossScaleOptimizer(optimizer)
+        self.learner.compile(optimizer=optimizer, loss=loss, metrics=[task.metric])
+        optimizer.build(self.learner.optimized())
+        # What penalties read: how many steps were made.
+        self.working.optimizer = self.learner.optimizer
+
+    @property
+    def _soft(self) -> bool:
+        from regrow.augmentation.policy import Policy, load_policy
+
+        policy = load_policy(self.overlay) if self.overlay is not None else Policy()
+        return self.settings.label_smoothing > 0 or policy.soft_labels
+
+    def _after_step(
+        self, masks: Mapping[str, Any], normalised: WeightNormalisation | None, after_batch: AfterBatch | None
+    ) -> list[Callable[[], None]]:
+        hooks: list[Callable[[], None]] = []
+        if normalised is not None:
+            hooks.append(normalised.fold)
+        if masks:
+            hooks.append(mask_keeper(self.working, masks))
+        if after_batch is not None:
+            hooks.append(after_batch(self.working))
+        hooks += [part.after_step for part in self.parts if type(part).after_step is not Part.after_step]
+        if self.averaging is not None:
+            hooks.append(self.averaging.update)
+        return hooks
+
+    def after_step(self) -> None:
+        """What is done after each step of the optimizer, in this order: fold, mask, penalties, parts, average."""
+        for hook in self._hooks:
+            hook()
+
+    def batches(self, *, first_epoch: int = 0) -> Any:
+        """Training batches, from the epoch on that follows ``first_epoch`` epochs."""
+        from regrow.augmentation.input import training_input
+
+        return training_input(
+            self.dataset,
+            self.overlay,
+            batch_size=self.settings.batch_size,
+            seed=self.settings.seed,
+            soft=self.settings.label_smoothing > 0,
+            extras={name: array for part in self.parts for name, array in part.extras.items()},
+            first_epoch=first_epoch,
+        )
+
+    def validate(self) -> dict[str, float]:
+        """``val_loss`` and ``val_accuracy`` of the model as it is, its own regularisation in the loss."""
+        found = self.learner.evaluate(self._validation, verbose=0, return_dict=True)
+        return {f"val_{name}": float(value) for name, value in found.items()}
+
+    @property
+    def _validation(self) -> Any:
+        import tensorflow as tf
+
+        from regrow.augmentation.input import evaluation_input
+
+        data = evaluation_input(
+            self.dataset, "validation", batch_size=evaluation_batch(self.settings.batch_size)
+        )
+        if not self._soft:
+            return data
+        classes = len(self.dataset.classes)
+        return data.map(lambda x, y: (x, tf.one_hot(y, classes)))
+
+    def stop(self) -> None:
+        """End the training after this epoch."""
+        self.learner.stop_training = True
+
+    def plan(self, budget_s: float) -> int:
+        """How many epochs, validation included, fit into ``budget_s``; the learning rates are made for them.
+
+        Some steps are made to time them; all variables are set back. At least one epoch, however long it takes.
+        """
+        before = [variable.numpy() for variable in self.variables]
+        batches = iter(self.batches())
+        step = self.learner.make_train_function()
+        distributed = itertools.repeat(batches)
+        seconds: list[float] = []
+        for iterator in itertools.islice(distributed, min(self.steps, WARM_STEPS + TIMED_STEPS)):
+            clock = time.monotonic()
+            step(iterator)
+            self.after_step()
+            seconds.append(time.monotonic() - clock)
+        self.validate()
+        clock = time.monotonic()
+        self.validate()
+        epoch_s = float(np.mean(seconds[-TIMED_STEPS:])) * self.steps + time.monotonic() - clock
+        for variable, value in zip(self.variables, before, strict=True):
+            variable.assign(value)
+        return max(1, min(self.settings.epochs, int(budget_s / epoch_s)))
+
+    def use_epochs(self, epochs: int) -> None:
+        """Make the table of learning rates for so many epochs."""
+        settings = self.settings.model_copy(update={"epochs": epochs})
+        self.rates = learning_rates(settings, steps_per_epoch=self.steps)
+        self._table.assign(self.rates)
+
+    def run(self, *, first_epoch: int, epochs: int, callbacks: Sequence[Any]) -> None:
+        """Train from ``first_epoch`` (0 for all) up to ``epochs``."""
+        self.learner.fit(
+            self.batches(first_epoch=first_epoch),
+            initial_epoch=first_epoch,
+            epochs=epochs,
+            callbacks=list(callbacks),
+            verbose=0,
+        )
+
+
+def evaluation_batch(batch_size: int) -> int:
+    """Examples per batch where no gradients are kept: results do not depend on it, speed does."""
+    return max(batch_size, 256)
+
+
+@contextlib.contextmanager
+def repeatable_randomness(model: Any, seed: int) -> Iterator[Callable[[int], None]]:
+    """Make dropout and noise a function of seed, layer and epoch; the block gets what is called before each epoch.
+
+    Keras' generators go on from where the process left them, which a resumed training cannot know.
+    """
+    import tf_keras
+
+    from regrow.graph.kernels import layers
+
+    generator = tf_keras.src.backend.RandomGenerator
+    found = [layer for _, layer in layers(model) if hasattr(layer, "_random_generator")]
+    saved = [(layer, layer._random_generator) for layer in found]
+    for layer in found:
+        layer._random_generator = generator(0, rng_type="stateful")
+        layer._random_generator._maybe_init()
+
+    def reseed(epoch: int) -> None:
+        for place, layer in enumerate(found):
+            words = np.random.SeedSequence([seed, place, epoch]).generate_state(1)
+            layer._random_generator._generator.reset_from_seed(int(words[0]))
+
+    try:
+        yield reseed
+    finally:
+        for layer, own in saved:
+            layer._random_generator = own
+
+
+def check_devices(strategy: Any, settings: FitSettings, *, step: str) -> None:
+    """Refuse what cannot be done on several devices.
+
+    Raises:
+        RegrowError: sharpness-aware minimisation, which moves the weights within a step.
+    """
+    if strategy is not None and settings.sam:
+        raise RegrowError(
+            f"{step}: fit.sam is {settings.sam:g}, but there are {strategy.num_replicas_in_sync} devices and sharpness-"
+            f"aware minimisation works on one; set fit.accelerator to single, or fit.sam to null"
+        )

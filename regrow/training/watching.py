@@ -1,0 +1,231 @@
+"""What happens after each epoch: validation, history, the best weights, checkpoints, the reasons to stop."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from regrow.errors import RegrowError
+from regrow.progress import Progress
+from regrow.training.averaging import Averaging
+from regrow.training.checkpoints import Checkpoints
+from regrow.training.selection import Candidate, Selection
+from regrow.training.settings import FitSettings
+
+OnEpoch = Callable[[int, dict[str, float]], None]
+COLLAPSED, LEARNED = 1.2, 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """``history`` has a dict per epoch: ``epoch`` (from 1), ``loss``, ``accuracy``, ``val_loss``,
+    ``val_accuracy``, ``learning_rate`` (of its last step), and the terms of parts. ``best_epoch`` is the one whose
+    weights the model has.
+    """
+
+    history: list[dict[str, float]]
+    best_epoch: int
+    stopped_early: bool
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The history's entry of the best epoch."""
+        return next(entry for entry in self.history if entry["epoch"] == self.best_epoch)
+
+
+class DivergedError(RegrowError):
+    """The loss is no number any more, or the model has forgotten all; it has its best weights back, if any."""
+
+    def __init__(self, message: str, *, epoch: int, learning_rate: float) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+        self.learning_rate = learning_rate
+
+
+@dataclass(kw_only=True)
+class Watch:
+    """Sees every epoch of one training.
+
+    Args:
+        model: is shown to ``on_epoch`` with the weights of the epoch.
+        working: the model that is trained; ``model`` itself or a copy.
+        validate: gives ``val_loss`` and ``val_accuracy`` of ``working``.
+        settings: how it is trained.
+        epochs: how many there are to be.
+        rates: the learning rate of each step.
+        chance: the accuracy of guessing; a model that falls back to it has collapsed.
+        stop_at: a validation accuracy that is enough.
+        averaging: the moving average, whose weights are then what is validated and kept.
+        checkpoints: where to keep the state after each epoch.
+        stop: ends the training after this epoch.
+    """
+
+    model: Any
+    working: Any
+    validate: Callable[[], Mapping[str, float]]
+    settings: FitSettings
+    epochs: int
+    rates: Any
+    chance: float
+    step: str
+    progress: Progress
+    on_epoch: OnEpoch | None
+    selection: Selection
+    stop: Callable[[], None]
+    stop_at: float | None = None
+    averaging: Averaging | None = None
+    checkpoints: Checkpoints | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    stopped_early: bool = False
+    _to_beat: float = -math.inf
+    _waited: int = 0
+    _spent: float = 0.0
+    _clock: float = field(default_factory=time.monotonic)
+
+    def resume(self) -> int:
+        """Take up an earlier, interrupted training; the number of epochs that lie behind."""
+        found = self.checkpoints.restore() if self.checkpoints is not None else None
+        if found is None:
+            return 0
+        state, arrays = found
+        self.history = state["history"]
+        self.stopped_early, self._waited = state["stopped_early"], state["waited"]
+        self._to_beat, self._spent = state["to_beat"], state["spent"]
+        if self.settings.time_budget_s is not None:
+            self.epochs = state["epochs"]
+        self.selection.highest = state["highest"]
+        self.selection.candidates = [
+            Candidate(
+                epoch=item["epoch"],
+                accuracy=item["accuracy"],
+                loss=item["loss"],
+                weights=[arrays[f"c{number:02d}w{place:05d}"] for place in range(item["count"])],
+            )
+            for number, item in enumerate(state["candidates"])
+        ]
+        for entry in self.history:
+            if self.on_epoch is not None:
+                self.on_epoch(int(entry["epoch"]), dict(entry))
+        return len(self.history)
+
+    def epoch_end(self, index: int, logs: dict[str, float]) -> None:
+        """Keras' hook; ``index`` counts from 0. What validation gives is added to ``logs``."""
+        epoch = index + 1
+        with self.averaging.shown() if self.averaging is not None else contextlib.nullcontext():
+            logs.update(self.validate() if math.isfinite(logs["loss"]) else {})
+            entry = self._entry(epoch, logs)
+            self.history.append(entry)
+            self.selection.offer(epoch, entry, self.working.get_weights)
+            self._check_collapse(epoch, entry)
+            if self.on_epoch is not None:
+                self._show()
+                self.on_epoch(epoch, dict(entry))
+        note = (
+            f"epoch {epoch}/{self.epochs} loss {entry['loss']:.4g} val_accuracy {entry['val_accuracy']:.4f}"
+        )
+        self.progress.update(epoch, note, total=self.epochs)
+        self._stop_early(entry["val_accuracy"], epoch=epoch)
+        self._save(epoch)
+
+    def _show(self) -> None:
+        if self.working is not self.model:
+            self.model.set_weights(self.working.get_weights())
+
+    def _entry(self, epoch: int, logs: Mapping[str, float]) -> dict[str, float]:
+        steps = len(self.rates) // self.epochs
+        rate = float(self.rates[min(epoch * steps, len(self.rates)) - 1])
+        keys = ("loss", "accuracy", "val_loss", "val_accuracy")
+        if not all(math.isfinite(logs.get(key, math.nan)) for key in keys):
+            wrong = logs.get("val_loss", math.nan) if math.isfinite(logs["loss"]) else logs["loss"]
+            self._fail(epoch, f"the loss is {wrong}")
+        entry = {"epoch": epoch, **{key: float(logs[key]) for key in keys}}
+        more = {key: float(value) for key, value in logs.items() if key not in (*keys, "learning_rate")}
+        return {**entry, "learning_rate": rate, **more}
+
+    def _check_collapse(self, epoch: int, entry: Mapping[str, float]) -> None:
+        """A model that had learned something and guesses now has diverged, though its loss is a number."""
+        if (
+            entry["val_accuracy"] <= COLLAPSED * self.chance
+            and self.selection.highest > LEARNED * self.chance
+        ):
+            accuracy = f"{entry['val_accuracy']:.4f} after {self.selection.highest:.4f}"
+            self._fail(epoch, f"the validation accuracy is {accuracy}, no better than guessing")
+
+    def _fail(self, epoch: int, what: str) -> None:
+        if self.selection.candidates:
+            self.model.set_weights(self.selection.chosen.weights)
+        rate = self.settings.optimizer.learning_rate
+        raise DivergedError(
+            f"{self.step}: training diverged in epoch {epoch}: {what}; lower optimizer.learning_rate (is {rate:g}) "
+            f"or set optimizer.clipnorm",
+            epoch=epoch,
+            learning_rate=rate,
+        )
+
+    def _stop_early(self, accuracy: float, *, epoch: int) -> None:
+        rule = self.settings.early_stopping
+        now = time.monotonic()
+        self._spent, took, self._clock = self._spent + now - self._clock, now - self._clock, now
+        stop = self.stop_at is not None and accuracy >= self.stop_at
+        budget = self.settings.time_budget_s
+        stop = stop or (budget is not None and self._spent + took > budget)
+        if accuracy > self._to_beat + (rule.min_delta if rule else 0.0):
+            self._to_beat, self._waited = accuracy, 0
+        else:
+            self._waited += 1
+        stop = stop or (rule is not None and self._waited >= rule.patience)
+        if stop and epoch < self.epochs:
+            self.stopped_early = True
+        if stop:
+            self.stop()
+
+    def _save(self, epoch: int) -> None:
+        if self.checkpoints is None:
+            return
+        held = self.selection.candidates
+        state = {
+            "history": self.history,
+            "stopped_early": self.stopped_early,
+            "waited": self._waited,
+            "to_beat": self._to_beat,
+            "spent": self._spent,
+            "epochs": self.epochs,
+            "highest": self.selection.highest,
+            "candidates": [
+                {
+                    "epoch": item.epoch,
+                    "accuracy": item.accuracy,
+                    "loss": item.loss,
+                    "count": len(item.weights),
+                }
+                for item in held
+            ],
+        }
+        arrays = {
+            f"c{number:02d}w{place:05d}": np.asarray(weight)
+            for number, item in enumerate(held)
+            for place, weight in enumerate(item.weights)
+        }
+        self.checkpoints.save(epoch, state, arrays)
+
+    def finish(self, keep: Literal["best", "last"]) -> FitResult:
+        """Give the model the weights of its best epoch, or of the last; checkpoints are removed."""
+        best = self.selection.chosen
+        epoch, accuracy = best.epoch, best.accuracy
+        if keep == "last":
+            epoch, accuracy = len(self.history), self.history[-1]["val_accuracy"]
+            with self.averaging.shown() if self.averaging is not None else contextlib.nullcontext():
+                weights = self.working.get_weights()
+            self.model.set_weights(weights)
+        else:
+            self.model.set_weights(best.weights)
+        if self.stopped_early:
+            note = f"stopped after epoch {len(self.history)}, kept epoch {epoch}"
+            self.progress.update(self.epochs, f"{note} val_accuracy {accuracy:.4f}", total=self.epochs)
+        if self.checkpoints is not None:
+            self.checkpoints.clear()
+        return FitResult(history=self.history, best_epoch=epoch, stopped_early=self.stopped_early)
