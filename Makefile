@@ -39,7 +39,7 @@ bench: $(STAMP)  ## the numbers in the README that need no data from elsewhere
 # CIFAR10: the zip of class folders; PEER: a Python with torch and torch-pruning. Interrupted, it goes on where it was.
 BENCH_WORK ?= work/recovery
 RECOVERY = $(BIN)/python benchmarks/recovery.py --work $(BENCH_WORK)
-bench-recovery: $(STAMP)  ## recovery beside Torch-Pruning and tfmot: HOURS hours on two cores; not part of bench
+bench-recovery: $(STAMP)  ## recovery beside Torch-Pruning and tfmot: about 17 hours on two cores, 10 of them the ablation
 	$(RECOVERY) $(if $(CIFAR10),--source $(CIFAR10)) $(if $(PEER),--peer-python $(PEER))
 	$(RECOVERY) --report --picture docs/images/recovery.png
 

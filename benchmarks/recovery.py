@@ -1,7 +1,8 @@
 """Recovery on CIFAR-10 with ResNet-8: what the recipe wins back, beside Torch-Pruning and plain tfmot.
 
 command: python benchmarks/recovery.py --work DIRECTORY --source cifar10.zip --peer-python PEER/bin/python
-time: hours, which `--list` counts: 50 seconds an epoch on two cores. Interrupted, it goes on where it was: each result
+time: about 17 hours on two idle cores (50 seconds an epoch), 10 of them the ablation; `--list` counts those left.
+Interrupted, it goes on where it was: each result
 ("cell") is a file in DIRECTORY/cells, and is made again only where its recipe has changed since. `--only`, `--seeds`
 choose cells; `--report` makes the tables and the picture from those that are there.
 
@@ -20,6 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from recovery_grid import exporting, peering, running
 from recovery_grid.cells import Cell, grid
 from recovery_grid.recipe import RECIPE, Recipe, UnavailableError, validated
@@ -184,6 +186,8 @@ def show(bench: Bench, chosen: list[Cell]) -> int:
                 missing.append(cell)
             except UnavailableError as error:
                 state = f"unavailable: {error}"
+            except ValidationError as error:
+                state = f"refused: {error.errors()[0]['msg']}"
         print(f"{cell.name:56s} seed {cell.seed}  {cell.epochs:2d} epochs  {state}")
     seconds = 0.0
     for cell in missing:

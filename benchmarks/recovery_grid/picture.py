@@ -29,7 +29,7 @@ Point = tuple[float, Sequence[float]]
 
 
 def draw(results: Results, file: Path) -> None:
-    """Two panels as a PNG, what is kept on a logarithmic axis; a mark is the mean over the seeds, its line the range."""
+    """Two panels as a PNG, over the logarithm of what is kept; a mark is the mean over the seeds, its bar the range."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
