@@ -2,13 +2,14 @@
 
 command: python benchmarks/recovery.py --work DIRECTORY --source cifar10.zip --peer-python PEER/bin/python
 time: about 17 hours on two idle cores (50 seconds an epoch), 10 of them the ablation; `--list` counts those left.
-Interrupted, it goes on where it was: each result
-("cell") is a file in DIRECTORY/cells, and is made again only where its recipe has changed since. `--only`, `--seeds`
-choose cells; `--report` makes the tables and the picture from those that are there.
+
+Interrupted, it goes on where it was: each result ("cell") is a file in DIRECTORY/cells, and is made again only where its
+recipe has changed since. `--only` and `--seeds` choose cells, `--report` makes the tables and the picture from those
+that are there. Latency (`exports/*`) wants an idle machine.
 
 The grid is benchmarks/recipes/recovery.yaml over examples/cifar10.yaml. All sides train on the same training split and
 are measured once, at the end, on the same test split; epochs are chosen on the validation split (the peers keep their
-last, as their recipes do). The peer's environment, made once:
+last, as their recipes do), techniques are compared and epochs are counted there too. The peer's environment, once:
     python -m venv PEER && PEER/bin/pip install torch torch-pruning==1.6.1
 """
 
@@ -41,6 +42,7 @@ KINDS: dict[str, Callable[[Bench, Cell], dict[str, Any]]] = {
 }
 SOURCE = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10.zip"
 SECONDS_PER_EPOCH = 50.0  # on two cores, where nothing has been measured yet
+ACCURACIES = ("val_accuracy", "test_accuracy", "recovered.test_accuracy.tflite_int8")
 Grid = Mapping[tuple[str, int], Cell]
 
 
@@ -83,7 +85,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", metavar="PATTERN", help="cells by name, such as 'ours/*'; repeatable"
     )
-    parser.add_argument("--again", action="store_true", help="make the chosen cells again")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="measure the chosen cells again; steps whose code has changed are run again",
+    )
     parser.add_argument(
         "--list", action="store_true", help="what is there, what is missing, and how long that takes"
     )
@@ -140,10 +146,8 @@ def make(bench: Bench, cell: Cell, label: str) -> str | None:
         traceback.print_exc()
         return f"{type(error).__name__}: {error}"
     cell.write(bench.work, found)
-    accuracy = found.get("test_accuracy", found.get("recovered.test_accuracy.tflite_int8", 0.0))
-    print(
-        f"{label}: test accuracy {100 * accuracy:.2f}, {found['seconds']:.0f} s", file=sys.stderr, flush=True
-    )
+    shown = ", ".join(f"{name} {100 * found[name]:.2f}" for name in ACCURACIES if name in found)
+    print(f"{label}: {shown}, {found['seconds']:.0f} s", file=sys.stderr, flush=True)
     return None
 
 
@@ -174,9 +178,8 @@ def show(bench: Bench, chosen: list[Cell]) -> int:
     for cell in chosen:
         found = cell.result(bench.work)
         if found is not None:
-            state = "done" + (
-                f"  test {100 * found['test_accuracy']:.2f}" if "test_accuracy" in found else ""
-            )
+            shown = (f"{name} {100 * found[name]:.2f}" for name in ACCURACIES if name in found)
+            state = "  ".join(("done", *shown))
             if cell.epochs > 2:
                 speeds.setdefault(cell.side, []).append(found["seconds"] / cell.epochs)
         else:

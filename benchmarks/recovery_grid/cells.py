@@ -18,7 +18,8 @@ class Cell:
     """One result to be made.
 
     ``kind`` is the function that makes it, ``params`` all that it depends on besides data and code: a file that was
-    made with others is stale. ``needs`` are cells of the same seed that must be there. ``epochs`` is what it trains.
+    made with others is stale. ``needs`` are cells of the same seed that must be there. What is compared with each other on validation
+    is not ``tested``. ``epochs`` is what it trains.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Cell:
     kind: str
     params: Mapping[str, Any]
     needs: tuple[str, ...] = ()
+    tested: bool = True
     side: Side = "ours"
     target: str = ""
     epochs: int = 0
@@ -60,7 +62,7 @@ def _of_seed(recipe: Recipe, seed: int) -> Iterator[Cell]:
     train, plan = recipe.train, recipe.grid
     parent_epochs = int(train["fit"]["epochs"])
 
-    def recovery(name: str, target: str, section: dict[str, Any]) -> Cell:
+    def recovery(name: str, target: str, section: dict[str, Any], *, tested: bool = True) -> Cell:
         pruned = f"pruned/{target}"
         return Cell(
             name=name,
@@ -69,6 +71,7 @@ def _of_seed(recipe: Recipe, seed: int) -> Iterator[Cell]:
             target=target,
             params={"train": train, "prune": recipe.prune(target), "recover": section},
             needs=("parent", pruned),
+            tested=tested,
             epochs=epochs(section),
         )
 
@@ -99,10 +102,10 @@ def _of_seed(recipe: Recipe, seed: int) -> Iterator[Cell]:
     for target in plan["scratch"]["targets"]:
         yield recovery(f"scratch/{target}", target, recipe.recover(target, plan["scratch"]["recover"]))
     for name, section in _counted(recipe).items():
-        yield recovery(f"epochs/{name}", plan["epochs"]["target"], section)
+        yield recovery(f"epochs/{name}", plan["epochs"]["target"], section, tested=False)
     for target in plan["ablation"]["targets"]:
         for name, section in _ablation(recipe, target).items():
-            yield recovery(f"ablation/{target}/{name}", target, section)
+            yield recovery(f"ablation/{target}/{name}", target, section, tested=False)
 
 
 def _peers(recipe: Recipe, seed: int) -> Iterator[Cell]:

@@ -135,7 +135,7 @@ def prune(bench: Bench, cell: Cell) -> dict[str, Any]:
 
 
 def recover(bench: Bench, cell: Cell) -> dict[str, Any]:
-    """Recover what ``pruned/TARGET`` left; the test split is met once, by what the step chose."""
+    """Recover what ``pruned/TARGET`` left; what is tested meets the test split once, as the step chose it."""
     from regrow.graph.files import load_model
 
     folder = cell.folder(bench.work)
@@ -150,7 +150,8 @@ def recover(bench: Bench, cell: Cell) -> dict[str, Any]:
     bench.step("recover", section, inputs=inputs, places={"": folder})
     curve = read_json(folder / "recovery" / "curve.json")
     model = load_model(folder / "recovered")
-    return {**measured(bench, model), "val_accuracy": curve["best"]["val_accuracy"], "curve": curve}
+    found = measured(bench, model) if cell.tested else {}
+    return {**found, "val_accuracy": curve["best"]["val_accuracy"], "curve": curve}
 
 
 def measured(bench: Bench, model: Any) -> dict[str, Any]:
