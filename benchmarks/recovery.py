@@ -3,9 +3,9 @@
 command: python benchmarks/recovery.py --work DIRECTORY --source cifar10.zip --peer-python PEER/bin/python
 time: about 17 hours on two idle cores (50 seconds an epoch), 10 of them the ablation; `--list` counts those left.
 
-Interrupted, it goes on where it was: each result ("cell") is a file in DIRECTORY/cells, and is made again only where its
-recipe has changed since. `--only` and `--seeds` choose cells, `--report` makes the tables and the picture from those
-that are there. Latency (`exports/*`) wants an idle machine.
+Interrupted, it goes on where it was: each result ("cell") is a file in DIRECTORY/cells, and is made again only where
+its recipe has changed since. `--only` and `--seeds` choose cells, `--report` makes the tables and the picture from
+those that are there. Latency (`exports/*`) wants an idle machine.
 
 The grid is benchmarks/recipes/recovery.yaml over examples/cifar10.yaml. All sides train on the same training split and
 are measured once, at the end, on the same test split; epochs are chosen on the validation split (the peers keep their

@@ -18,8 +18,8 @@ class Cell:
     """One result to be made.
 
     ``kind`` is the function that makes it, ``params`` all that it depends on besides data and code: a file that was
-    made with others is stale. ``needs`` are cells of the same seed that must be there. What is compared with each other on validation
-    is not ``tested``. ``epochs`` is what it trains.
+    made with others is stale. ``needs`` are cells of the same seed that must be there. ``epochs`` is what it trains.
+    Cells that are compared with each other on the validation split are not ``tested``.
     """
 
     name: str
