@@ -1,4 +1,4 @@
-"""Every technique of recovery through the step: its line in the curve, what it may not be combined with, interruptions."""
+"""Every technique of recovery through the step: its line in the curve, what is refused, interruptions."""
 
 import os
 import signal
