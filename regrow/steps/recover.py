@@ -82,6 +82,7 @@ def run(context: StepContext[RecoverParams]) -> None:
                 curve.keep(fitted)
             else:
                 model.set_weights(before)
+        tracked.log_curve(curve.points)
     pruning.apply(model)
     pruning.verify(model)
     save_model(model, context.outputs["recovered"])
