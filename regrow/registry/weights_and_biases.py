@@ -6,6 +6,9 @@ What is asked for travels in the environment, not in a step's parameters: where 
 import importlib.util
 import json
 import os
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +18,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters, canonical_json
 from regrow.progress import emit
-from regrow.registry.client import experiment_name, first_line
+from regrow.registry.client import CONNECT_S, experiment_name, first_line
 
 SWITCH = "REGROW_WANDB"
 PLACE = "REGROW_WANDB_DIR"
@@ -162,6 +165,7 @@ def _online_or_offline(section: WeightsAndBiases, mode: str, *, step: str, confi
 
     if mode != "offline":
         try:
+            _check_answers(wandb.setup().settings.base_url)
             # Without this, wandb asks for a key on a terminal and waits.
             if not wandb.login(prompt=False):
                 raise RegrowError("there is no API key: set WANDB_API_KEY or run `wandb login`")
@@ -173,6 +177,19 @@ def _online_or_offline(section: WeightsAndBiases, mode: str, *, step: str, confi
                 f" `wandb sync` can send the run from {place() / 'wandb'}",
             )
     return _init(section, "offline", step=step, config=config)
+
+
+def _check_answers(address: str) -> None:
+    """Open a connection to W&B, which fails sooner than a request of wandb's own; not where a proxy is in between.
+
+    Raises:
+        OSError: nothing answers.
+    """
+    parts = urllib.parse.urlsplit(address)
+    if urllib.request.getproxies().get(parts.scheme):
+        return
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    socket.create_connection((parts.hostname or "", port), CONNECT_S).close()
 
 
 def _init(section: WeightsAndBiases, mode: str, *, step: str, config: dict[str, Any]) -> Any:
