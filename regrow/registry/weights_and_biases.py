@@ -37,6 +37,7 @@ PRIVATE: dict[str, Any] = {
     "disable_code": True,
     "disable_git": True,
     "disable_job_creation": True,
+    "host": "",
     "x_disable_machine_info": True,
     "x_disable_meta": True,
     "x_disable_stats": True,
@@ -207,16 +208,8 @@ def _init(section: WeightsAndBiases, mode: str, *, step: str, config: dict[str, 
         finish_timeout=PATIENCE_S,
         **private,
     )
-    run = wandb.init(
-        **options,
-        name=step,
-        job_type=step,
-        mode=mode,
-        dir=str(folder),
-        config=config,
-        settings=settings,
-        reinit="create_new",
-    )
+    options |= {"name": step, "job_type": step, "mode": mode, "dir": str(folder), "config": config}
+    run = wandb.init(**options, settings=settings, reinit="create_new")
     for pattern, over in (("*", "epoch"), ("curve/*", "curve/point")):
         run.define_metric(over, hidden=True)
         run.define_metric(pattern, step_metric=over)

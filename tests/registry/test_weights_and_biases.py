@@ -157,6 +157,8 @@ def test_nothing_of_the_machine_is_written(here: Path, monkeypatch: pytest.Monke
         kind for record in found if (kind := record.WhichOneof("record_type")) in {"stats", "environment"}
     ]
     assert not list(here.glob(".regrow/wandb/offline-run-*/files/*"))
+    (run,) = (record.run for record in found if record.WhichOneof("record_type") == "run")
+    assert socket.gethostname() not in str(run)
 
 
 @pytest.mark.parametrize("text", [None, "", "null", '{"mode": "disabled"}'])
