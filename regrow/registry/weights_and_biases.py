@@ -138,7 +138,11 @@ class Beside:
         try:
             run.finish(exit_code=0 if succeeded else 1)
         except Exception as error:
-            emit("notice", message=f"tracking: the W&B run was not closed ({first_line(error)})")
+            emit(
+                "notice",
+                message=f"tracking: the W&B run was not closed ({first_line(error)});"
+                f" `wandb sync --include-online` can send what is left in {place() / 'wandb'}",
+            )
 
 
 def begin(*, step: str, parameters: Mapping[str, Any], mlflow_run_id: str | None) -> Beside:
@@ -166,7 +170,7 @@ def _online_or_offline(section: WeightsAndBiases, mode: str, *, step: str, confi
 
     if mode != "offline":
         try:
-            _check_answers(wandb.setup().settings.base_url)
+            _check_answers(wandb.setup(settings=wandb.Settings(silent=True)).settings.base_url)
             # Without this, wandb asks for a key on a terminal and waits.
             if not wandb.login(prompt=False):
                 raise RegrowError("there is no API key: set WANDB_API_KEY or run `wandb login`")
@@ -206,6 +210,7 @@ def _init(section: WeightsAndBiases, mode: str, *, step: str, config: dict[str, 
         console="off",
         init_timeout=PATIENCE_S,
         finish_timeout=PATIENCE_S,
+        finish_timeout_raises=True,
         **private,
     )
     options |= {"name": step, "job_type": step, "mode": mode, "dir": str(folder), "config": config}
