@@ -40,6 +40,7 @@ def fit(
     settle: Callable[[Any], object] | None = None,
     stop_at: float | None = None,
     parent: ParentTraining | None = None,
+    rate_factor: float = 1.0,
     checkpoints: Path | None = None,
     tensorboard: Path | None = None,
     callbacks: Sequence[Any] = (),
@@ -66,6 +67,7 @@ def fit(
         settle: called on the model when it has averaged weights (``settings.ema``), to estimate its batch statistics.
         stop_at: the validation accuracy at which training has reached its end.
         parent: how the parent was trained, for schedules that look back at it.
+        rate_factor: multiplies all learning rates, after whatever chose them.
         checkpoints: a directory; an interrupted training that finds it again goes on after its last epoch, with the
             same result as one that was not interrupted. It is removed at the end.
         tensorboard: a directory for TensorBoard's logs.
@@ -104,6 +106,7 @@ def fit(
             settle=settle,
             half=half,
             parent=parent,
+            rate_factor=rate_factor,
         )
         watch = Watch(
             model=model,

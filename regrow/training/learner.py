@@ -1,5 +1,6 @@
 """The training step: the task's loss and the parts', gradients, and how they reach the weights."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,12 +112,10 @@ class Learner(tf_keras.Model):  # type: ignore[misc]
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         # Gradients of the replicas are summed, so each counts for its share; Keras does so with its own losses.
         both = self.compute_loss(x, y, predictions, None)
-        weight = 1.0
-        for part in self.parts:
-            weight *= part.task_weight
-        if weight != 1.0:
+        weights = [part.own_weight() for part in self.parts]
+        if any(tf.is_tensor(weight) or weight != 1.0 for weight in weights):
             own = tf.cast(regularisation, tf.float32) / replicas
-            both = weight * (both - own) + own
+            both = math.prod(weights) * (both - own) + own
         terms: dict[str, Any] = {}
         for part, found in zip(self.parts, taps, strict=True):
             place = self.parts.index(part)

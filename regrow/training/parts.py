@@ -30,13 +30,14 @@ class Part:
     """Adds terms to the loss; what it needs of the model beyond its output are its ``taps``.
 
     ``name`` names its terms in the history. ``task_weight`` multiplies the task's own loss. ``variables`` are trained
-    along with the model and are no part of it. ``extras`` are arrays of one row per original training example that
-    the input pipeline gathers into `BatchCall.extra`.
+    along with the model and are no part of it; ``state`` are variables that the part changes by itself. ``extras`` are
+    arrays of one row per original training example that the input pipeline gathers into `BatchCall.extra`.
     """
 
     name: str = "part"
     task_weight: float = 1.0
     variables: list[Any] = field(default_factory=list)
+    state: list[Any] = field(default_factory=list)
     extras: dict[str, Any] = field(default_factory=dict)
 
     def taps(self, model: Any) -> list[Any]:
@@ -45,6 +46,10 @@ class Part:
 
     def build(self, learner: Any) -> None:
         """Make variables; called once, in the strategy's scope, before the first step."""
+
+    def own_weight(self) -> Any:
+        """The factor on the task's own loss: ``task_weight``, or a scalar tensor where it is learned."""
+        return self.task_weight
 
     def terms(self, call: BatchCall) -> dict[str, Any]:
         """Scalars to be added to the loss, weighted already, by name."""

@@ -40,12 +40,12 @@ class FitResult:
 
 
 class DivergedError(RegrowError):
-    """The loss is no number any more, or the model has forgotten all; it has its best weights back, if any."""
+    """The loss is no number any more, or the model has forgotten all; it has the weights of ``best_epoch`` back,
+    if there is one."""
 
-    def __init__(self, message: str, *, epoch: int, learning_rate: float) -> None:
+    def __init__(self, message: str, *, best_epoch: int | None) -> None:
         super().__init__(message)
-        self.epoch = epoch
-        self.learning_rate = learning_rate
+        self.best_epoch = best_epoch
 
 
 @dataclass(kw_only=True)
@@ -158,14 +158,14 @@ class Watch:
             self._fail(epoch, f"the validation accuracy is {accuracy}, no better than guessing")
 
     def _fail(self, epoch: int, what: str) -> None:
-        if self.selection.candidates:
-            self.model.set_weights(self.selection.chosen.weights)
+        best = self.selection.chosen if self.selection.candidates else None
+        if best is not None:
+            self.model.set_weights(best.weights)
         rate = self.settings.optimizer.learning_rate
         raise DivergedError(
             f"{self.step}: training diverged in epoch {epoch}: {what}; lower optimizer.learning_rate (is {rate:g}) "
             f"or set optimizer.clipnorm",
-            epoch=epoch,
-            learning_rate=rate,
+            best_epoch=best.epoch if best is not None else None,
         )
 
     def _stop_early(self, accuracy: float, *, epoch: int) -> None:
