@@ -38,6 +38,7 @@ class MultiTaskPart:
         self.seed = seed
         self.variables: list[Any] = []
         self.state: list[Any] = []
+        self.extras: dict[str, Any] = {}
         self.heads: dict[str, tuple[Any, Any]] = {}
         self._width = 0
         self._kernel: Any = None

@@ -22,10 +22,12 @@ class Checkpoints:
     Args:
         directory: used by this training alone.
         variables: all that training changes: weights, the optimizer's, those of parts, averages.
+        work: what is done, as JSON values; a checkpoint of other work is passed over.
     """
 
-    def __init__(self, directory: Path, variables: Sequence[Any]) -> None:
+    def __init__(self, directory: Path, variables: Sequence[Any], *, work: Mapping[str, Any]) -> None:
         self.directory = directory
+        self.work = dict(work)
         self.variables = list(variables)
 
     def save(self, epoch: int, state: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
@@ -41,7 +43,7 @@ class Checkpoints:
                 **{f"v{number:05d}": variable.numpy() for number, variable in enumerate(self.variables)},
             )
             np.savez(place / CANDIDATES, **arrays)
-            (place / STATE).write_text(json.dumps({"epoch": epoch, **state}), "utf-8")
+            (place / STATE).write_text(json.dumps({"work": self.work, **state}), "utf-8")
             place.rename(self.directory / name)
         except OSError as error:
             emit("notice", message=f"{self.directory}: no checkpoint after epoch {epoch} ({error.strerror})")
@@ -62,8 +64,9 @@ class Checkpoints:
             except (OSError, ValueError, EOFError, KeyError) as error:
                 emit("notice", message=f"{place}: a checkpoint that cannot be read is passed over ({error})")
                 continue
-            if [value.shape for value in values] != [tuple(item.shape) for item in self.variables]:
-                emit("notice", message=f"{place}: a checkpoint of another model is passed over")
+            shapes = [tuple(item.shape) for item in self.variables]
+            if state.get("work") != self.work or [value.shape for value in values] != shapes:
+                emit("notice", message=f"{place}: a checkpoint of other work is passed over")
                 continue
             for variable, value in zip(self.variables, values, strict=True):
                 variable.assign(value)

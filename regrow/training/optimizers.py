@@ -26,6 +26,12 @@ def make_optimizer(settings: Optimizer, learning_rate: Any) -> Any:
     return optimizer
 
 
+def optimizer_variables(optimizer: Any) -> list[Any]:
+    """All that ``optimizer`` changes from step to step; the scale of the loss too, which Keras does not count."""
+    scale = getattr(optimizer, "_loss_scale", None)
+    return [*optimizer.variables, *(scale._weights.values() if hasattr(scale, "_weights") else ())]
+
+
 class RateTable:
     """The learning rate of each step as a schedule of Keras; another table may take its place."""
 

@@ -30,13 +30,15 @@ class Part:
     """Adds terms to the loss; what it needs of the model beyond its output are its ``taps``.
 
     ``name`` names its terms in the history. ``task_weight`` multiplies the task's own loss. ``variables`` are trained
-    along with the model and are no part of it. ``extras`` are arrays of one row per original training example that
+    along with the model and are no part of it; ``state`` are those that the part itself changes, and that a resumed
+    training needs. Both are there after `build`. ``extras`` are arrays of one row per original training example that
     the input pipeline gathers into `BatchCall.extra`.
     """
 
     name: str = "part"
     task_weight: float = 1.0
     variables: list[Any] = field(default_factory=list)
+    state: list[Any] = field(default_factory=list)
     extras: dict[str, Any] = field(default_factory=dict)
 
     def taps(self, model: Any) -> list[Any]:
@@ -51,7 +53,7 @@ class Part:
         return {}
 
     def after_step(self) -> None:
-        """Called after each optimizer step, outside of the graph."""
+        """Called in the graph, for all replicas together, after each optimizer step."""
 
 
 def log_probabilities(probabilities: Any) -> Any:
