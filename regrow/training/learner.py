@@ -116,8 +116,9 @@ class Learner(tf_keras.Model):  # type: ignore[misc]
 
     def make_train_function(self, force: bool = False) -> Any:
         """Keras' function of one step, and what follows each step, as one graph: a call of its own costs more."""
-        if self.train_function is not None and not force:
-            return self.train_function
+        made: Any = self.train_function
+        if made is not None and not force:
+            return made
         step = super().make_train_function(force)
         if self._after_step:
 
@@ -129,7 +130,8 @@ class Learner(tf_keras.Model):  # type: ignore[misc]
                 return logs
 
             self.train_function = whole
-        return self.train_function
+            return whole
+        return step
 
     def _gradients(self, x: Any, y: Any, extra: Any) -> tuple[Any, dict[str, Any], list[Any]]:
         with tf.GradientTape() as tape:

@@ -28,8 +28,8 @@ def make_optimizer(settings: Optimizer, learning_rate: Any) -> Any:
 
 def optimizer_variables(optimizer: Any) -> list[Any]:
     """All that ``optimizer`` changes from step to step; the scale of the loss too, which Keras does not count."""
-    scale = getattr(optimizer, "_loss_scale", None)
-    return [*optimizer.variables, *(scale._weights.values() if hasattr(scale, "_weights") else ())]
+    scale: Any = getattr(optimizer, "_loss_scale", None)
+    return [*optimizer.variables, *getattr(scale, "_weights", {}).values()]
 
 
 class RateTable:

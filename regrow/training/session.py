@@ -172,10 +172,13 @@ class Session:
         begun = time.monotonic()
         before = [variable.numpy() for variable in self.variables]
         ends: list[float] = []
-        own = tf_keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs: (self.finish_step(), ends.append(time.monotonic()))
-        )
+
+        def finish(batch: int, logs: Any) -> None:
+            self.finish_step()
+            ends.append(time.monotonic())
+
         batches = self.batches().repeat().take(WARM_STEPS + TIMED_STEPS)
+        own = tf_keras.callbacks.LambdaCallback(on_train_batch_end=finish)
         self.learner.fit(batches, callbacks=[own], verbose=0)
         self.validate()
         clock = time.monotonic()
