@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PARAMS ?= params.yaml
 UV_VERSION := 0.13.9
 
-.PHONY: run test test-slow lint format lock bench clean
+.PHONY: run test test-slow lint format lock bench bench-recovery clean
 
 run: $(STAMP)  ## run the pipeline on real data and say where the report and the model are
 	$(BIN)/regrow run --params $(PARAMS)
@@ -35,6 +35,13 @@ bench: $(STAMP)  ## the numbers in the README that need no data from elsewhere
 	$(BIN)/python benchmarks/run_digits.py
 	$(BIN)/python benchmarks/structured_pruning.py
 	$(BIN)/python benchmarks/augmentation_throughput.py
+
+# CIFAR10: the zip of class folders; PEER: a Python with torch and torch-pruning. Interrupted, it goes on where it was.
+BENCH_WORK ?= work/recovery
+RECOVERY = $(BIN)/python benchmarks/recovery.py --work $(BENCH_WORK)
+bench-recovery: $(STAMP)  ## recovery beside Torch-Pruning and tfmot: about 17 hours on two cores, 10 of them the ablation
+	$(RECOVERY) $(if $(CIFAR10),--source $(CIFAR10)) $(if $(PEER),--peer-python $(PEER))
+	$(RECOVERY) --report --picture docs/images/recovery.png
 
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -303,6 +303,7 @@ def _run_step(
     paths: dict[str, Path | None],
 ) -> None:
     from regrow.config import step_params
+    from regrow.progress import figures_line
     from regrow.steps.execution import execute
 
     outputs = {
@@ -313,8 +314,7 @@ def _run_step(
     result = execute(
         spec, step_params(config, spec.name), inputs=inputs, outputs=outputs, statement=statement
     )
-    shown = "  ".join(f"{key} {value}" for key, value in result.statement.figures.items())
-    click.echo(f"{spec.name}: {shown}")
+    click.echo(f"{spec.name}: {figures_line(result.statement.figures)}")
 
 
 for _name in NAMES:

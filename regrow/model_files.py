@@ -45,11 +45,13 @@ def run_on_file(
             )
     target = output or Path(f"{model.stem}-pruned")
     _check_target(target, model)
+    replaced = target.exists()
     with new_directory(target) as place:
         shown = spec.on_file(FileUse(model=model, params=params, inputs=given, output=place))
     console = Console()
     console.print(shown)
-    console.print(f"{target}: written", highlight=False, soft_wrap=True)
+    how = "written, in place of an earlier result" if replaced else "written"
+    console.print(f"{target}: {how}", highlight=False, soft_wrap=True)
 
 
 def _check_target(target: Path, model: Path) -> None:

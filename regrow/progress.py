@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,15 @@ def _show(fields: dict[str, Any]) -> None:
         sys.stderr.flush()
     elif fields["done"] >= fields["total"]:
         print(text, file=sys.stderr)
+
+
+def figures_line(figures: Mapping[str, Any]) -> str:
+    """Key figures on one line, four digits each; truth values are for programs and left out."""
+    return "  ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in figures.items()
+        if not isinstance(value, bool)
+    )
 
 
 class Progress:

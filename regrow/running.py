@@ -18,7 +18,7 @@ from rich.console import Console
 
 from regrow.artifacts import copy_tree, disk_errors, new_directory, write_json
 from regrow.errors import RegrowError
-from regrow.progress import EVENTS
+from regrow.progress import EVENTS, figures_line
 from regrow.registry.tracking import WORKSPACE
 from regrow.steps import NAMES
 from regrow.steps.component import LOGS, QUIET
@@ -61,13 +61,8 @@ class StepLine:
         return max(0.0, self.seconds - self.imports_s - self.work_s)
 
     def __str__(self) -> str:
-        shown = "  ".join(f"{key} {_short(value)}" for key, value in self.figures.items())
         time_text = "cached" if self.cached else f"{self.seconds:.1f} s"
-        return f"{self.name:<9} {time_text:>8}  {shown}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return f"{self.name:<9} {time_text:>8}  {figures_line(self.figures)}"
 
 
 @dataclass(frozen=True, kw_only=True)

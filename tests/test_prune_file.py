@@ -1,5 +1,7 @@
 """`regrow prune MODEL` and `regrow inspect --groups`: a model file alone, from the command line."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,11 @@ def test_half_the_macs_without_data(file: Path, small_model: Any, tmp_path: Path
     assert shrunk
     assert all(f"{group['before']} → {group['after']}" in result.output for group in shrunk)
     assert "left whole: head: they are the model's outputs" in result.output
-    assert regrow("prune", "mine.h5", *HALF).exception is None, "its own results are replaced"
+    assert "mine-pruned: written\n" in result.output
+    again = regrow("prune", "mine.h5", *HALF)
+    assert again.exception is None, "its own results are replaced"
+    assert "mine-pruned: written, in place of an earlier result\n" in again.output
+    assert "prune: 3/3 done" in again.output
 
 
 def test_a_sequence_into_a_named_directory(file: Path, tmp_path: Path) -> None:
@@ -101,6 +107,31 @@ def test_mistakes_are_one_sentence_each(file: Path, tmp_path: Path) -> None:
     gradual = ("--set", "prune.schedule=gradual")
     assert "'gradual' trains on and needs a dataset" in refused("prune", "mine.h5", *gradual)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine.h5"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (*HALF, "--set", "prune.channels.criterion=taylor"),
+        (*HALF, "--set", "prune.method=layers", "--set", "prune.layers.criterion=apoz"),
+        (*HALF, "--set", "prune.rounds=2"),
+        ("--set", "prune.schedule=gradual"),
+    ],
+)
+def test_what_needs_a_dataset_is_refused_before_tensorflow_is_imported(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    code = "import sys; from regrow.cli import main\ntry: main()\nfinally: print('tensorflow' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "prune", "mine.h5", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "False\n"), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "a dataset" in line
 
 
 def test_code_and_subclasses_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

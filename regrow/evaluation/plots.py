@@ -96,8 +96,9 @@ def accuracy_intervals(metrics: Mapping[str, Any]) -> str:
 
 
 def recovery_curve(curve: Mapping[str, Any]) -> str:
-    """Validation accuracy after each technique and epoch, the parent's as a line."""
-    points = curve["points"]
+    """Validation accuracy after each technique and epoch, the parent's as a line; the control's epochs beside it."""
+    points = [point for point in curve["points"] if point["stage"] != "from_scratch"]
+    control = [100 * point["val_accuracy"] for point in curve["points"] if point["stage"] == "from_scratch"]
     values = [100 * point["val_accuracy"] for point in points]
     names = [str(point["epoch"]) if "epoch" in point else _stage(point["stage"]) for point in points]
     # Every technique keeps its name; of the epochs, as many as there is room for.
@@ -113,6 +114,10 @@ def recovery_curve(curve: Mapping[str, Any]) -> str:
         axes.plot(
             free, [values[i] for i in free], "s", color=MARKS["pruned"], markersize=6, label="technique"
         )
+        if control:
+            start = next(i for i, point in enumerate(points) if "epoch" in point)
+            places = range(start, start + len(control))
+            axes.plot(places, control, ":", color=MARKS["parent"], linewidth=1.6, label="from scratch")
         if curve.get("best") in points:
             best = points.index(curve["best"])
             axes.plot(

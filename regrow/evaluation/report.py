@@ -61,6 +61,8 @@ def render_report(found: Findings) -> str:
         pairs=_pairs(metrics),
         notes=found.notes,
         plots=_plots(found, per_class),
+        techniques=found.curve.get("techniques", []),
+        has_control="from_scratch" in found.curve,
         matrix_roles=", ".join(_matrices(found)),
         blocks=_blocks(found.pruning.get("blocks")),
         channels=_channels(found.pruning.get("channels")),

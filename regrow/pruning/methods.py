@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.progress import Progress, emit
+from regrow.pruning.criteria.registry import check_without_data
 from regrow.pruning.parameters import PruneParams
 from regrow.pruning.pruning import Pruning
 from regrow.pruning.targets import ChannelOptions, LayerOptions
@@ -45,6 +46,8 @@ def prune(model: Any, task: Task) -> Outcome:
         RegrowError: nothing can be pruned, the target cannot be met, a pattern in ``skip`` matches no layer, or a
             method needs data that is not there.
     """
+    if task.dataset is None:
+        check_without_dataset(task.params)
     done = Outcome(model=model)
     for name in task.params.method:
         later = METHODS[name](done, task)
@@ -55,6 +58,27 @@ def prune(model: Any, task: Task) -> Outcome:
             channels=later.channels or done.channels,
         )
     return done
+
+
+def check_without_dataset(params: PruneParams) -> None:
+    """Refuse what cannot be done without a dataset; before TensorFlow is imported, as it may be called.
+
+    Raises:
+        RegrowError: a method trains, or a criterion needs examples.
+    """
+    if "layers" in params.method:
+        check_without_data(params.layers.criterion)
+    if "channels" in params.method:
+        check_without_data(params.channels.criterion)
+        if params.rounds > 1 or params.sparse_training is not None:
+            name = "rounds" if params.rounds > 1 else "sparse_training"
+            raise RegrowError(
+                f"prune.{name}: trains on and needs a dataset; leave it out for a model file alone"
+            )
+    if "magnitude" in params.method and params.schedule == "gradual":
+        raise RegrowError(
+            "prune.schedule: 'gradual' trains on and needs a dataset; accepted without: one_shot"
+        )
 
 
 def _layers(done: Outcome, task: Task) -> Outcome:
@@ -78,9 +102,6 @@ def _channels(done: Outcome, task: Task) -> Outcome:
     params, trainer = task.params, None
     if task.dataset is not None:
         trainer = Trainer(task.dataset, task.overlay, step=task.step, progress=task.progress)
-    elif params.rounds > 1 or params.sparse_training is not None:
-        name = "rounds" if params.rounds > 1 else "sparse_training"
-        raise RegrowError(f"prune.{name}: trains on and needs a dataset; leave it out for a model file alone")
     found = prune_in_rounds(
         done.model,
         params,
@@ -125,9 +146,7 @@ def _magnitude(done: Outcome, task: Task) -> Outcome:
     if params.schedule == "one_shot":
         return Outcome(model=model, pruning=one_shot(model, kernels, shares), left_dense=skipped)
     if task.dataset is None:
-        raise RegrowError(
-            "prune.schedule: 'gradual' trains on and needs a dataset; accepted without: one_shot"
-        )
+        raise AssertionError("that there is a dataset has been checked")
     pruning = gradual(
         model,
         kernels,

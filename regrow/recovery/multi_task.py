@@ -4,6 +4,7 @@ The heads are variables of the part, not of the model: the model that is saved h
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,36 +13,48 @@ from regrow.dataset.directory import Dataset
 from regrow.dataset.rows import Array
 from regrow.errors import RegrowError
 from regrow.recovery.multi_task_parameters import MultiTask
+from regrow.recovery.trunk import features_of, last_shared_kernel, moving_statistics
 from regrow.recovery.weighting import (
     gradient_norms,
     gradnorm_step,
     uncertainty_penalty,
     uncertainty_weights,
 )
+from regrow.training.parts import BatchCall, Part
 
 TURNS = 4
 
 
-class MultiTaskPart:
-    """A part of the loss (`regrow.training.parts`): cross-entropies of further heads.
+class MultiTaskPart(Part):
+    """A part of the loss: cross-entropies of further heads.
 
-    A head is pooled features of the layer before the classifier → dense → softmax. ``variables`` are trained along
-    with the model; ``state`` changes too, but by GradNorm's own rule.
+    A head is pooled features of the layer before the classifier → dense → softmax. GradNorm's weights are ``state``.
+
+    Args:
+        params: the tasks and how they are weighed.
+        classes: the number of each task's classes by the task's name, see `task_classes`.
+        labels: of the tasks of kind ``label``, of all training examples, see `further_labels`.
+        seed: of the heads.
     """
 
-    name = "multi_task"
-
-    def __init__(self, params: MultiTask, classes: Mapping[str, int], *, seed: int = 0) -> None:
-        """``classes`` counts each task's classes by the task's name, see `task_classes`."""
+    def __init__(
+        self,
+        params: MultiTask,
+        classes: Mapping[str, int],
+        labels: Mapping[str, Array] | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(name="multi_task")
+        self.extras = {f"{self.name}_{name}": array for name, array in (labels or {}).items()}
         self.params = params
         self.classes = dict(classes)
         self.seed = seed
-        self.variables: list[Any] = []
-        self.state: list[Any] = []
-        self.extras: dict[str, Any] = {}
         self.heads: dict[str, tuple[Any, Any]] = {}
         self._width = 0
         self._kernel: Any = None
+        self._statistics: list[Any] = []
+        self._remembered: dict[int, list[Array]] = {}
 
     def taps(self, model: Any) -> list[Any]:
         """The input of the classifier of ``model``.
@@ -54,6 +67,7 @@ class MultiTaskPart:
         features = features_of(model)
         if self.params.weighting == "gradnorm":
             self._kernel = last_shared_kernel(model)
+        self._statistics = moving_statistics(model)
         self._width = int(features.shape[-1])
         return [features]
 
@@ -93,12 +107,11 @@ class MultiTaskPart:
             tf.Variable(zeros, name="gradnorm_norms", **measured),
         ]
 
-    @property
-    def task_weight(self) -> Any:
-        """The factor on the model's own loss: 1, or a tensor that is learned."""
-        return self._weights()[0] if self.params.weighting != "fixed" else 1.0
+    def own_weight(self) -> Any:
+        """1, or a tensor where the weights are learned."""
+        return 1.0 if self.params.weighting == "fixed" else self.weights()[0]
 
-    def _weights(self) -> Any:
+    def weights(self) -> Any:
         """Factors of the model's own loss and of the tasks', float32 ``(1 + tasks,)``."""
         import tensorflow as tf
 
@@ -108,10 +121,10 @@ class MultiTaskPart:
             return tf.convert_to_tensor(self.state[0])
         return tf.constant([1.0, *(task.weight for task in self.params.tasks)])
 
-    def terms(self, call: Any) -> dict[str, Any]:
+    def terms(self, call: BatchCall) -> dict[str, Any]:
         """The tasks' weighted losses by name; with uncertainties also their penalty, which may be below 0."""
         losses = {task.name: self._loss(task.kind, task.name, call) for task in self.params.tasks}
-        weights = self._weights()
+        weights = self.weights()
         terms = {name: weights[number] * loss for number, (name, loss) in enumerate(losses.items(), 1)}
         if self.params.weighting == "uncertainty":
             terms["uncertainty"] = uncertainty_penalty(self.variables[-1])
@@ -119,13 +132,26 @@ class MultiTaskPart:
             self._measure([own_loss(call.predictions, call.y), *losses.values()])
         return terms
 
-    def _loss(self, kind: str, name: str, call: Any) -> Any:
+    def _loss(self, kind: str, name: str, call: BatchCall) -> Any:
         """Mean cross-entropy of one head over the examples that have a label, a scalar."""
         if kind == "rotation":
             images, labels = rotated(call.x)
-            _, taps = call.forward(images)
+            taps = self._aside(call, images)
             return known_loss(self.logits(name, taps[0]), labels)
-        return known_loss(self.logits(name, call.taps[0]), call.extra[name])
+        return known_loss(self.logits(name, call.taps[0]), call.extra[f"{self.name}_{name}"])
+
+    def _aside(self, call: BatchCall, images: Any) -> Any:
+        """Taps of a forward pass on ``images`` that leaves no trace in the moving statistics of normalisation layers.
+
+        The model that is kept sees no such images: validation with their statistics would be worse.
+        """
+        import tensorflow as tf
+
+        saved = [tf.identity(variable) for variable in self._statistics]
+        _, taps = call.forward(images)
+        for variable, value in zip(self._statistics, saved, strict=True):
+            variable.assign(value)
+        return taps
 
     def logits(self, name: str, features: Any) -> Any:
         """Float32 ``(batch, classes)`` of head ``name`` for ``features`` of the layer before the classifier."""
@@ -161,6 +187,16 @@ class MultiTaskPart:
             )
         )
 
+    def remember(self, epoch: int) -> None:
+        """Keep the heads as they are after ``epoch``, for `recall`."""
+        self._remembered[epoch] = [array.numpy() for pair in self.heads.values() for array in pair]
+
+    def recall(self, epoch: int) -> None:
+        """Give the heads the values that they had after ``epoch``: those that fit the trunk's weights of then."""
+        variables = [variable for pair in self.heads.values() for variable in pair]
+        for variable, value in zip(variables, self._remembered[epoch], strict=True):
+            variable.assign(value)
+
     def _refuse_other_shapes(self, model: Any) -> None:
         shape = tuple(model.inputs[0].shape[1:])
         if any(task.kind == "rotation" for task in self.params.tasks) and (
@@ -169,6 +205,26 @@ class MultiTaskPart:
             raise RegrowError(
                 f"recover.multi_task: rotation needs square images, but model '{model.name}' takes {shape}"
             )
+
+
+def multi_task_part(
+    params: MultiTask, dataset: Dataset, overlay: Path | None, *, seed: int = 0
+) -> MultiTaskPart:
+    """The part that learns the tasks of ``params`` from the training split of ``dataset``.
+
+    Raises:
+        RegrowError: see `task_classes`; or examples are blended (mixup), and what is blended has no further
+            label.
+    """
+    from regrow.augmentation.policy import load_policy
+
+    classes, labels = task_classes(params, dataset), further_labels(params, dataset, "train")
+    if labels and overlay is not None and load_policy(overlay).soft_labels:
+        raise RegrowError(
+            f"recover.multi_task: the augmentation blends examples, whose '{next(iter(labels))}' is not known then; "
+            f"leave mixup out, or the task"
+        )
+    return MultiTaskPart(params, classes, labels, seed=seed)
 
 
 def task_classes(params: MultiTask, dataset: Dataset) -> dict[str, int]:
@@ -246,37 +302,3 @@ def own_loss(predictions: Any, labels: Any) -> Any:
         losses.sparse_categorical_crossentropy if labels.shape.rank == 1 else losses.categorical_crossentropy
     )
     return tf.reduce_mean(kind(labels, predictions))
-
-
-def features_of(model: Any) -> Any:
-    """The Keras tensor that the classifier of ``model`` reads.
-
-    Raises:
-        RegrowError: the model has not one classifier, or it lies in a nested model.
-    """
-    from regrow.graph.heads import head
-    from regrow.graph.view import view_of
-
-    call = head(view_of(model), model=model.name)
-    if "/" in call.layer:
-        raise RegrowError(
-            f"recover.multi_task: the classifier '{call.layer}' of model '{model.name}' lies in a nested model; "
-            f"accepted: a model whose own layer it is"
-        )
-    return model.get_layer(call.layer).get_input_at(call.number)
-
-
-def last_shared_kernel(model: Any) -> Any:
-    """The kernel of the last layer before the classifier of ``model``.
-
-    Raises:
-        RegrowError: there is no such layer.
-    """
-    from regrow.graph.heads import last_shared
-    from regrow.graph.kernels import prunable_kernels
-    from regrow.graph.view import view_of
-
-    call = last_shared(view_of(model), model=model.name)
-    return [kernel for name, kernel in prunable_kernels(model).items() if name.startswith(f"{call.layer}/")][
-        -1
-    ]

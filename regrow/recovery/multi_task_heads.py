@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from regrow.dataset.directory import Dataset
-from regrow.recovery.multi_task import MultiTaskPart, features_of, further_labels, rotated
+from regrow.recovery.multi_task import MultiTaskPart, further_labels, rotated
+from regrow.recovery.trunk import features_of
 
 
 def head_accuracies(

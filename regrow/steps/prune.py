@@ -6,7 +6,7 @@ from typing import Any
 from regrow.artifacts import write_json
 from regrow.dataset.directory import open_dataset
 from regrow.progress import Progress
-from regrow.pruning.methods import Outcome, Task, prune
+from regrow.pruning.methods import Outcome, Task, check_without_dataset, prune
 from regrow.pruning.parameters import PruneParams
 from regrow.steps.spec import FileUse, Input, Output, StepContext, StepSpec
 
@@ -59,6 +59,9 @@ def run_on_file(use: FileUse[PruneParams]) -> Any:
     Raises:
         RegrowError: as `regrow.pruning.methods.prune`, or the file cannot be read.
     """
+    if "dataset" not in use.inputs:
+        check_without_dataset(use.params)
+    _tell(0, f"reading {use.model}")
     from regrow.graph.files import load_file
     from regrow.graph.inspection import inspection
     from regrow.pruning.tables import outcome_tables
@@ -73,9 +76,17 @@ def run_on_file(use: FileUse[PruneParams]) -> Any:
         step="prune",
         progress=lambda total: Progress("prune", total=total),
     )
+    _tell(1, ", ".join(use.params.method))
     done = prune(model, task)
+    _tell(2, "writing")
     _write(done, use.params, model=use.output, pruning=use.output / "pruning", report=use.output)
+    _tell(3, "done")
     return outcome_tables(before, inspection(done.model), blocks=done.blocks, channels=done.channels)
+
+
+def _tell(done: int, note: str) -> None:
+    """Say what is going on with a model file; each a report of its own, for none may be left out as too early."""
+    Progress("prune", total=3).update(done, note)
 
 
 def _write(done: Outcome, params: PruneParams, *, model: Path, pruning: Path, report: Path) -> None:

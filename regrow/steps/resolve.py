@@ -88,7 +88,8 @@ def run(context: StepContext[ResolveParams]) -> None:
     present |= {DATA_TAG: data_version(described), PARAMETERS_TAG: params.fingerprint}
     changed = _changed(champion, present)
     context.figures.update(_figures(described, champion, changed=changed))
-    context.figures["proceed"] = changed or params.when_unchanged == "continue"
+    context.figures["proceed"] = proceed = changed or params.when_unchanged == "continue"
+    context.figures["work"] = _work(champion, changed=changed, proceed=proceed)
 
 
 def _used(params: ResolveParams) -> dict[str, Resource]:
@@ -133,6 +134,17 @@ def _changed(champion: Champion, present: Mapping[str, str]) -> bool:
     decisions = read_decisions(champion.tags).values()
     known = [champion.tags, *(decision["provenance"] for decision in decisions)]
     return not any(all(value and seen.get(tag) == value for tag, value in present.items()) for seen in known)
+
+
+def _work(champion: Champion, *, changed: bool, proceed: bool) -> str:
+    """For people, whether there is work to do and why."""
+    if champion.version is None:
+        return "new: no champion yet"
+    if changed:
+        return "changed since the champion"
+    return (
+        "unchanged since the champion, run all the same" if proceed else "unchanged since the champion: none"
+    )
 
 
 def _figures(resources: Sequence[Mapping[str, Any]], champion: Champion, *, changed: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from regrow.artifacts import write_json
+from regrow.artifacts import copy_tree, new_directory, write_json
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
@@ -14,17 +14,14 @@ from regrow.progress import emit
 from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import Resource
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
-<<<<<<< HEAD
-from regrow.training.options import Architecture, Resnet50Transfer
-from regrow.training.settings import FitSettings, OwnFitSettings
-=======
 from regrow.training.options import IMAGENET_MD5, IMAGENET_URI, Architecture, Resnet50Transfer
-from regrow.training.settings import FitSettings
->>>>>>> 5495386089ff60dc67f5666fd6fb33e4531714cf
+from regrow.training.settings import FitSettings, OwnFitSettings
 from regrow.training.tensorboard import log_directory
 
 DEFAULT_ARCHITECTURE = "lenet5"
 TRANSFER_RATE = 1e-4
+# For batch statistics of averaged weights (fit.ema).
+CALIBRATION_EXAMPLES, CALIBRATION_BATCH = 12_800, 128
 
 
 class ImportModel(Parameters):
@@ -158,19 +155,25 @@ def _train(context: StepContext[TrainParams], dataset: Dataset) -> None:
     if params.architecture is None:
         raise AssertionError("parameters are validated")
     model = build(params.architecture, signature_of(dataset), seed=params.seed)
-    early = context.outputs["training"] / "early"
+    # Not among the outputs yet: a killed training's are lost, but it goes on from its last epoch.
+    early = context.scratch / "early"
 
     with stream(step=context.step, parameters=params.model_dump(mode="json")) as tracked:
         if tracked.run_id:
             context.mlflow_runs.append(tracked.run_id)
 
+        def keep_early() -> None:
+            if not early.exists():
+                with new_directory(early) as place:
+                    save_model(model, place)
+
         def on_epoch(epoch: int, entry: dict[str, float]) -> None:
             if epoch == params.rewind_epoch:
-                save_model(model, early)
+                keep_early()
             tracked.log({key: value for key, value in entry.items() if key != "epoch"}, epoch)
 
         if params.rewind_epoch == 0:
-            save_model(model, early)
+            keep_early()
         history, best = _phases(context, model, dataset, on_epoch=on_epoch)
 
     if len(history) < params.rewind_epoch:
@@ -179,6 +182,8 @@ def _train(context: StepContext[TrainParams], dataset: Dataset) -> None:
             message=f"train: stopped after epoch {len(history)}, before rewind_epoch {params.rewind_epoch}: no "
             f"early weights were kept, so recovery cannot rewind",
         )
+    if early.exists():
+        copy_tree(early, context.outputs["training"] / "early")
     save_model(model, context.outputs["parent"])
     _describe(context.outputs["training"], history=history, settings=params.fit)
     context.figures.update(
@@ -190,10 +195,12 @@ def _phases(
     context: StepContext[TrainParams], model: Any, dataset: Dataset, *, on_epoch: Any
 ) -> tuple[list[dict[str, float]], float]:
     """Train the head alone where asked, then all layers; the history, and the best validation accuracy."""
+    from regrow.recovery.recalibration import recalibrate
     from regrow.training.fitting import fit
     from regrow.training.transfer import freeze_backbone
 
     params, frozen = context.params, context.params.frozen_epochs
+    calibration = dataset.calibration(CALIBRATION_EXAMPLES, params.seed)
     phases: list[tuple[bool, FitSettings]] = [(False, params.fit)]
     if frozen:
         head = params.fit.model_copy(update={"epochs": frozen, "early_stopping": None})
@@ -213,9 +220,13 @@ def _phases(
             step=context.step,
             progress=context.progress(settings.epochs),
             on_epoch=lambda epoch, entry, offset=offset: on_epoch(offset + epoch, entry),  # type: ignore[misc]
+            settle=lambda trained: recalibrate(trained, calibration, batch_size=CALIBRATION_BATCH),
+            checkpoints=context.scratch / ("frozen" if is_frozen else "all"),
             tensorboard=log_directory(context.step, context.scratch.name, "frozen" if is_frozen else ""),
         )
         history += [{**entry, "epoch": offset + int(entry["epoch"])} for entry in result.history]
+        if result.range_test is not None:
+            result.range_test.write(context.outputs["training"] / "range_test.json")
         score = (result.best["val_accuracy"], -result.best["val_loss"])
         if best is None or score > best:
             best, weights = score, model.get_weights()
@@ -262,6 +273,7 @@ SPEC = StepSpec(
     ),
     params=TrainParams,
     run=run,
+    resumes=True,
     imports=("tensorflow", "tf_keras", "mlflow.tracking"),
     packages=("tensorflow", "tf_keras", "numpy"),
     outside=outside,

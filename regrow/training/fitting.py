@@ -40,6 +40,7 @@ def fit(
     settle: Callable[[Any], object] | None = None,
     stop_at: float | None = None,
     parent: ParentTraining | None = None,
+    rate_factor: float = 1.0,
     checkpoints: Path | None = None,
     tensorboard: Path | None = None,
     callbacks: Sequence[Any] = (),
@@ -66,9 +67,10 @@ def fit(
         settle: called on the model when it has averaged weights (``settings.ema``), to estimate its batch statistics.
         stop_at: the validation accuracy at which training has reached its end; the epoch that reaches it is kept.
         parent: how the parent was trained, for schedules that look back at it.
+        rate_factor: multiplies all learning rates, after whatever chose them.
         checkpoints: a directory; an interrupted training that finds it again goes on after its last epoch, with the
             same result as one that was not interrupted. ``model`` is as it was at the start of that. What was kept
-            under other settings is passed over. The directory is removed at the end, and after divergence.
+            under other settings is passed over. The directory is removed at the end.
         tensorboard: a directory for TensorBoard's logs.
         callbacks: further callbacks of Keras.
         keep: the best epoch, or the last: what ``after_batch`` does may matter more than the accuracy meanwhile.
@@ -106,6 +108,7 @@ def fit(
             settle=settle,
             half=half,
             parent=parent,
+            rate_factor=rate_factor,
         )
         watch = Watch(
             model=model,
@@ -122,12 +125,16 @@ def fit(
             stop=session.stop,
             stop_at=stop_at,
             averaging=session.averaging,
-            checkpoints=Checkpoints(checkpoints, session.variables, work=settings.model_dump(mode="json"))
+            checkpoints=Checkpoints(checkpoints, session.variables, work=_work(settings, rate_factor))
             if checkpoints is not None
             else None,
         )
         _run(session, watch, settings, reseed=reseed, callbacks=[*callbacks, *_tensorboard(tensorboard)])
     return replace(watch.finish(keep), range_test=tested)
+
+
+def _work(settings: FitSettings, rate_factor: float) -> dict[str, Any]:
+    return {"settings": settings.model_dump(mode="json"), "rate_factor": rate_factor}
 
 
 def _with_tested_rate(

@@ -55,6 +55,7 @@ class Learner(tf_keras.Model):  # type: ignore[misc]
         self._live = {kernels[name].ref(): tf.constant(mask == 1) for name, mask in (masks or {}).items()}
         self._statistics = moving_statistics(model)
         self._after_step = tuple(after_step)
+        self._whole: Any = None
         self._means: dict[str, Any] = {}
 
     def call(self, inputs: Any, training: Any = None) -> Any:
@@ -116,22 +117,19 @@ class Learner(tf_keras.Model):  # type: ignore[misc]
 
     def make_train_function(self, force: bool = False) -> Any:
         """Keras' function of one step, and what follows each step, as one graph: a call of its own costs more."""
-        made: Any = self.train_function
-        if made is not None and not force:
-            return made
         step = super().make_train_function(force)
-        if self._after_step:
+        if not self._after_step or step is self._whole:
+            return step
 
-            @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-            def whole(iterator: Any) -> Any:
-                logs = step(iterator)
-                for follow in self._after_step:
-                    follow()
-                return logs
+        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+        def whole(iterator: Any) -> Any:
+            logs = step(iterator)
+            for follow in self._after_step:
+                follow()
+            return logs
 
-            self.train_function = whole
-            return whole
-        return step
+        self.train_function = self._whole = whole
+        return whole
 
     def _gradients(self, x: Any, y: Any, extra: Any) -> tuple[Any, dict[str, Any], list[Any]]:
         with tf.GradientTape() as tape:
@@ -160,8 +158,8 @@ class Learner(tf_keras.Model):  # type: ignore[misc]
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         # Gradients of the replicas are summed, so each counts for its share; Keras does so with its own losses.
         both = self.compute_loss(x, y, predictions, None)
-        weights = [part.task_weight for part in self.parts]
-        if any(not isinstance(weight, float) or weight != 1.0 for weight in weights):
+        weights = [part.own_weight() for part in self.parts]
+        if any(tf.is_tensor(weight) or weight != 1.0 for weight in weights):
             own = tf.cast(regularisation, tf.float32) / replicas
             both = math.prod(weights) * (both - own) + own
         terms: dict[str, Any] = {}

@@ -48,6 +48,10 @@ class Part:
     def build(self, learner: Any) -> None:
         """Make variables; called once, in the strategy's scope, before the first step."""
 
+    def own_weight(self) -> Any:
+        """The factor on the task's own loss: ``task_weight``, or a scalar tensor where it is learned."""
+        return self.task_weight
+
     def terms(self, call: BatchCall) -> dict[str, Any]:
         """Scalars to be added to the loss, weighted already, by name."""
         return {}

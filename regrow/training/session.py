@@ -37,6 +37,7 @@ class Session:
         settle: estimates batch statistics anew for averaged weights.
         half: whether the model computes in float16.
         parent: how the parent was trained, for schedules that look back at it.
+        rate_factor: multiplies all learning rates.
     """
 
     def __init__(
@@ -52,14 +53,15 @@ class Session:
         settle: Callable[[Any], object] | None,
         half: bool,
         parent: ParentTraining | None = None,
+        rate_factor: float = 1.0,
     ) -> None:
         from regrow.augmentation.input import steps_per_epoch
         from regrow.training.learner import Learner
 
         self.working, self.dataset, self.overlay, self.settings = working, dataset, overlay, settings
-        self.parts, self._parent = parts, parent
+        self.parts, self._parent, self._factor = parts, parent, rate_factor
         self.steps = steps_per_epoch(dataset, overlay, batch_size=settings.batch_size)
-        self.rates = learning_rates(settings, steps_per_epoch=self.steps, parent=parent)
+        self.rates = self._rates(settings)
         self._table = RateTable(self.rates)
         keep = [mask_keeper(working, masks)] if masks else []
         for masked in keep:
@@ -194,10 +196,14 @@ class Session:
         for hook in self.after_step:
             hook()
 
+    def _rates(self, settings: FitSettings) -> Any:
+        table = learning_rates(settings, steps_per_epoch=self.steps, parent=self._parent)
+        return table * np.float32(self._factor)
+
     def use_epochs(self, epochs: int) -> None:
         """Make the table of learning rates for so many epochs."""
         settings = self.settings.model_copy(update={"epochs": epochs})
-        self.rates = learning_rates(settings, steps_per_epoch=self.steps, parent=self._parent)
+        self.rates = self._rates(settings)
         self._table.assign(self.rates)
 
     def run(

@@ -44,16 +44,13 @@ class FitResult:
 class DivergedError(RegrowError):
     """The loss is no number any more, or the model has forgotten all.
 
-    ``history`` are the entries of the epochs so far, as in `FitResult`; the last is that of the collapse, if it was
-    one.
+    The model has the weights of ``best_epoch`` back, or where that is None those that it came with. ``history`` are
+    the entries of the epochs so far, as in `FitResult`; the last is that of a collapse.
     """
 
-    def __init__(
-        self, message: str, *, epoch: int, learning_rate: float, history: list[dict[str, float]]
-    ) -> None:
+    def __init__(self, message: str, *, best_epoch: int | None, history: list[dict[str, float]]) -> None:
         super().__init__(message)
-        self.epoch = epoch
-        self.learning_rate = learning_rate
+        self.best_epoch = best_epoch
         self.history = history
 
 
@@ -162,11 +159,9 @@ class Watch:
         return entry
 
     def _go_back(self) -> None:
-        """Give the model its best weights back; what would lead to the same end again is removed."""
+        """Give the model its best weights back."""
         found = self.selection.candidates
         self.model.set_weights(self.selection.chosen.weights if found else self._initial)
-        if self.checkpoints is not None:
-            self.checkpoints.clear()
 
     def _show(self) -> None:
         if self.working is not self.model:
@@ -201,8 +196,7 @@ class Watch:
         raise DivergedError(
             f"{self.step}: training diverged in epoch {epoch}: {what}; lower optimizer.learning_rate (is {rate:g}) "
             f"or set optimizer.clipnorm",
-            epoch=epoch,
-            learning_rate=rate,
+            best_epoch=self.selection.chosen.epoch if self.selection.candidates else None,
             history=self.history,
         )
 

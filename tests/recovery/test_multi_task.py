@@ -1,7 +1,7 @@
 """Further heads: their labels, losses and weights, and that the model that is kept has none of them."""
 
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,21 @@ from pydantic import ValidationError
 
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
+from regrow.progress import Progress
 from regrow.recovery.multi_task import (
     MultiTaskPart,
-    further_labels,
     known_loss,
-    last_shared_kernel,
+    multi_task_part,
     own_loss,
     rotated,
     task_classes,
 )
 from regrow.recovery.multi_task_heads import head_accuracies, with_heads
 from regrow.recovery.multi_task_parameters import MultiTask
+from regrow.recovery.trunk import last_shared_kernel
+from regrow.training.parts import BatchCall
+from regrow.training.settings import FitSettings
+from regrow.training.watching import FitResult
 
 BOTH = [{"kind": "rotation", "weight": 0.5}, {"kind": "label", "name": "parity", "weight": 2}]
 
@@ -69,54 +73,40 @@ def part_for(model: Any, params: MultiTask, classes: dict[str, int]) -> MultiTas
     return part
 
 
-class Training:
-    """Steps of plain gradient descent on the model's loss and a part's terms, as the training loop takes them."""
+def trained_with(
+    part: MultiTaskPart,
+    model: Any,
+    dataset: Dataset,
+    *,
+    epochs: int,
+    checkpoints: Path | None = None,
+    on_epoch: Callable[[int], None] = lambda epoch: None,
+) -> FitResult:
+    from regrow.training.fitting import fit
 
-    def __init__(self, model: Any, part: MultiTaskPart, *, learning_rate: float = 0.02) -> None:
-        import tensorflow as tf
-        import tf_keras
+    def after(epoch: int, entry: dict[str, float]) -> None:
+        part.remember(epoch)
+        on_epoch(epoch)
 
-        self.part = part
-        self.taps = part.taps(model)
-        self.tapped = tf_keras.Model(model.inputs, [model.outputs[0], *self.taps])
-        self.optimizer = tf_keras.optimizers.Adam(learning_rate)
-        self.step = tf.function(self._step)
-
-    def _step(self, x: Any, y: Any, extra: dict[str, Any]) -> dict[str, Any]:
-        import tensorflow as tf
-
-        def forward(features: Any) -> Any:
-            predictions, *taps = self.tapped(features, training=True)
-            return predictions, taps
-
-        with tf.GradientTape() as tape:
-            predictions, taps = forward(x)
-            call = SimpleNamespace(x=x, y=y, predictions=predictions, taps=taps, extra=extra, forward=forward)
-            terms = self.part.terms(call)
-            loss = self.part.task_weight * own_loss(predictions, y) + tf.add_n(list(terms.values()))
-        variables = [*self.tapped.trainable_variables, *self.part.variables]
-        self.optimizer.apply_gradients(
-            (gradient, variable)
-            for gradient, variable in zip(tape.gradient(loss, variables), variables, strict=True)
-            if gradient is not None
-        )
-        self.part.after_step()
-        return terms
-
-    def run(self, dataset: Dataset, *, epochs: int, batch: int = 64) -> None:
-        import tensorflow as tf
-
-        x = np.asarray(dataset.features("train"), np.float32)
-        y = dataset.labels("train")
-        extra = further_labels(self.part.params, dataset, "train")
-        for _ in range(epochs):
-            for start in range(0, len(y) - batch + 1, batch):
-                rows = slice(start, start + batch)
-                self.step(
-                    tf.constant(x[rows]),
-                    tf.constant(y[rows]),
-                    {name: tf.constant(labels[rows]) for name, labels in extra.items()},
-                )
+    settings = {
+        "epochs": epochs,
+        "batch_size": 32,
+        "optimizer": {"learning_rate": 0.01},
+        "schedule": "constant",
+        "early_stopping": None,
+        "accelerator": "single",
+    }
+    return fit(
+        model,
+        dataset,
+        None,
+        FitSettings.model_validate(settings),
+        step="recover",
+        progress=Progress("recover"),
+        parts=[part],
+        on_epoch=after,
+        checkpoints=checkpoints,
+    )
 
 
 def test_a_second_label_column_becomes_a_target(two_labels: Dataset) -> None:
@@ -163,7 +153,7 @@ def test_terms_are_weighted_cross_entropies(small_model: Any) -> None:
 
     params = MultiTask.model_validate({"tasks": BOTH})
     part = part_for(small_model, params, {"rotation": 4, "parity": 2})
-    assert part.task_weight == 1
+    assert part.own_weight() == 1
     assert [tuple(variable.shape) for variable in part.variables] == [(16, 4), (4,), (16, 2), (2,)]
     features = tf.random.stateless_normal((8, 16), (0, 1))
     seen: list[Any] = []
@@ -174,7 +164,16 @@ def test_terms_are_weighted_cross_entropies(small_model: Any) -> None:
 
     x = tf.random.stateless_normal((8, 8, 8, 1), (0, 1))
     parity = tf.constant([0, 1, -1, 0, 1, 1, 0, 0])
-    terms = part.terms(SimpleNamespace(x=x, taps=[features], extra={"parity": parity}, forward=forward))
+    terms = part.terms(
+        BatchCall(
+            x=x,
+            y=tf.zeros(8, tf.int32),
+            predictions=tf.fill((8, 10), 0.1),
+            taps=[features],
+            extra={"multi_task_parity": parity},
+            forward=forward,
+        )
+    )
     np.testing.assert_array_equal(seen[0], rotated(x)[0])
     wanted = {
         "rotation": 0.5 * known_loss(part.logits("rotation", 2 * features), rotated(x)[1]),
@@ -189,22 +188,116 @@ def test_terms_are_weighted_cross_entropies(small_model: Any) -> None:
 def test_heads_learn_and_the_model_has_none(two_labels: Dataset, small_model: Any, weighting: str) -> None:
     params = MultiTask.model_validate({"tasks": BOTH, "weighting": weighting})
     names = [variable.name for variable in small_model.variables]
-    part = part_for(small_model, params, task_classes(params, two_labels))
-    before = head_accuracies(part, small_model, two_labels)
-    start = [float(weight) for weight in part._weights()]
-    Training(small_model, part).run(two_labels, epochs=15)
+    part = multi_task_part(params, two_labels, None)
+    part.taps(small_model)
+    part.build(None)
+    before, start = head_accuracies(part, small_model, two_labels), part.weights().numpy()
+    result = trained_with(part, small_model, two_labels, epochs=14)
+    part.recall(result.best_epoch)
     after = head_accuracies(part, small_model, two_labels)
+    assert result.best["accuracy"] > 0.5
+    if weighting == "fixed":  # what the history has is weighted
+        assert result.best["multi_task_rotation"] < result.history[0]["multi_task_rotation"]
     assert after["parity"] > max(0.75, before["parity"])
     assert after["rotation"] > max(0.5, before["rotation"])
     assert [variable.name for variable in small_model.variables] == names
-    assert len(small_model.outputs) == 1
-    end = [float(weight) for weight in part._weights()]
+    end = part.weights().numpy()
     if weighting == "gradnorm":
-        assert sum(end) == pytest.approx(3, rel=1e-4)
+        assert end.sum() == pytest.approx(3, rel=1e-4)
         assert start == pytest.approx([6 / 7, 3 / 7, 12 / 7])
     else:
         assert start == pytest.approx([1, 0.5, 2])
-    assert (start == end) == (weighting == "fixed")
+    assert np.array_equal(start, end) == (weighting == "fixed")
+
+
+def test_an_interrupted_training_goes_on_alike(two_labels: Dataset, small_model: Any, tmp_path: Path) -> None:
+    import tf_keras
+
+    params = MultiTask.model_validate({"tasks": BOTH, "weighting": "gradnorm"})
+    other = tf_keras.models.clone_model(small_model)
+    other.set_weights(small_model.get_weights())
+    whole = multi_task_part(params, two_labels, None)
+    trained_with(whole, small_model, two_labels, epochs=2)
+
+    def interrupt(epoch: int) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    start = other.get_weights()
+    with pytest.raises(KeyboardInterrupt):
+        trained_with(
+            multi_task_part(params, two_labels, None),
+            other,
+            two_labels,
+            epochs=2,
+            checkpoints=tmp_path / "checkpoints",
+            on_epoch=interrupt,
+        )
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["epoch-00001"]
+    other.set_weights(start)
+    resumed = multi_task_part(params, two_labels, None)
+    trained_with(resumed, other, two_labels, epochs=2, checkpoints=tmp_path / "checkpoints")
+    np.testing.assert_array_equal(resumed.weights(), whole.weights())
+    for found, expected in zip(other.get_weights(), small_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_rotated_images_leave_no_trace_in_the_moving_statistics(small_model: Any) -> None:
+    import tensorflow as tf
+
+    part = part_for(small_model, MultiTask.model_validate({"tasks": [{"kind": "rotation"}]}), {"rotation": 4})
+    from regrow.training.learner import Learner
+
+    learner = Learner(small_model, [part])
+    x = tf.random.stateless_uniform((16, 8, 8, 1), (0, 1), maxval=16.0)
+
+    @tf.function
+    def passes() -> Any:
+        predictions, (taps,) = learner.forward(x)
+        call = BatchCall(
+            x=x,
+            y=tf.zeros(16, tf.int32),
+            predictions=predictions,
+            taps=taps,
+            extra={},
+            forward=lambda other: (None, learner.forward(other)[1][0]),
+        )
+        return part.terms(call)
+
+    norm = small_model.get_layer("norm1")
+    start = norm.moving_mean.numpy()
+    passes()
+    after = norm.moving_mean.numpy()
+    expected = 0.99 * start + 0.01 * np.mean(small_model.get_layer("conv1")(x / 16), (0, 1, 2))
+    np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_heads_are_those_of_the_epoch_recalled(small_model: Any) -> None:
+    part = part_for(small_model, MultiTask.model_validate({"tasks": [{"kind": "rotation"}]}), {"rotation": 4})
+    kernel, _ = part.heads["rotation"]
+    first = kernel.numpy()
+    part.remember(1)
+    kernel.assign_add(np.ones_like(first))
+    part.remember(2)
+    part.recall(1)
+    np.testing.assert_array_equal(kernel, first)
+    part.recall(2)
+    np.testing.assert_array_equal(kernel, first + 1)
+
+
+def test_blended_examples_have_no_further_label(two_labels: Dataset, tmp_path: Path) -> None:
+    from regrow.artifacts import write_json
+    from regrow.augmentation.policy import Policy
+
+    policy = Policy.model_validate(
+        {"classes": 10, "value_range": (0, 16), "mode": "online", "operations": [{"name": "mixup"}]}
+    )
+    write_json(tmp_path / "policy.json", policy.model_dump(mode="json"))
+    both = MultiTask.model_validate({"tasks": BOTH})
+    with pytest.raises(RegrowError, match="blends examples, whose 'parity' is not known"):
+        multi_task_part(both, two_labels, tmp_path)
+    rotation = MultiTask.model_validate({"tasks": BOTH[:1]})
+    assert multi_task_part(rotation, two_labels, tmp_path).extras == {}
 
 
 def test_a_model_that_keeps_the_heads(digits: Dataset, small_model: Any, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_first_run_has_no_champion_then_same_work_as_the_champion_stops(here: Pa
     assert champion == {"name": "regrow", "version": None, "run_id": None, "alias": "champion"}
     assert figures["champion"] == "none"
     assert figures["changed"] and figures["proceed"]
+    assert figures["work"] == "new: no champion yet"
     names = {item["name"]: item for item in read_statement(here / "statement").dependencies}
     assert names["regrow"]["digest"]["sha256"] == package_digest()
 
@@ -78,9 +79,11 @@ def test_first_run_has_no_champion_then_same_work_as_the_champion_stops(here: Pa
     assert sorted(path.name for path in (here / "champion").iterdir()) == ["champion.json", "model.keras"]
     assert figures["champion"] == "regrow/1"
     assert not figures["changed"] and not figures["proceed"]
+    assert figures["work"] == "unchanged since the champion: none"
 
     _, _, figures = resolve(here, when_unchanged="continue", fingerprint="f" * 64)
     assert not figures["changed"] and figures["proceed"]
+    assert figures["work"] == "unchanged since the champion, run all the same"
     for fingerprint in ("0" * 64, ""):
         _, _, figures = resolve(here, when_unchanged="stop", fingerprint=fingerprint)
         assert figures["changed"], "other or unknown parameters count as changed"

@@ -56,6 +56,19 @@ def unchanged(scores: Array) -> Array:
 NORMALISATIONS: dict[str, Callable[[Array], Array]] = {"mean": by_mean, "max": by_max, "none": unchanged}
 
 
+def check_without_data(criterion: str) -> None:
+    """Refuse a ``criterion`` that cannot do without calibration examples.
+
+    Raises:
+        RegrowError: it needs them.
+    """
+    if criterion in NEEDING_DATA:
+        raise RegrowError(
+            f"prune.channels.criterion: '{criterion}' needs calibration examples; give a dataset, or choose one of"
+            f" {', '.join(sorted(CRITERIA.keys() - NEEDING_DATA))}"
+        )
+
+
 def score(
     channels: Channels,
     *,
@@ -71,11 +84,8 @@ def score(
         RegrowError: the criterion needs examples and there are none, or they do not fit, or it says nothing of any
             unit that may go.
     """
-    if criterion in NEEDING_DATA and (calibration is None or not len(calibration.features)):
-        raise RegrowError(
-            f"prune.channels.criterion: '{criterion}' needs calibration examples; give a dataset, or choose one of"
-            f" {', '.join(sorted(CRITERIA.keys() - NEEDING_DATA))}"
-        )
+    if calibration is None or not len(calibration.features):
+        check_without_data(criterion)
     found = CRITERIA[criterion](
         Evidence(channels=channels, model=model, calibration=calibration, seed=seed)
     ).astype(np.float64)

@@ -1,0 +1,146 @@
+"""Section `recover` of `params.yaml`: the techniques, in the order in which they are applied. No TensorFlow here."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from regrow.parameters import Parameters
+from regrow.recovery.distillation_options import Distill
+from regrow.recovery.initialisation import Initialisation, Pruned
+from regrow.recovery.multi_task_parameters import MultiTask
+from regrow.recovery.reconstruction_parameters import Reconstruct
+from regrow.recovery.regularisation import Regularise
+from regrow.training.settings import FitSettings
+
+RECOVERY_FIT: dict[str, Any] = {"epochs": 15, "schedule": "linear_decay"}
+UNLIMITED = 10_000  # epochs, where seconds are the limit
+GOAL = re.compile(r"\s*accuracy\s*>=\s*(?:(parent)\s*(?:-\s*([0-9.]+))?|([0-9.]+))\s*")
+
+
+def _goal(text: str) -> str:
+    found = GOAL.fullmatch(text)
+    try:
+        numbers = [float(number) for number in (found.groups()[1:] if found else ()) if number]
+    except ValueError:
+        found = None
+    if found is None or not all(0 <= number <= 1 for number in numbers):
+        raise ValueError(
+            f"'{text}' is not understood; accepted: 'accuracy >= parent - 0.01' or 'accuracy >= 0.93', in shares of 1"
+        )
+    return text
+
+
+Goal = Annotated[str, AfterValidator(_goal)]
+
+
+def goal_accuracy(goal: str, parent: float) -> float:
+    """The validation accuracy that ``goal`` asks for, with ``parent`` that of the parent.
+
+    >>> goal_accuracy("accuracy >= parent - 0.01", 0.9)
+    0.89
+    """
+    found = GOAL.fullmatch(goal)
+    assert found is not None  # validated
+    of_parent, below, fixed = found.groups()
+    return parent - float(below or 0) if of_parent else float(fixed)
+
+
+class Recalibrate(Parameters):
+    """Batch-normalisation recalibration on unaugmented training examples; it changes a model that has some."""
+
+    enabled: bool = Field(True, description="re-estimate batch-normalisation statistics before fine-tuning")
+    batches: int = Field(100, ge=1, description="calibration batches, as far as the training split reaches")
+    batch_size: int = Field(128, ge=2, description="examples per calibration batch")
+
+
+class RecoverParams(Parameters):
+    """What wins the accuracy back; each technique works alone and has its own points in the recovery curve."""
+
+    initialise: Initialisation = Field(
+        default_factory=Pruned,
+        description="weights to start from: pruned, rewind (the parent's early ones) or reinitialise (new ones)",
+    )
+    recalibrate: Recalibrate = Field(
+        default_factory=Recalibrate, description="batch-normalisation recalibration"
+    )
+    reconstruct: Reconstruct = Field(
+        default_factory=Reconstruct, description="least-squares feature reconstruction"
+    )
+    fine_tune: bool = Field(True, description="masked fine-tuning with the settings in `fit`")
+    fit: FitSettings = Field(
+        default_factory=lambda: FitSettings(**RECOVERY_FIT),
+        description="how to fine-tune; 15 epochs and linear_decay unless given",
+    )
+    distill: Distill | None = Field(None, description="knowledge distillation from the parent")
+    regularise: Regularise = Field(
+        default_factory=Regularise, description="what the model gets for the time of fine-tuning"
+    )
+    multi_task: MultiTask | None = Field(None, description="further tasks that are learned along")
+    stop_when: Goal | None = Field(
+        None,
+        description="validation accuracy at which fine-tuning ends: 'accuracy >= parent - 0.01', 'accuracy >= 0.93'",
+    )
+    retries: int = Field(
+        2, ge=0, description="how often fine-tuning that diverged is begun again at half the rate"
+    )
+    control: bool = Field(
+        False, description="also train the pruned architecture from scratch with the same budget, to compare"
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="seed of the calibration examples; fit.seed unless given there"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        given = values.get("fit", {})
+        if not isinstance(given, Mapping):
+            return values
+        seed = {"seed": values["seed"]} if "seed" in values else {}
+        usual = dict(RECOVERY_FIT)
+        if given.get("time_budget_s") is not None:
+            usual["epochs"] = UNLIMITED
+        return {**values, "fit": {**usual, **seed, **given}}
+
+    @model_validator(mode="after")
+    def _combination(self) -> Self:
+        if self.reconstruct.enabled and self.initialise.name == "reinitialise":
+            raise ValueError(
+                "reconstruct fits the parent's weights to its features, but initialise is 'reinitialise', which keeps "
+                "none of them; set reconstruct.enabled: false"
+            )
+        if not self.fine_tune:
+            for name, value in self._of_fine_tuning().items():
+                if value:
+                    raise ValueError(
+                        f"{name} acts while fine-tuning, but fine_tune is false; set {name} to null"
+                    )
+        return self
+
+    def _of_fine_tuning(self) -> dict[str, Any]:
+        return {
+            "distill": self.distill,
+            "multi_task": self.multi_task,
+            "stop_when": self.stop_when,
+            "regularise": self.regularise.active,
+            "control": self.control,
+        }
+
+    @property
+    def techniques(self) -> list[str]:
+        """What fine-tuning consists of, by the names of the parameters."""
+        fit = self.fit
+        found = {
+            "distill": self.distill is not None,
+            "multi_task": self.multi_task is not None,
+            "regularise": self.regularise.active,
+            "label_smoothing": fit.label_smoothing > 0,
+            "weight_normalisation": fit.weight_normalisation,
+            "ema": fit.ema is not None,
+            "sam": fit.sam is not None,
+        }
+        return [name for name, is_used in found.items() if is_used]

@@ -1,0 +1,49 @@
+"""What the tasks of a model share: its layers up to the classifier."""
+
+from typing import Any
+
+from regrow.errors import RegrowError
+from regrow.recovery.recalibration import normalisation_layers
+
+
+def features_of(model: Any) -> Any:
+    """The Keras tensor that the classifier of ``model`` reads.
+
+    Raises:
+        RegrowError: the model has not one classifier, or it lies in a nested model.
+    """
+    from regrow.graph.heads import head
+    from regrow.graph.view import view_of
+
+    call = head(view_of(model), model=model.name)
+    if "/" in call.layer:
+        raise RegrowError(
+            f"recover.multi_task: the classifier '{call.layer}' of model '{model.name}' lies in a nested model; "
+            f"accepted: a model whose own layer it is"
+        )
+    return model.get_layer(call.layer).get_input_at(call.number)
+
+
+def moving_statistics(model: Any) -> list[Any]:
+    """The variables of batch-normalisation layers that a forward pass in training changes."""
+    return [
+        variable
+        for layer in normalisation_layers(model)
+        for variable in (layer.moving_mean, layer.moving_variance)
+    ]
+
+
+def last_shared_kernel(model: Any) -> Any:
+    """The kernel of the last layer before the classifier of ``model``.
+
+    Raises:
+        RegrowError: there is no such layer.
+    """
+    from regrow.graph.heads import last_shared
+    from regrow.graph.kernels import prunable_kernels
+    from regrow.graph.view import view_of
+
+    call = last_shared(view_of(model), model=model.name)
+    return [kernel for name, kernel in prunable_kernels(model).items() if name.startswith(f"{call.layer}/")][
+        -1
+    ]
