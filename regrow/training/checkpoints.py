@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class Checkpoints:
                     values = [archive[name] for name in sorted(archive.files)]
                 with np.load(place / CANDIDATES, allow_pickle=False) as archive:
                     arrays = {name: archive[name] for name in archive.files}
-            except (OSError, ValueError, EOFError, KeyError) as error:
+            except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
                 emit("notice", message=f"{place}: a checkpoint that cannot be read is passed over ({error})")
                 continue
             shapes = [tuple(item.shape) for item in self.variables]
