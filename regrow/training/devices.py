@@ -4,6 +4,7 @@ import contextlib
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from regrow.errors import RegrowError
@@ -21,8 +22,17 @@ def strategy_for(accelerator: Accelerator) -> Any:
     if accelerator == "single":
         return None
     kind = "CPU" if accelerator == "cpus" else "GPU"
-    devices = [device.name for device in tf.config.list_logical_devices(kind)]
-    return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else None
+    devices = tuple(device.name for device in tf.config.list_logical_devices(kind))
+    return _mirrored(devices) if len(devices) > 1 else None
+
+
+@cache
+def _mirrored(devices: tuple[str, ...]) -> Any:
+    """The process's one strategy for ``devices``: each numbers its reductions from the same number on, and the runtime
+    takes equal numbers for the same reduction, so a second strategy fails where shapes differ."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(list(devices))
 
 
 def mixed_precision(accelerator: Accelerator) -> bool:

@@ -15,17 +15,17 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-import tf_keras as keras
+import tf_keras as keras  # noqa: E402
 
-from regrow.dataset.directory import open_dataset
-from regrow.errors import RegrowError
-from regrow.progress import Progress
-from regrow.recovery.multi_task import MultiTaskPart
-from regrow.recovery.multi_task_parameters import MultiTask
-from regrow.recovery.recalibration import recalibrate
-from regrow.training.fitting import fit, validation_metrics
-from regrow.training.parts import BatchCall, Part
-from regrow.training.settings import FitSettings, Optimizer
+from regrow.dataset.directory import open_dataset  # noqa: E402
+from regrow.errors import RegrowError  # noqa: E402
+from regrow.progress import Progress  # noqa: E402
+from regrow.recovery.multi_task import MultiTaskPart  # noqa: E402
+from regrow.recovery.multi_task_parameters import MultiTask  # noqa: E402
+from regrow.recovery.recalibration import recalibrate  # noqa: E402
+from regrow.training.fitting import fit, validation_metrics  # noqa: E402
+from regrow.training.parts import BatchCall, Part  # noqa: E402
+from regrow.training.settings import FitSettings, Optimizer  # noqa: E402
 
 DATASET, PLACE = open_dataset(Path(sys.argv[1])), Path(sys.argv[2])
 FOUND: dict[str, Any] = {}
