@@ -29,6 +29,7 @@ def training_input(
     soft: bool = False,
     extras: Mapping[str, Any] | None = None,
     first_epoch: int = 0,
+    multiple: int = 1,
 ) -> Any:
     """A `tf.data.Dataset` of ``(float32 features, labels)``, shuffled and augmented anew in each iteration.
 
@@ -37,7 +38,8 @@ def training_input(
     number of batches. Labels are int32 (batch,), or float32 (batch, classes) where the policy blends examples or
     ``soft`` is set. With ``extras``, arrays of one row per training example, an element is
     ``(features, labels, rows)``, the last a dict of the examples' rows. ``first_epoch`` passes over so many
-    iterations: what was done before.
+    iterations: what was done before. ``multiple``, of which ``batch_size`` is one, makes the last batch a multiple of
+    it with the epoch's first examples: replicas without an example would average over nothing.
 
     Raises:
         RegrowError: the overlay was not made for this dataset, or holds variants, for which there are no ``extras``.
@@ -55,7 +57,7 @@ def training_input(
         """Order and seed of the next epoch."""
         words = np.random.SeedSequence([seed, policy.seed, next(epochs)])
         order = np.random.default_rng(words).permutation(len(labels))
-        yield order, words.generate_state(2).view(np.int32)
+        yield np.resize(order, len(order) + -len(order) % multiple), words.generate_state(2).view(np.int32)
 
     def batches(order: Any, key: Any) -> Any:
         numbers = tf.data.Dataset.range(steps)

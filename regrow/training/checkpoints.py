@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -22,10 +23,12 @@ class Checkpoints:
     Args:
         directory: used by this training alone.
         variables: all that training changes: weights, the optimizer's, those of parts, averages.
+        work: what is done, as JSON values; a checkpoint of other work is passed over.
     """
 
-    def __init__(self, directory: Path, variables: Sequence[Any]) -> None:
+    def __init__(self, directory: Path, variables: Sequence[Any], *, work: Mapping[str, Any]) -> None:
         self.directory = directory
+        self.work = dict(work)
         self.variables = list(variables)
 
     def save(self, epoch: int, state: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
@@ -41,7 +44,7 @@ class Checkpoints:
                 **{f"v{number:05d}": variable.numpy() for number, variable in enumerate(self.variables)},
             )
             np.savez(place / CANDIDATES, **arrays)
-            (place / STATE).write_text(json.dumps({"epoch": epoch, **state}), "utf-8")
+            (place / STATE).write_text(json.dumps({"work": self.work, **state}), "utf-8")
             place.rename(self.directory / name)
         except OSError as error:
             emit("notice", message=f"{self.directory}: no checkpoint after epoch {epoch} ({error.strerror})")
@@ -59,11 +62,12 @@ class Checkpoints:
                     values = [archive[name] for name in sorted(archive.files)]
                 with np.load(place / CANDIDATES, allow_pickle=False) as archive:
                     arrays = {name: archive[name] for name in archive.files}
-            except (OSError, ValueError, EOFError, KeyError) as error:
+            except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
                 emit("notice", message=f"{place}: a checkpoint that cannot be read is passed over ({error})")
                 continue
-            if [value.shape for value in values] != [tuple(item.shape) for item in self.variables]:
-                emit("notice", message=f"{place}: a checkpoint of another model is passed over")
+            shapes = [tuple(item.shape) for item in self.variables]
+            if state.get("work") != self.work or [value.shape for value in values] != shapes:
+                emit("notice", message=f"{place}: a checkpoint of other work is passed over")
                 continue
             for variable, value in zip(self.variables, values, strict=True):
                 variable.assign(value)

@@ -4,11 +4,14 @@ import contextlib
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from regrow.errors import RegrowError
 from regrow.training.settings import Accelerator
 
+HALF = "mixed_float16"
+WRAPPED = ("layer", "backward_layer", "cell")
 FULL_PRECISION = ("InputLayer", "Rescaling", "Normalization", "Softmax")
 
 
@@ -19,8 +22,17 @@ def strategy_for(accelerator: Accelerator) -> Any:
     if accelerator == "single":
         return None
     kind = "CPU" if accelerator == "cpus" else "GPU"
-    devices = [device.name for device in tf.config.list_logical_devices(kind)]
-    return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else None
+    devices = tuple(device.name for device in tf.config.list_logical_devices(kind))
+    return _mirrored(devices) if len(devices) > 1 else None
+
+
+@cache
+def _mirrored(devices: tuple[str, ...]) -> Any:
+    """The process's one strategy for ``devices``: each numbers its reductions from the same number on, and the runtime
+    takes equal numbers for the same reduction, so a second strategy fails where shapes differ."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(list(devices))
 
 
 def mixed_precision(accelerator: Accelerator) -> bool:
@@ -60,7 +72,7 @@ def copied(model: Any, *, half: bool = False) -> Any:
     graph = Graph.of(model)
     if half:
         config = copy.deepcopy(dict(graph.config))
-        _set_policies(config, _output_layers(model))
+        _set_policies(config, gives_output=True)
         graph = replace(graph, config=config)
     made = graph.to_model()
     if [tuple(item.shape) for item in made.weights] != [tuple(item.shape) for item in model.weights]:
@@ -70,16 +82,32 @@ def copied(model: Any, *, half: bool = False) -> Any:
     return made
 
 
-def _output_layers(model: Any) -> set[str]:
-    return {tensor._keras_history.layer.name for tensor in model.outputs}
-
-
-def _set_policies(config: Any, last: set[str]) -> None:
+def _set_policies(config: Any, *, gives_output: bool) -> None:
+    """Let the layers of a model's config compute in float16, but for those that give the outermost model's output."""
+    last = _last_layers(config) if gives_output else set()
     for entry in config["layers"]:
         inner = entry["config"]
         if "layers" in inner:
-            _set_policies(inner, last)
-        elif entry["class_name"] not in FULL_PRECISION and inner.get("name") not in last:
-            inner["dtype"] = "mixed_float16"
-        if "layer" in inner and isinstance(inner["layer"], dict):
-            inner["layer"]["config"]["dtype"] = inner["dtype"]
+            _set_policies(inner, gives_output=inner["name"] in last)
+        elif entry["class_name"] not in FULL_PRECISION and inner["name"] not in last:
+            _set_policy(inner)
+
+
+def _set_policy(config: Any) -> None:
+    """Of a layer, and of the layers that it wraps."""
+    if "layers" in config:
+        _set_policies(config, gives_output=False)
+        return
+    config["dtype"] = HALF
+    for wrapped in WRAPPED:
+        if isinstance(config.get(wrapped), dict):
+            _set_policy(config[wrapped]["config"])
+
+
+def _last_layers(config: Any) -> set[str]:
+    """Names of the layers that give the output of a Functional or Sequential model's config."""
+    import tensorflow as tf
+
+    if "output_layers" not in config:
+        return {config["layers"][-1]["config"]["name"]}
+    return {item for item in tf.nest.flatten(config["output_layers"]) if isinstance(item, str)}

@@ -65,17 +65,19 @@ def fit(
         on_epoch: called after every epoch with its number (from 1) and its entry of the history, while the model
             has the weights of that epoch; after a resumed training's earlier epochs too, with later weights.
         settle: called on the model when it has averaged weights (``settings.ema``), to estimate its batch statistics.
-        stop_at: the validation accuracy at which training has reached its end.
+        stop_at: the validation accuracy at which training has reached its end; the epoch that reaches it is kept.
         parent: how the parent was trained, for schedules that look back at it.
         rate_factor: multiplies all learning rates, after whatever chose them.
         checkpoints: a directory; an interrupted training that finds it again goes on after its last epoch, with the
-            same result as one that was not interrupted. It is removed at the end.
+            same result as one that was not interrupted. ``model`` is as it was at the start of that. What was kept
+            under other settings is passed over. The directory is removed at the end.
         tensorboard: a directory for TensorBoard's logs.
         callbacks: further callbacks of Keras.
         keep: the best epoch, or the last: what ``after_batch`` does may matter more than the accuracy meanwhile.
 
     Raises:
-        DivergedError: the loss is no longer a number or the model guesses; it has its best weights back, if any.
+        DivergedError: the loss is no longer a number or the model guesses; ``model`` has the weights of its best epoch
+            so far, or those it came with.
         RegrowError: the settings do not go together with the devices or the model.
     """
     import tensorflow as tf
@@ -123,10 +125,16 @@ def fit(
             stop=session.stop,
             stop_at=stop_at,
             averaging=session.averaging,
-            checkpoints=Checkpoints(checkpoints, session.variables) if checkpoints is not None else None,
+            checkpoints=Checkpoints(checkpoints, session.variables, work=_work(settings, rate_factor))
+            if checkpoints is not None
+            else None,
         )
         _run(session, watch, settings, reseed=reseed, callbacks=[*callbacks, *_tensorboard(tensorboard)])
     return replace(watch.finish(keep), range_test=tested)
+
+
+def _work(settings: FitSettings, rate_factor: float) -> dict[str, Any]:
+    return {"settings": settings.model_dump(mode="json"), "rate_factor": rate_factor}
 
 
 def _with_tested_rate(
@@ -179,22 +187,15 @@ def _run(
     reseed: Callable[[int], None],
     callbacks: list[Any],
 ) -> None:
-    import tf_keras
-
     done = watch.resume()
     if settings.time_budget_s is not None:
-        watch.epochs = watch.epochs if done else session.plan(settings.time_budget_s)
-        session.use_epochs(watch.epochs)
-        watch.rates = session.rates
+        session.use_epochs(watch.epochs if done else session.plan(settings.time_budget_s))
+        watch.use_plan(session.rates, steps=session.steps)
     if done >= watch.epochs or watch.stopped_early:
         return
-    own = tf_keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: reseed(epoch),
-        on_train_batch_end=lambda batch, logs: session.after_step(),
-        on_epoch_end=watch.epoch_end,
+    session.run(
+        first_epoch=done, epochs=watch.epochs, before=reseed, after=watch.epoch_end, callbacks=callbacks
     )
-    # Before the others, so that they see what validation gave, and the weights as they will be kept.
-    session.run(first_epoch=done, epochs=watch.epochs, callbacks=[own, *callbacks])
 
 
 def validation_metrics(model: Any, dataset: Dataset, *, batch_size: int = 256) -> dict[str, float]:

@@ -26,6 +26,12 @@ def make_optimizer(settings: Optimizer, learning_rate: Any) -> Any:
     return optimizer
 
 
+def optimizer_variables(optimizer: Any) -> list[Any]:
+    """All that ``optimizer`` changes from step to step; the scale of the loss too, which Keras does not count."""
+    scale: Any = getattr(optimizer, "_loss_scale", None)
+    return [*optimizer.variables, *getattr(scale, "_weights", {}).values()]
+
+
 class RateTable:
     """The learning rate of each step as a schedule of Keras; another table may take its place."""
 

@@ -30,8 +30,9 @@ class Part:
     """Adds terms to the loss; what it needs of the model beyond its output are its ``taps``.
 
     ``name`` names its terms in the history. ``task_weight`` multiplies the task's own loss. ``variables`` are trained
-    along with the model and are no part of it; ``state`` are variables that the part changes by itself. ``extras`` are
-    arrays of one row per original training example that the input pipeline gathers into `BatchCall.extra`.
+    along with the model and are no part of it; ``state`` are those that the part itself changes, and that a resumed
+    training needs. Both are there after `build`. ``extras`` are arrays of one row per original training example that
+    the input pipeline gathers into `BatchCall.extra`.
     """
 
     name: str = "part"
@@ -56,7 +57,7 @@ class Part:
         return {}
 
     def after_step(self) -> None:
-        """Called after each optimizer step, outside of the graph."""
+        """Called in the graph, for all replicas together, after each optimizer step."""
 
 
 def log_probabilities(probabilities: Any) -> Any:

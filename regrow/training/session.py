@@ -1,9 +1,9 @@
 """All that one training runs on: the learner, its optimizer, the batches, what happens after each step."""
 
 import contextlib
-import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from regrow.errors import RegrowError
 from regrow.tasks import get_task
 from regrow.training.averaging import Averaging
 from regrow.training.masks import mask_keeper
-from regrow.training.optimizers import RateTable, make_optimizer
+from regrow.training.optimizers import RateTable, make_optimizer, optimizer_variables
 from regrow.training.parent import ParentTraining
 from regrow.training.parts import Part
 from regrow.training.schedules import learning_rates
@@ -63,16 +63,29 @@ class Session:
         self.steps = steps_per_epoch(dataset, overlay, batch_size=settings.batch_size)
         self.rates = self._rates(settings)
         self._table = RateTable(self.rates)
-        normalised = WeightNormalisation(working, masks) if settings.weight_normalisation else None
+        keep = [mask_keeper(working, masks)] if masks else []
+        for masked in keep:
+            masked()
+        normalised = WeightNormalisation(working) if settings.weight_normalisation else None
+        self.averaging = Averaging(working, settings.ema, settle) if settings.ema is not None else None
+        hooks = [*([normalised.fold] if normalised is not None else []), *keep]
+        hooks += [part.after_step for part in parts if type(part).after_step is not Part.after_step]
+        average = [self.averaging.update] if self.averaging is not None else []
+        # What is done after each step, in this order: fold, mask, parts, penalties, average. Penalties are any
+        # function; they and what follows them cannot join the graph of the step.
         self.learner = Learner(
-            working, parts, sharpness_radius=settings.sam or 0.0, weight_normalisation=normalised
+            working,
+            parts,
+            sharpness_radius=settings.sam or 0.0,
+            weight_normalisation=normalised,
+            masks=masks,
+            after_step=hooks if after_batch is not None else [*hooks, *average],
         )
         self._compile(half=half)
-        self.averaging = Averaging(working, settings.ema, settle) if settings.ema is not None else None
-        self._hooks = self._after_step(masks, normalised, after_batch)
+        self.after_step = [after_batch(working), *average] if after_batch is not None else []
         self.variables = [
             *working.weights,
-            *self.learner.optimizer.variables,
+            *optimizer_variables(self.learner.optimizer),
             *(variable for part in parts for variable in (*part.variables, *part.state)),
             *(normalised.variables if normalised is not None else ()),
             *(self.averaging.variables if self.averaging is not None else ()),
@@ -100,26 +113,6 @@ class Session:
         policy = load_policy(self.overlay) if self.overlay is not None else Policy()
         return self.settings.label_smoothing > 0 or policy.soft_labels
 
-    def _after_step(
-        self, masks: Mapping[str, Any], normalised: WeightNormalisation | None, after_batch: AfterBatch | None
-    ) -> list[Callable[[], None]]:
-        hooks: list[Callable[[], None]] = []
-        if normalised is not None:
-            hooks.append(normalised.fold)
-        if masks:
-            hooks.append(mask_keeper(self.working, masks))
-        if after_batch is not None:
-            hooks.append(after_batch(self.working))
-        hooks += [part.after_step for part in self.parts if type(part).after_step is not Part.after_step]
-        if self.averaging is not None:
-            hooks.append(self.averaging.update)
-        return hooks
-
-    def after_step(self) -> None:
-        """What is done after each step of the optimizer, in this order: fold, mask, penalties, parts, average."""
-        for hook in self._hooks:
-            hook()
-
     def batches(self, *, first_epoch: int = 0) -> Any:
         """Training batches, from the epoch on that follows ``first_epoch`` epochs."""
         from regrow.augmentation.input import training_input
@@ -132,19 +125,33 @@ class Session:
             soft=self.settings.label_smoothing > 0,
             extras={name: array for part in self.parts for name, array in part.extras.items()},
             first_epoch=first_epoch,
+            multiple=self._replicas,
         )
 
+    @property
+    def _replicas(self) -> int:
+        return int(self.learner.distribute_strategy.num_replicas_in_sync)
+
     def validate(self) -> dict[str, float]:
-        """``val_loss`` and ``val_accuracy`` of the model as it is, its own regularisation in the loss."""
+        """``val_loss`` and ``val_accuracy`` of the model as it is, its own regularisation in the loss.
+
+        Batch statistics, which each replica has gathered for itself, become their mean before: what is kept.
+        """
+        from regrow.training.learner import moving_statistics
+
+        if self._replicas > 1:
+            for variable in moving_statistics(self.working):
+                variable.assign(variable.numpy())
         found = self.learner.evaluate(self._validation, verbose=0, return_dict=True)
         return {f"val_{name}": float(value) for name, value in found.items()}
 
-    @property
+    @cached_property
     def _validation(self) -> Any:
         import tensorflow as tf
 
         from regrow.augmentation.input import evaluation_input
 
+        # Made once: it holds the split in memory.
         data = evaluation_input(
             self.dataset, "validation", batch_size=evaluation_batch(self.settings.batch_size)
         )
@@ -158,27 +165,36 @@ class Session:
         self.learner.stop_training = True
 
     def plan(self, budget_s: float) -> int:
-        """How many epochs, validation included, fit into ``budget_s``; the learning rates are made for them.
+        """How many epochs, validation included, fit into ``budget_s`` less what this takes.
 
         Some steps are made to time them; all variables are set back. At least one epoch, however long it takes.
         """
+        import tf_keras
+
+        begun = time.monotonic()
         before = [variable.numpy() for variable in self.variables]
-        batches = iter(self.batches())
-        step = self.learner.make_train_function()
-        distributed = itertools.repeat(batches)
-        seconds: list[float] = []
-        for iterator in itertools.islice(distributed, min(self.steps, WARM_STEPS + TIMED_STEPS)):
-            clock = time.monotonic()
-            step(iterator)
-            self.after_step()
-            seconds.append(time.monotonic() - clock)
+        ends: list[float] = []
+
+        def finish(batch: int, logs: Any) -> None:
+            self.finish_step()
+            ends.append(time.monotonic())
+
+        batches = self.batches().repeat().take(WARM_STEPS + TIMED_STEPS)
+        own = tf_keras.callbacks.LambdaCallback(on_train_batch_end=finish)
+        self.learner.fit(batches, callbacks=[own], verbose=0)
         self.validate()
         clock = time.monotonic()
         self.validate()
-        epoch_s = float(np.mean(seconds[-TIMED_STEPS:])) * self.steps + time.monotonic() - clock
+        now = time.monotonic()
+        epoch_s = (ends[-1] - ends[-1 - TIMED_STEPS]) / TIMED_STEPS * self.steps + now - clock
         for variable, value in zip(self.variables, before, strict=True):
             variable.assign(value)
-        return max(1, min(self.settings.epochs, int(budget_s / epoch_s)))
+        return max(1, min(self.settings.epochs, int((budget_s - (now - begun)) / epoch_s)))
+
+    def finish_step(self) -> None:
+        """What follows a step and is not in its graph."""
+        for hook in self.after_step:
+            hook()
 
     def _rates(self, settings: FitSettings) -> Any:
         table = learning_rates(settings, steps_per_epoch=self.steps, parent=self._parent)
@@ -190,13 +206,35 @@ class Session:
         self.rates = self._rates(settings)
         self._table.assign(self.rates)
 
-    def run(self, *, first_epoch: int, epochs: int, callbacks: Sequence[Any]) -> None:
-        """Train from ``first_epoch`` (0 for all) up to ``epochs``."""
+    def run(
+        self,
+        *,
+        first_epoch: int,
+        epochs: int,
+        before: Callable[[int], None],
+        after: Callable[[int, dict[str, float]], None],
+        callbacks: Sequence[Any],
+    ) -> None:
+        """Train from ``first_epoch`` (0 for all) up to ``epochs``.
+
+        ``before`` and ``after`` are called with each epoch's number, from 0, ``after`` also with Keras' logs, to which
+        it may add. Further ``callbacks`` come after these.
+        """
+        import tf_keras
+
+        hooks: dict[str, Any] = {
+            "on_epoch_begin": lambda epoch, logs: before(epoch),
+            "on_epoch_end": after,
+        }
+        if self.after_step:
+            hooks["on_train_batch_end"] = lambda batch, logs: self.finish_step()
+        own = tf_keras.callbacks.LambdaCallback(**hooks)
+        own._supports_tf_logs = True  # so that no step waits for its metrics
         self.learner.fit(
             self.batches(first_epoch=first_epoch),
             initial_epoch=first_epoch,
             epochs=epochs,
-            callbacks=list(callbacks),
+            callbacks=[own, *callbacks],
             verbose=0,
         )
 
@@ -214,10 +252,10 @@ def repeatable_randomness(model: Any, seed: int) -> Iterator[Callable[[int], Non
     """
     import tf_keras
 
-    from regrow.graph.kernels import layers
-
     generator = tf_keras.src.backend.RandomGenerator
-    found = [layer for _, layer in layers(model) if hasattr(layer, "_random_generator")]
+    found = [
+        layer for layer in model._flatten_layers(include_self=False) if hasattr(layer, "_random_generator")
+    ]
     saved = [(layer, layer._random_generator) for layer in found]
     for layer in found:
         layer._random_generator = generator(0, rng_type="stateful")
@@ -239,8 +277,14 @@ def check_devices(strategy: Any, settings: FitSettings, *, step: str) -> None:
     """Refuse what cannot be done on several devices.
 
     Raises:
-        RegrowError: sharpness-aware minimisation, which moves the weights within a step.
+        RegrowError: batches that cannot be shared out evenly; sharpness-aware minimisation, which moves the weights
+            within a step.
     """
+    if strategy is not None and settings.batch_size % strategy.num_replicas_in_sync:
+        raise RegrowError(
+            f"{step}: fit.batch_size is {settings.batch_size}, but there are {strategy.num_replicas_in_sync} devices;"
+            f" accepted: a multiple of that, or fit.accelerator: single"
+        )
     if strategy is not None and settings.sam:
         raise RegrowError(
             f"{step}: fit.sam is {settings.sam:g}, but there are {strategy.num_replicas_in_sync} devices and sharpness-"

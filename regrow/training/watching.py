@@ -18,7 +18,9 @@ from regrow.training.selection import Candidate, Selection
 from regrow.training.settings import FitSettings
 
 OnEpoch = Callable[[int, dict[str, float]], None]
-COLLAPSED, LEARNED = 1.2, 2.0
+# Accuracies between guessing (0) and always right (1).
+COLLAPSED, LEARNED = 0.02, 0.2
+LATE = 1.1  # of the time budget: a schedule that is cut short costs more than a little more time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +42,16 @@ class FitResult:
 
 
 class DivergedError(RegrowError):
-    """The loss is no number any more, or the model has forgotten all; it has the weights of ``best_epoch`` back,
-    if there is one."""
+    """The loss is no number any more, or the model has forgotten all.
 
-    def __init__(self, message: str, *, best_epoch: int | None) -> None:
+    The model has the weights of ``best_epoch`` back, or where that is None those that it came with. ``history`` are
+    the entries of the epochs so far, as in `FitResult`; the last is that of a collapse.
+    """
+
+    def __init__(self, message: str, *, best_epoch: int | None, history: list[dict[str, float]]) -> None:
         super().__init__(message)
         self.best_epoch = best_epoch
+        self.history = history
 
 
 @dataclass(kw_only=True)
@@ -87,6 +93,10 @@ class Watch:
     _waited: int = 0
     _spent: float = 0.0
     _clock: float = field(default_factory=time.monotonic)
+    _initial: list[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._initial = self.model.get_weights()
 
     def resume(self) -> int:
         """Take up an earlier, interrupted training; the number of epochs that lie behind."""
@@ -114,9 +124,29 @@ class Watch:
                 self.on_epoch(int(entry["epoch"]), dict(entry))
         return len(self.history)
 
+    def use_plan(self, rates: Any, *, steps: int) -> None:
+        """Take over the learning rates of as many epochs as there are to be; the time that planning took counts."""
+        self.rates, self.epochs = rates, len(rates) // steps
+        now = time.monotonic()
+        self._spent, self._clock = self._spent + now - self._clock, now
+
     def epoch_end(self, index: int, logs: dict[str, float]) -> None:
         """Keras' hook; ``index`` counts from 0. What validation gives is added to ``logs``."""
+        try:
+            entry = self._see(index + 1, logs)
+        except DivergedError:
+            self._go_back()
+            raise
         epoch = index + 1
+        note = (
+            f"epoch {epoch}/{self.epochs} loss {entry['loss']:.4g} val_accuracy {entry['val_accuracy']:.4f}"
+        )
+        self.progress.update(epoch, note, total=self.epochs)
+        self._stop_early(entry["val_accuracy"], epoch=epoch)
+        self._save(epoch)
+
+    def _see(self, epoch: int, logs: dict[str, float]) -> dict[str, float]:
+        """Validate and judge the epoch; its entry of the history."""
         with self.averaging.shown() if self.averaging is not None else contextlib.nullcontext():
             logs.update(self.validate() if math.isfinite(logs["loss"]) else {})
             entry = self._entry(epoch, logs)
@@ -126,12 +156,12 @@ class Watch:
             if self.on_epoch is not None:
                 self._show()
                 self.on_epoch(epoch, dict(entry))
-        note = (
-            f"epoch {epoch}/{self.epochs} loss {entry['loss']:.4g} val_accuracy {entry['val_accuracy']:.4f}"
-        )
-        self.progress.update(epoch, note, total=self.epochs)
-        self._stop_early(entry["val_accuracy"], epoch=epoch)
-        self._save(epoch)
+        return entry
+
+    def _go_back(self) -> None:
+        """Give the model its best weights back."""
+        found = self.selection.candidates
+        self.model.set_weights(self.selection.chosen.weights if found else self._initial)
 
     def _show(self) -> None:
         if self.working is not self.model:
@@ -149,23 +179,25 @@ class Watch:
         return {**entry, "learning_rate": rate, **more}
 
     def _check_collapse(self, epoch: int, entry: Mapping[str, float]) -> None:
-        """A model that had learned something and guesses now has diverged, though its loss is a number."""
-        if (
-            entry["val_accuracy"] <= COLLAPSED * self.chance
-            and self.selection.highest > LEARNED * self.chance
-        ):
+        """A model that had learned something and guesses now has diverged, though its loss is a number.
+
+        It guesses on the training split too: batch statistics that lag behind spoil validation alone.
+        """
+        now = max(entry["val_accuracy"], entry["accuracy"])
+        if self._above_chance(now) <= COLLAPSED and self._above_chance(self.selection.highest) > LEARNED:
             accuracy = f"{entry['val_accuracy']:.4f} after {self.selection.highest:.4f}"
             self._fail(epoch, f"the validation accuracy is {accuracy}, no better than guessing")
 
+    def _above_chance(self, accuracy: float) -> float:
+        return (accuracy - self.chance) / (1 - self.chance) if self.chance < 1 else 1.0
+
     def _fail(self, epoch: int, what: str) -> None:
-        best = self.selection.chosen if self.selection.candidates else None
-        if best is not None:
-            self.model.set_weights(best.weights)
         rate = self.settings.optimizer.learning_rate
         raise DivergedError(
             f"{self.step}: training diverged in epoch {epoch}: {what}; lower optimizer.learning_rate (is {rate:g}) "
             f"or set optimizer.clipnorm",
-            best_epoch=best.epoch if best is not None else None,
+            best_epoch=self.selection.chosen.epoch if self.selection.candidates else None,
+            history=self.history,
         )
 
     def _stop_early(self, accuracy: float, *, epoch: int) -> None:
@@ -174,7 +206,7 @@ class Watch:
         self._spent, took, self._clock = self._spent + now - self._clock, now - self._clock, now
         stop = self.stop_at is not None and accuracy >= self.stop_at
         budget = self.settings.time_budget_s
-        stop = stop or (budget is not None and self._spent + took > budget)
+        stop = stop or (budget is not None and self._spent + took > LATE * budget)
         if accuracy > self._to_beat + (rule.min_delta if rule else 0.0):
             self._to_beat, self._waited = accuracy, 0
         else:
@@ -214,9 +246,15 @@ class Watch:
         }
         self.checkpoints.save(epoch, state, arrays)
 
+    def _best(self) -> Candidate:
+        """Where training stopped because its end was reached, the epoch that reached it, which is the highest."""
+        if self.stop_at is not None and self.selection.highest >= self.stop_at:
+            return max(self.selection.candidates, key=lambda item: item.accuracy)
+        return self.selection.chosen
+
     def finish(self, keep: Literal["best", "last"]) -> FitResult:
         """Give the model the weights of its best epoch, or of the last; checkpoints are removed."""
-        best = self.selection.chosen
+        best = self._best()
         epoch, accuracy = best.epoch, best.accuracy
         if keep == "last":
             epoch, accuracy = len(self.history), self.history[-1]["val_accuracy"]

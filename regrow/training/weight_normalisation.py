@@ -1,9 +1,7 @@
 """Weight normalisation as a change of variables: kernels are moved by their direction and their length."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from regrow.graph.kernels import prunable_kernels
 
@@ -18,14 +16,14 @@ class WeightNormalisation:
 
         ∇g = ∇w · v/‖v‖        ∇v = g/‖v‖ (∇w − ∇g v/‖v‖)
 
-    Where a mask is 0, v is 0 and gets no gradient; so w stays 0. A unit that is all zeros has no direction and stays.
+    Where w is 0 and its gradient is masked, v stays 0 and so does w. A unit that is all zeros has no direction and
+    stays.
 
     Args:
         model: its trainable prunable kernels are reparametrised.
-        masks: arrays of 0 and 1 by kernel; kernels without one are dense.
     """
 
-    def __init__(self, model: Any, masks: Mapping[str, Any]) -> None:
+    def __init__(self, model: Any) -> None:
         import tensorflow as tf
 
         trainable = {variable.ref() for variable in model.trainable_variables}
@@ -35,9 +33,6 @@ class WeightNormalisation:
         axes = {name: _within_unit(model, name, kernel) for name, kernel in kernels.items()}
         self._kernels = list(kernels.values())
         self._axes = [axes[name] for name in kernels]
-        self._masks = [
-            tf.constant(np.asarray(masks[name]), tf.float32) if name in masks else None for name in kernels
-        ]
         self._directions = [
             tf.Variable(kernel, name=f"direction{place}") for place, kernel in enumerate(self._kernels)
         ]
@@ -66,9 +61,6 @@ class WeightNormalisation:
         if place is None or gradient is None:
             return [(gradient, item) for item in self.in_place_of(variable)]
         direction, length, axes = self._directions[place], self._lengths[place], self._axes[place]
-        mask = self._masks[place]
-        if mask is not None:
-            gradient = gradient * mask
         norm = _norm(direction, axes)
         unit = tf.math.divide_no_nan(tf.convert_to_tensor(direction), norm)
         of_length = tf.reduce_sum(gradient * unit, axis=axes, keepdims=True)
