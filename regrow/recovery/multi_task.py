@@ -13,7 +13,7 @@ from regrow.dataset.directory import Dataset
 from regrow.dataset.rows import Array
 from regrow.errors import RegrowError
 from regrow.recovery.multi_task_parameters import MultiTask
-from regrow.recovery.trunk import features_of, last_shared_kernel, moving_statistics
+from regrow.recovery.trunk import features_of, last_shared_kernel
 from regrow.recovery.weighting import (
     gradient_norms,
     gradnorm_step,
@@ -53,8 +53,6 @@ class MultiTaskPart(Part):
         self.heads: dict[str, tuple[Any, Any]] = {}
         self._width = 0
         self._kernel: Any = None
-        self._statistics: list[Any] = []
-        self._remembered: dict[int, list[Array]] = {}
 
     def taps(self, model: Any) -> list[Any]:
         """The input of the classifier of ``model``.
@@ -67,7 +65,6 @@ class MultiTaskPart(Part):
         features = features_of(model)
         if self.params.weighting == "gradnorm":
             self._kernel = last_shared_kernel(model)
-        self._statistics = moving_statistics(model)
         self._width = int(features.shape[-1])
         return [features]
 
@@ -136,22 +133,9 @@ class MultiTaskPart(Part):
         """Mean cross-entropy of one head over the examples that have a label, a scalar."""
         if kind == "rotation":
             images, labels = rotated(call.x)
-            taps = self._aside(call, images)
+            _, taps = call.forward(images)
             return known_loss(self.logits(name, taps[0]), labels)
         return known_loss(self.logits(name, call.taps[0]), call.extra[f"{self.name}_{name}"])
-
-    def _aside(self, call: BatchCall, images: Any) -> Any:
-        """Taps of a forward pass on ``images`` that leaves no trace in the moving statistics of normalisation layers.
-
-        The model that is kept sees no such images: validation with their statistics would be worse.
-        """
-        import tensorflow as tf
-
-        saved = [tf.identity(variable) for variable in self._statistics]
-        _, taps = call.forward(images)
-        for variable, value in zip(self._statistics, saved, strict=True):
-            variable.assign(value)
-        return taps
 
     def logits(self, name: str, features: Any) -> Any:
         """Float32 ``(batch, classes)`` of head ``name`` for ``features`` of the layer before the classifier."""
@@ -186,16 +170,6 @@ class MultiTaskPart(Part):
                 learning_rate=self.params.gradnorm.learning_rate,
             )
         )
-
-    def remember(self, epoch: int) -> None:
-        """Keep the heads as they are after ``epoch``, for `recall`."""
-        self._remembered[epoch] = [array.numpy() for pair in self.heads.values() for array in pair]
-
-    def recall(self, epoch: int) -> None:
-        """Give the heads the values that they had after ``epoch``: those that fit the trunk's weights of then."""
-        variables = [variable for pair in self.heads.values() for variable in pair]
-        for variable, value in zip(variables, self._remembered[epoch], strict=True):
-            variable.assign(value)
 
     def _refuse_other_shapes(self, model: Any) -> None:
         shape = tuple(model.inputs[0].shape[1:])

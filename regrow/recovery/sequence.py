@@ -206,7 +206,6 @@ class Recovery:
         self.curve.from_scratch = self._point("from_scratch", result.best_epoch, 0)
 
     def _fitted(self, model: Any, stage: str, *, attempt: int) -> FitResult:
-        from regrow.recovery.multi_task import MultiTaskPart
         from regrow.recovery.regularisation import training_copy, transfer
         from regrow.training.fitting import fit
 
@@ -222,9 +221,6 @@ class Recovery:
         def on_epoch(epoch: int, entry: dict[str, float]) -> None:
             metrics = {"val_accuracy": entry["val_accuracy"], "val_loss": entry["val_loss"]}
             self.curve.add(stage, metrics, epoch=epoch, attempt=attempt + 1)
-            for part in parts:
-                if isinstance(part, MultiTaskPart):
-                    part.remember(epoch)
             if not is_control:
                 self.on_epoch({key: value for key, value in entry.items() if key != "epoch"}, epoch)
 
@@ -253,7 +249,7 @@ class Recovery:
             if working is not model:
                 transfer(working, model)
         if not is_control:
-            self._heads(parts, result.best_epoch)
+            self._heads(parts)
         return result
 
     def _parts(self, student: Any) -> list[Any]:
@@ -278,15 +274,14 @@ class Recovery:
             parts.append(multi_task_part(params.multi_task, self.dataset, self.overlay, seed=params.seed))
         return parts
 
-    def _heads(self, parts: list[Part], epoch: int) -> None:
-        """How good the heads of further tasks are at ``epoch``, and a model with them where it is asked for."""
+    def _heads(self, parts: list[Part]) -> None:
+        """How good the heads of further tasks are, and a model with them where it is asked for."""
         from regrow.graph.files import save_model
         from regrow.recovery.multi_task import MultiTaskPart
         from regrow.recovery.multi_task_heads import head_accuracies, with_heads
 
         for part in parts:
             if isinstance(part, MultiTaskPart):
-                part.recall(epoch)
                 found = head_accuracies(part, self.model, self.dataset)
                 self.curve.heads = {
                     name: value if np.isfinite(value) else None for name, value in found.items()

@@ -3,7 +3,6 @@
 from typing import Any
 
 from regrow.errors import RegrowError
-from regrow.recovery.recalibration import normalisation_layers
 
 
 def features_of(model: Any) -> Any:
@@ -22,15 +21,6 @@ def features_of(model: Any) -> Any:
             f"accepted: a model whose own layer it is"
         )
     return model.get_layer(call.layer).get_input_at(call.number)
-
-
-def moving_statistics(model: Any) -> list[Any]:
-    """The variables of batch-normalisation layers that a forward pass in training changes."""
-    return [
-        variable
-        for layer in normalisation_layers(model)
-        for variable in (layer.moving_mean, layer.moving_variance)
-    ]
 
 
 def last_shared_kernel(model: Any) -> Any:

@@ -46,7 +46,7 @@ def fit(
     callbacks: Sequence[Any] = (),
     keep: Literal["best", "last"] = "best",
 ) -> FitResult:
-    """Train ``model`` in place and leave it with the weights of the best epoch, or of the last.
+    """Train ``model`` in place and leave it, and the parts, with the weights of the best epoch, or of the last.
 
     Best is the lowest validation loss among the epochs whose validation accuracy is within one standard error of
     the highest. Losses include the model's own regularisation, and label smoothing where there is some.
@@ -125,6 +125,7 @@ def fit(
             stop=session.stop,
             stop_at=stop_at,
             averaging=session.averaging,
+            beside=[variable for part in parts for variable in part.variables],
             checkpoints=Checkpoints(checkpoints, session.variables, work=_work(settings, rate_factor))
             if checkpoints is not None
             else None,

@@ -14,7 +14,7 @@ class BatchCall:
     ``x``: raw features, float32 (batch, …). ``y``: labels, int32 (batch,) or float32 (batch, classes).
     ``predictions``: probabilities, float32 (batch, classes). ``taps``: the tensors that the part asked for.
     ``extra``: further arrays of the batch's examples, by name. ``forward`` runs the model in training mode on other
-    features and gives predictions and taps.
+    features, which leave no trace in its batch statistics, and gives predictions and taps.
     """
 
     x: Any

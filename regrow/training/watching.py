@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -70,6 +70,7 @@ class Watch:
         averaging: the moving average, whose weights are then what is validated and kept.
         checkpoints: where to keep the state after each epoch.
         stop: ends the training after this epoch.
+        beside: variables that are trained along with the model, and kept of the same epoch.
     """
 
     model: Any
@@ -87,6 +88,7 @@ class Watch:
     stop_at: float | None = None
     averaging: Averaging | None = None
     checkpoints: Checkpoints | None = None
+    beside: Sequence[Any] = ()
     history: list[dict[str, float]] = field(default_factory=list)
     stopped_early: bool = False
     _to_beat: float = -math.inf
@@ -96,7 +98,17 @@ class Watch:
     _initial: list[Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._initial = self.model.get_weights()
+        self._initial = self._weights()
+
+    def _weights(self) -> list[Any]:
+        return [*self.working.get_weights(), *(variable.numpy() for variable in self.beside)]
+
+    def _give(self, weights: list[Any]) -> None:
+        """Set the model and what is trained beside it to ``weights``, as `_weights` gives them."""
+        own = len(self.model.weights)
+        self.model.set_weights(weights[:own])
+        for variable, value in zip(self.beside, weights[own:], strict=True):
+            variable.assign(value)
 
     def resume(self) -> int:
         """Take up an earlier, interrupted training; the number of epochs that lie behind."""
@@ -151,7 +163,7 @@ class Watch:
             logs.update(self.validate() if math.isfinite(logs["loss"]) else {})
             entry = self._entry(epoch, logs)
             self.history.append(entry)
-            self.selection.offer(epoch, entry, self.working.get_weights)
+            self.selection.offer(epoch, entry, self._weights)
             self._check_collapse(epoch, entry)
             if self.on_epoch is not None:
                 self._show()
@@ -161,7 +173,7 @@ class Watch:
     def _go_back(self) -> None:
         """Give the model its best weights back."""
         found = self.selection.candidates
-        self.model.set_weights(self.selection.chosen.weights if found else self._initial)
+        self._give(self.selection.chosen.weights if found else self._initial)
 
     def _show(self) -> None:
         if self.working is not self.model:
@@ -259,10 +271,10 @@ class Watch:
         if keep == "last":
             epoch, accuracy = len(self.history), self.history[-1]["val_accuracy"]
             with self.averaging.shown() if self.averaging is not None else contextlib.nullcontext():
-                weights = self.working.get_weights()
-            self.model.set_weights(weights)
+                weights = self._weights()
+            self._give(weights)
         else:
-            self.model.set_weights(best.weights)
+            self._give(best.weights)
         if self.stopped_early:
             note = f"stopped after epoch {len(self.history)}, kept epoch {epoch}"
             self.progress.update(self.epochs, f"{note} val_accuracy {accuracy:.4f}", total=self.epochs)

@@ -158,3 +158,14 @@ def test_variants_of_another_dataset_are_refused(dataset: Dataset, tmp_path: Pat
     (place / "extra/image-00000.npy").write_bytes(b"no array")
     with pytest.raises(RegrowError, match="cannot be read as a NumPy array"):
         training_input(dataset, place, batch_size=16, seed=0)
+
+
+def test_the_last_batch_is_made_a_multiple_with_the_first_examples(digits: Dataset) -> None:
+    """So that each of several devices has examples: 1200 = 18 · 66 + 12."""
+    plain = list(training_input(digits, None, batch_size=66, seed=1))
+    filled = list(training_input(digits, None, batch_size=66, seed=1, multiple=11))
+    assert [len(labels) for _, labels in filled] == [66] * 18 + [22]
+    for (features, labels), (others, kinds) in zip(plain[:-1], filled[:-1], strict=True):
+        np.testing.assert_array_equal(features, others)
+        np.testing.assert_array_equal(labels, kinds)
+    np.testing.assert_array_equal(filled[-1][0], np.concatenate([plain[-1][0], plain[0][0][:10]]))

@@ -85,7 +85,6 @@ def trained_with(
     from regrow.training.fitting import fit
 
     def after(epoch: int, entry: dict[str, float]) -> None:
-        part.remember(epoch)
         on_epoch(epoch)
 
     settings = {
@@ -193,7 +192,6 @@ def test_heads_learn_and_the_model_has_none(two_labels: Dataset, small_model: An
     part.build(None)
     before, start = head_accuracies(part, small_model, two_labels), part.weights().numpy()
     result = trained_with(part, small_model, two_labels, epochs=14)
-    part.recall(result.best_epoch)
     after = head_accuracies(part, small_model, two_labels)
     assert result.best["accuracy"] > 0.5
     if weighting == "fixed":  # what the history has is weighted
@@ -260,7 +258,7 @@ def test_rotated_images_leave_no_trace_in_the_moving_statistics(small_model: Any
             predictions=predictions,
             taps=taps,
             extra={},
-            forward=lambda other: (None, learner.forward(other)[1][0]),
+            forward=lambda other: learner._pass(other, 0),
         )
         return part.terms(call)
 
@@ -270,19 +268,6 @@ def test_rotated_images_leave_no_trace_in_the_moving_statistics(small_model: Any
     after = norm.moving_mean.numpy()
     expected = 0.99 * start + 0.01 * np.mean(small_model.get_layer("conv1")(x / 16), (0, 1, 2))
     np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-6)
-
-
-def test_heads_are_those_of_the_epoch_recalled(small_model: Any) -> None:
-    part = part_for(small_model, MultiTask.model_validate({"tasks": [{"kind": "rotation"}]}), {"rotation": 4})
-    kernel, _ = part.heads["rotation"]
-    first = kernel.numpy()
-    part.remember(1)
-    kernel.assign_add(np.ones_like(first))
-    part.remember(2)
-    part.recall(1)
-    np.testing.assert_array_equal(kernel, first)
-    part.recall(2)
-    np.testing.assert_array_equal(kernel, first + 1)
 
 
 def test_blended_examples_have_no_further_label(two_labels: Dataset, tmp_path: Path) -> None:
