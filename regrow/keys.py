@@ -37,7 +37,8 @@ def keys(section: str | None = None) -> list[Key]:
     return [key for name in chosen for key in _rows(name, model.model_fields[name])]
 
 
-def _rows(name: str, field: FieldInfo) -> Iterator[Key]:
+def _rows(name: str, field: FieldInfo, preset: Any = PydanticUndefined) -> Iterator[Key]:
+    """Rows of ``field``; ``preset`` is its value where the section around it gives it another default."""
     if name in FILLED:
         return
     meaning = " ".join((field.description or "").split())
@@ -47,19 +48,29 @@ def _rows(name: str, field: FieldInfo) -> Iterator[Key]:
         section = inner[0]
         if plain:
             yield Key(
-                name, f"section{''.join(f' or {_type(item)}' for item in plain)}", _default(field), meaning
+                name,
+                f"section{''.join(f' or {_type(item)}' for item in plain)}",
+                _default(field, preset),
+                meaning,
             )
+        own = _value(field, preset)
         for key, value in section.model_fields.items():
-            yield from _rows(f"{name}.{value.alias or key}", value)
+            given = getattr(own, key) if isinstance(own, section) else PydanticUndefined
+            yield from _rows(f"{name}.{value.alias or key}", value, given)
     elif inner:
-        yield Key(name, "one of several" if not _many(field.annotation) else "list", _default(field), meaning)
+        yield Key(
+            name,
+            "one of several" if not _many(field.annotation) else "list",
+            _default(field, preset),
+            meaning,
+        )
         for section in inner:
             tag, choice = _tag(section)
             for key, value in section.model_fields.items():
                 if key != tag:
                     yield from _rows(f"{name} ({tag}: {choice}).{value.alias or key}", value)
     else:
-        yield Key(name, " or ".join(_type(item) for item in plain), _default(field), meaning)
+        yield Key(name, " or ".join(_type(item) for item in plain), _default(field, preset), meaning)
 
 
 def _is_section(annotation: Any) -> bool:
@@ -102,8 +113,14 @@ def _type(annotation: Any) -> str:
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
-def _default(field: FieldInfo) -> str:
-    value = field.get_default(call_default_factory=True) if not field.is_required() else PydanticUndefined
+def _value(field: FieldInfo, preset: Any) -> Any:
+    if preset is not PydanticUndefined or field.is_required():
+        return preset
+    return field.get_default(call_default_factory=True)
+
+
+def _default(field: FieldInfo, preset: Any) -> str:
+    value = _value(field, preset)
     if value is PydanticUndefined:
         return "required"
     if isinstance(value, BaseModel):

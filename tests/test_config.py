@@ -157,6 +157,9 @@ def test_every_key_is_listed_with_type_default_and_meaning() -> None:
         "30",
         "passes over the training split, at most",
     )
+    # A section may give what is in it other defaults than it has elsewhere.
+    assert found["recover.fit.epochs"].default == "15"
+    assert found["recover.fit.schedule"].default == "linear_decay"
     assert found["train.fit.optimizer.name"].type == "adam | sgd"
     assert found["prepare.source (kind: csv).label"].default == "required"
     assert found["augment.operations (name: crop).padding"].type == "whole number"

@@ -114,20 +114,19 @@ class RecoverParams(Parameters):
                 "none of them; set reconstruct.enabled: false"
             )
         if not self.fine_tune:
-            for name, value in self._of_fine_tuning().items():
-                if value:
-                    raise ValueError(
-                        f"{name} acts while fine-tuning, but fine_tune is false; set {name} to null"
-                    )
+            for name, (is_used, off) in self._of_fine_tuning().items():
+                if is_used:
+                    raise ValueError(f"{name} acts while fine-tuning, but fine_tune is false; {off}")
         return self
 
-    def _of_fine_tuning(self) -> dict[str, Any]:
+    def _of_fine_tuning(self) -> dict[str, tuple[bool, str]]:
+        """Whether each is used, and how it is switched off."""
         return {
-            "distill": self.distill,
-            "multi_task": self.multi_task,
-            "stop_when": self.stop_when,
-            "regularise": self.regularise.active,
-            "control": self.control,
+            "distill": (self.distill is not None, "set distill: null"),
+            "multi_task": (self.multi_task is not None, "set multi_task: null"),
+            "stop_when": (self.stop_when is not None, "set stop_when: null"),
+            "regularise": (self.regularise.active, "leave it out"),
+            "control": (self.control, "set control: false"),
         }
 
     @property

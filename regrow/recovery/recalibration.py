@@ -1,7 +1,7 @@
 """Batch-normalisation recalibration: statistics re-estimated after pruning, without gradients (EagleEye, Li 2020)."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,12 @@ def normalisation_layers(model: Any) -> list[Any]:
     return [layer for _, layer in layers(model) if type(layer).__name__ in KINDS]
 
 
-def recalibrate(model: Any, features: Any, *, batch_size: int) -> int:
+def trained_normalisation_layers(model: Any) -> list[Any]:
+    """Those that training changes: a frozen one is trained with the statistics that it has, and needs them."""
+    return [layer for layer in normalisation_layers(model) if layer.trainable]
+
+
+def recalibrate(model: Any, features: Any, *, batch_size: int, layers: Sequence[Any] | None = None) -> int:
     """Set every batch normalisation's mean and variance to those of its inputs over ``features``, in place.
 
     Batch normalisation runs in training mode, frozen ones too, everything else (dropout) in inference mode. With
@@ -27,13 +32,14 @@ def recalibrate(model: Any, features: Any, *, batch_size: int) -> int:
         model: changed in place; its trainable weights stay as they are.
         features: raw training examples, unaugmented, ``(examples, …)``.
         batch_size: examples per batch; a last, smaller batch is left out unless it is the only one.
+        layers: the batch normalisations to set, all that ``model`` has unless given.
 
     Returns:
-        how many batch normalisations there are; without any, nothing is done.
+        how many batch normalisations were set; without any, nothing is done.
     """
     import tensorflow as tf
 
-    found = normalisation_layers(model)
+    found = list(normalisation_layers(model) if layers is None else layers)
     if not found:
         return 0
     with training_mode(found):

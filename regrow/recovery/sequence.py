@@ -55,6 +55,7 @@ class Recovery:
     on_epoch: OnEpoch
     tensorboard: Callable[[str], Path | None]
     curve: RecoveryCurve = field(init=False)
+    _pruned_weights: list[Any] | None = field(default=None, init=False)
 
     def run(self) -> RecoveryCurve:
         """Apply the techniques; one after which the model is less accurate is undone. The curve of it all.
@@ -112,6 +113,16 @@ class Recovery:
 
         recalibrate(model, self._calibration(), batch_size=self.params.recalibrate.batch_size)
 
+    def _settle_trained(self, model: Any) -> None:
+        from regrow.recovery.recalibration import recalibrate, trained_normalisation_layers
+
+        recalibrate(
+            model,
+            self._calibration(),
+            batch_size=self.params.recalibrate.batch_size,
+            layers=trained_normalisation_layers(model),
+        )
+
     def _recalibrate(self) -> None:
         from regrow.recovery.recalibration import normalisation_layers
 
@@ -121,8 +132,6 @@ class Recovery:
         self._settle(self.model)
         self.curve.add("batch_norm_recalibration", self._measured(self.model))
         self._keep_if_better(self._pruned_weights)
-
-    _pruned_weights: list[Any] | None = field(default=None, init=False)
 
     def _reconstruct(self) -> None:
         from regrow.recovery.reconstruction import reconstruct
@@ -202,8 +211,16 @@ class Recovery:
 
         model = Graph.of(self.model).to_model()
         self._initialised(model, Reinitialise())
-        result = self._fitted(model, "from_scratch", attempt=0)
-        self.curve.from_scratch = self._point("from_scratch", result.best_epoch, 0)
+        try:
+            best: int | None = self._fitted(model, "from_scratch", attempt=0).best_epoch
+        except DivergedError as error:
+            # The recovery stands without its control.
+            emit(
+                "notice", message=f"{error}; that was the control from scratch, and the recovered model stays"
+            )
+            best = error.best_epoch
+        if best is not None:
+            self.curve.from_scratch = self._point("from_scratch", best, 0)
 
     def _fitted(self, model: Any, stage: str, *, attempt: int) -> FitResult:
         from regrow.recovery.regularisation import training_copy, transfer
@@ -238,7 +255,8 @@ class Recovery:
                 masks=self.pruning.masks,
                 parts=parts,
                 on_epoch=on_epoch,
-                settle=self._settle,
+                settle=self._settle_trained,
+                reached=None if is_control else self.curve.best["val_accuracy"],
                 stop_at=goal_accuracy(goal, parent_accuracy) if goal and not is_control else None,
                 parent=self._parent_training(is_new=is_control or params.initialise.name == "reinitialise"),
                 rate_factor=0.5**attempt,

@@ -15,6 +15,7 @@ from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import Resource
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 from regrow.training.options import IMAGENET_MD5, IMAGENET_URI, Architecture, Resnet50Transfer
+from regrow.training.parent import PLANNED, RANGE_TEST
 from regrow.training.settings import FitSettings, OwnFitSettings
 from regrow.training.tensorboard import log_directory
 
@@ -195,7 +196,7 @@ def _phases(
     context: StepContext[TrainParams], model: Any, dataset: Dataset, *, on_epoch: Any
 ) -> tuple[list[dict[str, float]], float]:
     """Train the head alone where asked, then all layers; the history, and the best validation accuracy."""
-    from regrow.recovery.recalibration import recalibrate
+    from regrow.recovery.recalibration import recalibrate, trained_normalisation_layers
     from regrow.training.fitting import fit
     from regrow.training.transfer import freeze_backbone
 
@@ -220,13 +221,20 @@ def _phases(
             step=context.step,
             progress=context.progress(settings.epochs),
             on_epoch=lambda epoch, entry, offset=offset: on_epoch(offset + epoch, entry),  # type: ignore[misc]
-            settle=lambda trained: recalibrate(trained, calibration, batch_size=CALIBRATION_BATCH),
+            settle=lambda trained: recalibrate(
+                trained,
+                calibration,
+                batch_size=CALIBRATION_BATCH,
+                layers=trained_normalisation_layers(trained),
+            ),
             checkpoints=context.scratch / ("frozen" if is_frozen else "all"),
             tensorboard=log_directory(context.step, context.scratch.name, "frozen" if is_frozen else ""),
         )
         history += [{**entry, "epoch": offset + int(entry["epoch"])} for entry in result.history]
+        if settings.time_budget_s is not None:
+            write_json(context.outputs["training"] / PLANNED, {"epochs": result.planned})
         if result.range_test is not None:
-            result.range_test.write(context.outputs["training"] / "range_test.json")
+            result.range_test.write(context.outputs["training"] / RANGE_TEST)
         score = (result.best["val_accuracy"], -result.best["val_loss"])
         if best is None or score > best:
             best, weights = score, model.get_weights()

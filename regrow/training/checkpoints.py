@@ -74,10 +74,6 @@ class Checkpoints:
             return state, arrays
         return None
 
-    def clear(self) -> None:
-        """Remove what is no longer needed."""
-        shutil.rmtree(self.directory, ignore_errors=True)
-
     def _found(self) -> list[Path]:
         if not self.directory.is_dir():
             return []

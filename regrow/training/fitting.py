@@ -5,6 +5,7 @@ and the reductions of TensorFlow are all fixed.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ def fit(
     after_batch: AfterBatch | None = None,
     on_epoch: OnEpoch | None = None,
     settle: Callable[[Any], object] | None = None,
+    reached: float | None = None,
     stop_at: float | None = None,
     parent: ParentTraining | None = None,
     rate_factor: float = 1.0,
@@ -65,12 +67,15 @@ def fit(
         on_epoch: called after every epoch with its number (from 1) and its entry of the history, while the model
             has the weights of that epoch; after a resumed training's earlier epochs too, with later weights.
         settle: called on the model when it has averaged weights (``settings.ema``), to estimate its batch statistics.
+        reached: the validation accuracy of ``model`` as it comes: one that has learned and guesses after the first
+            epoch has diverged.
         stop_at: the validation accuracy at which training has reached its end; the epoch that reaches it is kept.
         parent: how the parent was trained, for schedules that look back at it.
         rate_factor: multiplies all learning rates, after whatever chose them.
         checkpoints: a directory; an interrupted training that finds it again goes on after its last epoch, with the
             same result as one that was not interrupted. ``model`` is as it was at the start of that. What was kept
-            under other settings is passed over. The directory is removed at the end.
+            under other settings is passed over. It stays when training has ended, which is then not done again; who
+            gave it removes it.
         tensorboard: a directory for TensorBoard's logs.
         callbacks: further callbacks of Keras.
         keep: the best epoch, or the last: what ``after_batch`` does may matter more than the accuracy meanwhile.
@@ -123,6 +128,7 @@ def fit(
             on_epoch=on_epoch,
             selection=Selection(dataset.size("validation")),
             stop=session.stop,
+            reached=-math.inf if reached is None else reached,
             stop_at=stop_at,
             averaging=session.averaging,
             beside=[variable for part in parts for variable in part.variables],

@@ -10,10 +10,14 @@ from regrow.artifacts import read_json
 from regrow.errors import RegrowError
 from regrow.training.settings import FitSettings
 
+# Beside them, where a range test chose the peak, or a time budget the number of epochs.
+RANGE_TEST, PLANNED = "range_test.json", "planned.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ParentTraining:
-    """``settings`` are those of its training, None where it was imported; ``epochs`` is how many were trained, those
+    """``settings`` are those of its training, with the peak that a range test chose and as many epochs as a time budget
+    let it plan; None where it was imported. ``epochs`` is how many were trained, those
     with a frozen backbone included, 0 where it was imported.
 
     ``norm_drop`` is what pruning took of the weights' norm, as `regrow.recovery.norm_drop.norm_drop` measures it;
@@ -43,7 +47,17 @@ class ParentTraining:
             fault = error.errors()[0]
             place = ".".join(map(str, fault["loc"]))
             raise RegrowError(f"{file}: {place}: {fault['msg']}; train again") from None
-        return cls(settings=settings, epochs=len(history), norm_drop=norm_drop)
+        return cls(settings=_as_trained(settings, training), epochs=len(history), norm_drop=norm_drop)
+
+
+def _as_trained(settings: FitSettings, training: Path) -> FitSettings:
+    tested, planned = training / RANGE_TEST, training / PLANNED
+    peak = read_json(tested)["rate"] if tested.exists() else None
+    if peak is not None:
+        settings = settings.with_peak(peak)
+    if planned.exists():
+        settings = settings.model_copy(update={"epochs": read_json(planned)["epochs"]})
+    return settings
 
 
 def is_imported(training: Path) -> bool:

@@ -61,7 +61,9 @@ class Session:
         self.working, self.dataset, self.overlay, self.settings = working, dataset, overlay, settings
         self.parts, self._parent, self._factor = parts, parent, rate_factor
         self.steps = steps_per_epoch(dataset, overlay, batch_size=settings.batch_size)
-        self.rates = self._rates(settings)
+        # How many epochs fit into a time budget is not known yet, and a table of as many as there may be is large.
+        is_open = settings.time_budget_s is not None and settings.schedule != "rewind"
+        self.rates = self._rates(settings.model_copy(update={"epochs": 1}) if is_open else settings)
         self._table = RateTable(self.rates)
         keep = [mask_keeper(working, masks)] if masks else []
         for masked in keep:
@@ -184,7 +186,8 @@ class Session:
         self.learner.fit(batches, callbacks=[own], verbose=0)
         self.validate()
         clock = time.monotonic()
-        self.validate()
+        with self.averaging.shown() if self.averaging is not None else contextlib.nullcontext():
+            self.validate()
         now = time.monotonic()
         epoch_s = (ends[-1] - ends[-1 - TIMED_STEPS]) / TIMED_STEPS * self.steps + now - clock
         for variable, value in zip(self.variables, before, strict=True):

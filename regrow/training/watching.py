@@ -27,12 +27,14 @@ LATE = 1.1  # of the time budget: a schedule that is cut short costs more than a
 class FitResult:
     """``history`` has a dict per epoch: ``epoch`` (from 1), ``loss``, ``accuracy``, ``val_loss``,
     ``val_accuracy``, ``learning_rate`` (of its last step), and the terms of parts. ``best_epoch`` is the one whose
-    weights the model has. ``range_test`` is what chose the peak rate, where one was asked for.
+    weights the model has. ``planned`` is for how many epochs the schedule was made. ``range_test`` is what chose the
+    peak rate, where one was asked for.
     """
 
     history: list[dict[str, float]]
     best_epoch: int
     stopped_early: bool
+    planned: int
     range_test: RangeTest | None = None
 
     @property
@@ -66,6 +68,7 @@ class Watch:
         epochs: how many there are to be.
         rates: the learning rate of each step.
         chance: the accuracy of guessing; a model that falls back to it has collapsed.
+        reached: the validation accuracy of the model as it came, where that is known.
         stop_at: a validation accuracy that is enough.
         averaging: the moving average, whose weights are then what is validated and kept.
         checkpoints: where to keep the state after each epoch.
@@ -85,6 +88,7 @@ class Watch:
     on_epoch: OnEpoch | None
     selection: Selection
     stop: Callable[[], None]
+    reached: float = -math.inf
     stop_at: float | None = None
     averaging: Averaging | None = None
     checkpoints: Checkpoints | None = None
@@ -163,8 +167,8 @@ class Watch:
             logs.update(self.validate() if math.isfinite(logs["loss"]) else {})
             entry = self._entry(epoch, logs)
             self.history.append(entry)
-            self.selection.offer(epoch, entry, self._weights)
             self._check_collapse(epoch, entry)
+            self.selection.offer(epoch, entry, self._weights)
             if self.on_epoch is not None:
                 self._show()
                 self.on_epoch(epoch, dict(entry))
@@ -196,8 +200,9 @@ class Watch:
         It guesses on the training split too: batch statistics that lag behind spoil validation alone.
         """
         now = max(entry["val_accuracy"], entry["accuracy"])
-        if self._above_chance(now) <= COLLAPSED and self._above_chance(self.selection.highest) > LEARNED:
-            accuracy = f"{entry['val_accuracy']:.4f} after {self.selection.highest:.4f}"
+        highest = max(self.reached, self.selection.highest)
+        if self._above_chance(now) <= COLLAPSED and self._above_chance(highest) > LEARNED:
+            accuracy = f"{entry['val_accuracy']:.4f} after {highest:.4f}"
             self._fail(epoch, f"the validation accuracy is {accuracy}, no better than guessing")
 
     def _above_chance(self, accuracy: float) -> float:
@@ -265,7 +270,7 @@ class Watch:
         return self.selection.chosen
 
     def finish(self, keep: Literal["best", "last"]) -> FitResult:
-        """Give the model the weights of its best epoch, or of the last; checkpoints are removed."""
+        """Give the model the weights of its best epoch, or of the last."""
         best = self._best()
         epoch, accuracy = best.epoch, best.accuracy
         if keep == "last":
@@ -278,6 +283,6 @@ class Watch:
         if self.stopped_early:
             note = f"stopped after epoch {len(self.history)}, kept epoch {epoch}"
             self.progress.update(self.epochs, f"{note} val_accuracy {accuracy:.4f}", total=self.epochs)
-        if self.checkpoints is not None:
-            self.checkpoints.clear()
-        return FitResult(history=self.history, best_epoch=epoch, stopped_early=self.stopped_early)
+        return FitResult(
+            history=self.history, best_epoch=epoch, stopped_early=self.stopped_early, planned=self.epochs
+        )

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.recovery.recalibration import normalisation_layers, recalibrate
+from regrow.recovery.recalibration import normalisation_layers, recalibrate, trained_normalisation_layers
 
 
 def build(*, frozen: bool) -> Any:
@@ -34,6 +34,16 @@ def test_statistics_are_those_of_the_data_with_dropout_off(frozen: bool) -> None
     assert (layer.momentum, layer.trainable, "call" in vars(layer)) == (0.9, not frozen, False)
     for before, after in zip(trainable, model.trainable_weights, strict=True):
         np.testing.assert_array_equal(before, after.numpy())
+
+
+def test_statistics_of_frozen_layers_stay_where_only_trained_ones_are_estimated() -> None:
+    features = np.random.default_rng(0).normal(3, 2, (64, 4, 4, 3)).astype(np.float32)
+    for frozen in (False, True):
+        model = build(frozen=frozen)
+        (layer,) = normalisation_layers(model)
+        trained = trained_normalisation_layers(model)
+        assert recalibrate(model, features, batch_size=32, layers=trained) == int(not frozen)
+        assert np.allclose(layer.moving_mean, 0.0) == frozen
 
 
 def test_afterwards_the_model_infers_as_usual() -> None:

@@ -172,7 +172,9 @@ def test_goals(goal: str, wanted: float) -> None:
         ({"stop_when": "accuracy >= 93"}, "is not understood"),
         ({"stop_when": "accuracy >= 0.9.1"}, "is not understood"),
         ({"initialise": "reinitialise", "reconstruct": {"enabled": True}}, "set reconstruct.enabled: false"),
-        ({"fine_tune": False, "distill": {"logits": {}}}, "distill acts while fine-tuning"),
+        ({"fine_tune": False, "distill": {"logits": {}}}, "fine_tune is false; set distill: null"),
+        ({"fine_tune": False, "regularise": {"l2": 1e-4}}, "fine_tune is false; leave it out"),
+        ({"fine_tune": False, "control": True}, "fine_tune is false; set control: false"),
     ],
 )
 def test_what_does_not_go_together_is_refused(params: dict[str, Any], message: str) -> None:
@@ -205,7 +207,7 @@ def test_the_second_attempt_begins_with_the_best_weights_at_half_the_rate(
         result = real(model, *args, **options)
         if len(factors) == 1:
             begun.append(model.get_weights())
-            raise DivergedError("diverged", best_epoch=result.best_epoch)
+            raise DivergedError("diverged", best_epoch=result.best_epoch, history=result.history)
         return result
 
     monkeypatch.setattr(fitting, "fit", diverges_once)
@@ -215,6 +217,28 @@ def test_the_second_attempt_begins_with_the_best_weights_at_half_the_rate(
     _, best, second = begun
     for kept, start in zip(best, second, strict=True):
         np.testing.assert_array_equal(kept, start)
+
+
+def test_a_control_that_diverges_is_told_and_costs_nothing_else(
+    residual: Path, digits: Dataset, overlay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from regrow.training import fitting
+
+    real, phases = fitting.fit, []
+
+    def second_diverges(model: Any, *args: Any, **options: Any) -> Any:
+        phases.append(options["checkpoints"].name)
+        result = real(model, *args, **options)
+        if len(phases) == 2:
+            raise DivergedError("diverged", best_epoch=result.best_epoch, history=result.history)
+        return result
+
+    monkeypatch.setattr(fitting, "fit", second_diverges)
+    fit = {"epochs": 1, "optimizer": ADAM}
+    curve = recover(residual, digits, overlay, tmp_path, control=True, fit=fit)
+    assert phases == ["fine_tuning", "from_scratch"]
+    assert curve["from_scratch"]["stage"] == "from_scratch"
+    assert curve["best"]["stage"] == "fine_tuning"
 
 
 KILLED = """

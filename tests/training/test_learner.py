@@ -375,6 +375,21 @@ def test_a_model_that_falls_back_to_guessing_has_diverged(
         )  # fmt: skip
 
 
+def test_a_model_that_came_with_much_and_guesses_at_once_has_diverged(
+    few: Dataset, convolutional: Callable[..., Any]
+) -> None:
+    model = convolutional(normalised=False, dropout=0.0)
+    head = model.get_layer("head")
+    head.kernel.assign(np.zeros(head.kernel.shape, np.float32))
+    head.bias.assign(np.eye(10, dtype=np.float32)[0] * 9)
+    before = model.get_weights()
+    settings = FitSettings(epochs=2, batch_size=16, optimizer=Optimizer(name="sgd", learning_rate=1e-6))
+    with pytest.raises(DivergedError, match=r"epoch 1: .* after 0\.9000, no better than guessing") as raised:
+        fit(model, few, None, settings, step="recover", progress=Progress("recover"), reached=0.9)
+    assert raised.value.best_epoch is None
+    close(model.get_weights(), before, 0.0)
+
+
 def test_training_ends_where_it_is_good_enough_and_keeps_that_epoch(digits: Dataset, model: Any) -> None:
     settings = FitSettings(epochs=30, optimizer=Optimizer(learning_rate=0.01), early_stopping=None)
     result = fit(model, digits, None, settings, step="train", progress=Progress("train"), stop_at=0.8)
@@ -418,6 +433,7 @@ def test_a_time_budget_is_a_number_of_epochs(
         progress=Progress("train"),
     )
     assert found.history == expected.history
+    assert found.planned == count
     close(limited.get_weights(), plain.get_weights(), 0.0)
     assert fit(
         convolutional(), few, None, settings.model_copy(update={"time_budget_s": 0.01}), step="train",

@@ -149,6 +149,13 @@ def test_a_parent_s_training_is_read_from_what_train_wrote(tmp_path: Path) -> No
     write_json(tmp_path / "history.json", [{"epoch": 1}, {"epoch": 2}])
     found = ParentTraining.read(tmp_path, norm_drop=0.5)
     assert found == ParentTraining(settings=fit, epochs=2, norm_drop=0.5)
+    write_json(tmp_path / "range_test.json", {"rate": None, "curve": []})
+    assert ParentTraining.read(tmp_path).settings == fit
+    write_json(tmp_path / "range_test.json", {"rate": 0.25, "curve": []})
+    write_json(tmp_path / "planned.json", {"epochs": 4})
+    again = rates("rewind", epochs=2, parent=ParentTraining.read(tmp_path))
+    np.testing.assert_allclose([again[0], again[-1]], [0.025, 0.025], rtol=1e-6)
+    assert ParentTraining.read(tmp_path).settings == fit.with_peak(0.25).model_copy(update={"epochs": 4})
     write_json(tmp_path / "settings.json", {"epochs": 0})
     with pytest.raises(RegrowError, match=r"settings\.json: epochs: .*; train again"):
         ParentTraining.read(tmp_path)
