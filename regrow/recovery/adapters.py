@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from regrow.recovery.feature_points import points
+from regrow.recovery.least_squares import NormalEquations, solve
 from regrow.recovery.teacher import FEATURES, Teacher
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -53,28 +54,25 @@ def least_squares_adapters(
         return {}
     found = points(student)
     tapped = tf_keras.Model(student.inputs, {name: found[name].tensor for name in layers})
-    squares: dict[str, Array] = {}
-    products: dict[str, Array] = {}
+    sums: dict[str, NormalEquations] = {}
     for batch in batches:
         x = np.asarray(batch, np.float32)
         own, theirs = tapped(x, training=False), teacher(x)
         for name in layers:
             left, right = _rows(own[name]), _rows(theirs[FEATURES + name])
-            left = np.concatenate([left, np.ones((len(left), 1))], axis=1)
-            squares[name] = squares.get(name, 0) + left.T @ left
-            products[name] = products.get(name, 0) + left.T @ right
-    return {name: _solved(squares[name], products[name]) for name in layers}
+            if name not in sums:
+                sums[name] = NormalEquations(groups=1, features=left.shape[1], outputs=right.shape[1])
+            sums[name].add(left[None], right[None])
+    return {name: _solved(sums[name]) for name in layers}
 
 
 def _rows(features: Any) -> Array:
-    """(positions, channels), float64."""
-    array = np.asarray(features, np.float64)
+    """(positions, channels), float32."""
+    array = np.asarray(features, np.float32)
     return array.reshape(-1, array.shape[-1])
 
 
-def _solved(square: Array, product: Array) -> Adapter:
-    ridge = np.full(len(square), RIDGE * np.trace(square[:-1, :-1]) / max(1, len(square) - 1))
-    ridge[-1] = 0  # the bias is free
-    ridge += np.finfo(np.float64).tiny
-    solution = np.linalg.lstsq(square + np.diag(ridge), product, rcond=None)[0]
-    return Adapter(solution[:-1].astype(np.float32), solution[-1].astype(np.float32))
+def _solved(equations: NormalEquations) -> Adapter:
+    shape = equations.cross.shape
+    found = solve(equations, np.zeros(shape), np.ones(shape, bool), ridge=RIDGE)[0].astype(np.float32)
+    return Adapter(found[:-1], found[-1])

@@ -61,8 +61,11 @@ class Recovery:
         """Apply the techniques; one after which the model is less accurate is undone. The curve of it all.
 
         Raises:
-            RegrowError: fine-tuning diverged once more than ``params.retries`` allows; its curve is in ``scratch``.
+            RegrowError: the schedule repeats what the parent did not have; or fine-tuning diverged once more than
+                ``params.retries`` allows, and its curve is in ``scratch``.
         """
+        if self.params.fine_tune:
+            self._check_schedule()
         self.curve = RecoveryCurve(self._measured(self.parent))
         self.curve.add("pruned", self._measured(self.model))
         self._initialise()
@@ -74,6 +77,12 @@ class Recovery:
                 self._from_scratch()
         self.curve.techniques = self.params.techniques if self.params.fine_tune else []
         return self.curve
+
+    def _check_schedule(self) -> None:
+        """Refuse a schedule that the parent's training does not allow before any work is done."""
+        from regrow.training.schedules import learning_rates
+
+        learning_rates(self.params.fit, steps_per_epoch=1, parent=self._parent_training(is_new=True))
 
     def _measured(self, model: Any) -> dict[str, float]:
         from regrow.training.fitting import validation_metrics

@@ -219,6 +219,23 @@ def test_the_second_attempt_begins_with_the_best_weights_at_half_the_rate(
         np.testing.assert_array_equal(kept, start)
 
 
+def test_a_schedule_that_the_parent_did_not_have_is_refused_before_any_work(
+    residual: Path, digits: Dataset, overlay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from regrow.training import fitting
+
+    def works(*args: Any) -> dict[str, float]:
+        raise AssertionError
+
+    monkeypatch.setattr(fitting, "validation_metrics", works)
+    with pytest.raises(
+        RegrowError, match="repeats the last 7 epochs of the parent's schedule, but that has 6"
+    ):
+        recover(
+            residual, digits, overlay, tmp_path, fit={"epochs": 7, "optimizer": ADAM, "schedule": "rewind"}
+        )
+
+
 def test_a_control_that_diverges_is_told_and_costs_nothing_else(
     residual: Path, digits: Dataset, overlay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
