@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-SMALLEST = 1e-7
+# Where probabilities are smaller there is no gradient; its inverse, times the scale of a float16 loss, is finite still.
+SMALLEST = 1e-30
 
 
 @dataclass(frozen=True, kw_only=True)

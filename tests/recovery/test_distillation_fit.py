@@ -54,7 +54,7 @@ def recovered(
 def distance(student: Any, parent: Any, dataset: Dataset) -> float:
     """Mean KL(parent ‖ student) on the validation split."""
     x = dataset.features("validation")[:].astype(np.float32)
-    theirs, own = (np.maximum(model.predict(x, verbose=0), 1e-7) for model in (parent, student))
+    theirs, own = (np.maximum(model.predict(x, verbose=0), 1e-30) for model in (parent, student))
     return float((theirs * np.log(theirs / own)).sum(1).mean())
 
 

@@ -9,6 +9,7 @@ from regrow.recovery.distillation_losses import (
     softened_divergence,
     unexplained_variance,
 )
+from regrow.training.parts import log_probabilities
 
 pytestmark = pytest.mark.tensorflow
 
@@ -31,6 +32,20 @@ def test_the_divergence_is_scipys_of_softened_logits(temperature: float) -> None
     # What a softmax model gives says the same as the logits did.
     normalised = [log_softmax(logits, axis=1) for logits in (teacher, student)]
     assert float(softened_divergence(*normalised, temperature=temperature)) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_student_that_is_sure_and_wrong_still_learns() -> None:
+    """Logits 20 apart are probabilities of 2e-9; what softmax gives says of them what the logits did."""
+    import tensorflow as tf
+
+    teacher, student = tf.constant([[20.0, 0.0, -5.0]]), tf.Variable([[0.0, 20.0, 0.0]])
+    gradients = []
+    for given in (lambda logits: logits, lambda logits: log_probabilities(tf.nn.softmax(logits))):
+        with tf.GradientTape() as tape:
+            loss = softened_divergence(given(teacher), given(student), temperature=4.0)
+        gradients.append(tape.gradient(loss, student).numpy())
+    assert np.abs(gradients[0]).max() > 3
+    np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-5)
 
 
 def test_the_divergences_gradient_is_t_times_the_difference_of_probabilities() -> None:
