@@ -15,6 +15,7 @@ from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import read_statement
 from regrow.steps.execution import StepResult, execute
 from regrow.steps.train import SPEC, TrainParams
+from regrow.training.parent import ParentTraining
 
 QUICK = {"architecture": {"name": "mlp", "hidden": [16]}, "fit": {"epochs": 2}}
 
@@ -161,6 +162,23 @@ def test_runs_are_streamed_to_mlflow(inputs: dict[str, Path], monkeypatch: pytes
     client = mlflow.MlflowClient(uri)
     assert len(client.get_metric_history(run_id, "val_accuracy")) == 2
     assert client.get_run(run_id).data.params["architecture.name"] == "mlp"
+
+
+@pytest.mark.tensorflow
+def test_what_looks_back_at_the_training_sees_the_tested_peak_and_the_planned_epochs(
+    inputs: dict[str, Path],
+) -> None:
+    fit = {
+        "epochs": 3,
+        "time_budget_s": 0.01,
+        "range_test": {"steps": 30},
+        "optimizer": {"learning_rate": 7.0},
+    }
+    root, _ = train({**QUICK, "fit": fit}, inputs)
+    found = ParentTraining.read(root / "training").settings
+    assert found is not None
+    assert found.optimizer.learning_rate == read_json(root / "training/range_test.json")["rate"] < 7
+    assert found.epochs == len(read_json(root / "training/history.json")) == 1
 
 
 @pytest.mark.tensorflow
