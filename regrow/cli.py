@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,7 +99,10 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path) -
     check_pipeline(config)
     console = Console() if sys.stdout.isatty() else Console(width=110)
     tracking = tracking_environment(
-        uri=config.tracking.uri, experiment=config.tracking.experiment, workspace=workspace
+        uri=config.tracking.uri,
+        experiment=config.tracking.experiment,
+        wandb=config.tracking.wandb,
+        workspace=workspace,
     )
     done = run_pipeline(_arguments(config), workspace=workspace, tracking=tracking, console=console)
     print_closing(done, console=console, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
@@ -304,8 +308,10 @@ def _run_step(
 ) -> None:
     from regrow.config import step_params
     from regrow.progress import figures_line
+    from regrow.registry.weights_and_biases import environment
     from regrow.steps.execution import execute
 
+    os.environ.update(environment(config.tracking.wandb))
     outputs = {
         item.name: paths[item.name] or artifact_path(workspace, step=spec.name, name=item.name)
         for item in spec.outputs

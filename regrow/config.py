@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from regrow.errors import RegrowError, nearest
 from regrow.parameters import Parameters, canonical_json
 from regrow.provenance.digest import text_digest
+from regrow.registry.weights_and_biases import WeightsAndBiases
 from regrow.steps import NAMES, all_specs
 
 DEFAULT = Path("params.yaml")
@@ -21,6 +22,7 @@ class Tracking(Parameters):
 
     uri: str | None = Field(None, description="MLflow address; default: SQLite in the workspace's folder")
     experiment: str = Field("regrow", min_length=1, description="MLflow experiment")
+    wandb: WeightsAndBiases | None = Field(None, description="Weights & Biases beside MLflow; null: none")
 
 
 def config_model() -> type[Parameters]:

@@ -20,6 +20,8 @@ from regrow.artifacts import copy_tree, disk_errors, new_directory, write_json
 from regrow.errors import RegrowError
 from regrow.progress import EVENTS, figures_line
 from regrow.registry.tracking import WORKSPACE
+from regrow.registry.weights_and_biases import PLACE, WeightsAndBiases
+from regrow.registry.weights_and_biases import environment as wandb_environment
 from regrow.steps import NAMES
 from regrow.steps.component import LOGS, QUIET
 from regrow.steps.execution import CACHE
@@ -75,12 +77,20 @@ class Run:
     stopped: bool
 
 
-def tracking_environment(*, uri: str | None, experiment: str, workspace: Path) -> dict[str, str]:
-    """MLflow's variables for the steps: the environment's own, else the configured, else SQLite beside the work."""
+def tracking_environment(
+    *, uri: str | None, experiment: str, wandb: WeightsAndBiases | None = None, workspace: Path
+) -> dict[str, str]:
+    """Variables for the steps: the environment's own, else the configured, else SQLite beside the work.
+
+    Raises:
+        RegrowError: W&B is asked for and cannot be used.
+    """
     default = f"sqlite:///{(workspace.absolute().parent / 'mlflow.db')}"
     return {
         "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or uri or default,
         "MLFLOW_EXPERIMENT_NAME": os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment,
+        PLACE: str(Path(os.environ.get(PLACE) or os.environ.get("WANDB_DIR") or workspace).absolute()),
+        **wandb_environment(wandb),
     }
 
 

@@ -8,6 +8,7 @@ from regrow.config import check_pipeline, load_config
 from regrow.errors import RegrowError
 from regrow.keys import keys
 from regrow.parameters import canonical_json
+from regrow.steps import NAMES
 from regrow.steps.component import run_component
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +58,17 @@ def test_resolve_looks_at_what_train_imports(tmp_path: Path) -> None:
         ("prune: {allocation: lump}", r"prune\.allocation: 'lump' is not accepted; did you mean 'lamp'\?"),
         ("prune: {sparsity: much}", r"prune\.sparsity: .*'much'"),
         ("prune: {sparsity: 1.5}", r"prune\.sparsity: .*1\.5"),
+        (
+            "tracking: {wandb: {mode: ofline}}",
+            r"tracking\.wandb\.mode: 'ofline' is not accepted; did you mean 'offline'\?",
+        ),
+        ("tracking: {wandb: {projct: a}}", r"tracking\.wandb\.projct: unknown key; did you mean 'project'\?"),
+        ("tracking: {wandb: {project: a/b}}", r"tracking\.wandb\.project: .*\(found 'a/b'\)"),
+        ("tracking: {wandb: {tags: ['']}}", r"tracking\.wandb\.tags\.0: .*at least 1 character"),
+        (
+            "tracking: {wandb: true}",
+            r"tracking\.wandb: is a section with the keys .*mode, project, tags, not a value \(found True\)",
+        ),
         ("resolve: {sections: {}}", r"resolve\.sections: is taken from the other sections"),
         (
             "train: {fit: {epochs: true}}",
@@ -150,7 +162,9 @@ def test_every_key_is_listed_with_type_default_and_meaning() -> None:
     assert found["augment.operations (name: crop).padding"].type == "whole number"
     assert found["train.import.path"].meaning.startswith(".keras file")
     assert not any(name.startswith("resolve.fingerprint") for name in found)
-    assert {key.name for key in keys("tracking")} == {"tracking.uri", "tracking.experiment"}
+    names = {key.name for key in keys("tracking")}
+    wandb = {f"tracking.wandb{key}" for key in ("", ".project", ".entity", ".mode", ".group", ".tags")}
+    assert names == {"tracking.uri", "tracking.experiment", *wandb}
     with pytest.raises(RegrowError, match="has no section 'prun'; did you mean 'prune'"):
         keys("prun")
 
@@ -191,3 +205,11 @@ def test_what_file_and_command_line_come_to_together_names_both(tmp_path: Path) 
 def test_one_pattern_needs_no_list(tmp_path: Path) -> None:
     config = load(tmp_path, "prune: {skip: conv1}", "prune.method=n_m")
     assert config.prune.skip == ("conv1",)  # type: ignore[attr-defined]
+
+
+def test_where_runs_are_shown_is_no_parameter_of_a_step(tmp_path: Path) -> None:
+    plain = load(tmp_path, "")
+    shown = load(tmp_path, "", "tracking.wandb.project=x", "tracking.wandb.tags=[a]")
+    assert shown.tracking.wandb.project == "x"  # type: ignore[attr-defined]
+    for name in NAMES:
+        assert canonical_json(getattr(plain, name)) == canonical_json(getattr(shown, name))

@@ -135,10 +135,25 @@ def to_onnx(model: Any, directory: Path, calibration: Array) -> None:
         lambda features: {"probabilities": model(features, training=False)}, input_signature=specification
     )
     converted, _ = tf2onnx.convert.from_function(function, input_signature=specification, opset=17)
+    _bind(converted.graph, function.get_concrete_function())
     converted.graph.name = "regrow"
     for value in (*converted.graph.input, *converted.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     (directory / FILES["onnx"]).write_bytes(converted.SerializeToString(deterministic=True))
+
+
+def _bind(graph: Any, function: Any) -> None:
+    """Make constants of the tensors that ``function`` took from outside, such as the mean of a `Normalization`.
+
+    `tf2onnx` makes constants of variables only, and inputs of all else.
+    """
+    import tensorflow as tf
+    from onnx import numpy_helper
+
+    taken = {inner.name: outer for outer, inner in function.graph.captures if outer.dtype != tf.resource}
+    for value in [value for value in graph.input if value.name in taken]:
+        graph.initializer.append(numpy_helper.from_array(taken[value.name].numpy(), value.name))
+        graph.input.remove(value)
 
 
 def to_mlflow(model: Any, directory: Path, calibration: Array) -> None:

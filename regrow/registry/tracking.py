@@ -1,9 +1,12 @@
-"""Streaming to an MLflow run while a step works. Best effort: tracking never fails or stalls the work."""
+"""Streaming to an MLflow run, and a W&B one where asked, while a step works.
+
+Best effort: tracking never fails or stalls the work.
+"""
 
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from regrow.progress import emit
@@ -16,6 +19,7 @@ from regrow.registry.client import (
     tracking_uri,
 )
 from regrow.registry.client import short_patience as _short_patience
+from regrow.registry.weights_and_biases import Beside, begin
 
 SWITCH = "REGROW_TRACKING"
 WORKSPACE = "REGROW_WORKSPACE"
@@ -74,16 +78,20 @@ def close_stale(client: Any, experiment: str) -> int:
 
 
 class Stream:
-    """A run that is being written to. ``run_id`` is None when there is none."""
+    """A run that is being written to. ``run_id`` is MLflow's; None when there is none."""
 
-    def __init__(self, client: Any = None, run_id: str | None = None) -> None:
+    def __init__(
+        self, client: Any = None, run_id: str | None = None, *, beside: Beside | None = None
+    ) -> None:
         self._client = client
+        self._beside = beside or Beside()
         self._pending: list[Any] = []
         self._silent_until = 0.0
         self.run_id = run_id
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
         """Log ``metrics`` at ``epoch``; what cannot be sent now is sent with a later call."""
+        self._beside.log(metrics, epoch)
         if self.run_id is None:
             return
         try:
@@ -94,6 +102,10 @@ class Stream:
         except (TypeError, ValueError) as error:
             emit("notice", message=f"tracking: a metric is not a number ({first_line(error)})")
         self._flush()
+
+    def log_curve(self, points: Iterable[Mapping[str, Any]]) -> None:
+        """Log the ``points`` of a recovery curve, which MLflow gets as a file when the model is registered."""
+        self._beside.log_curve(points)
 
     def _flush(self, *, final: bool = False) -> None:
         if time.monotonic() < self._silent_until and not final:
@@ -110,6 +122,7 @@ class Stream:
 
     def close(self, status: str) -> None:
         """Send what is left and end the run with ``status`` (``FINISHED``, ``FAILED`` or ``KILLED``)."""
+        self._beside.close(succeeded=status == "FINISHED")
         if self.run_id is None:
             return
         self._flush(final=True)
@@ -126,9 +139,10 @@ def stream(*, step: str, parameters: Mapping[str, Any]) -> Iterator[Stream]:
     """A run named ``step`` with ``parameters`` that metrics can be logged to while the block works.
 
     An MLflow that is away is noticed within about five seconds and gives a stream without a run; one that
-    goes away later is tried again once a minute. ``REGROW_TRACKING=off`` gives a stream without a run.
+    goes away later is tried again once a minute. With ``REGROW_WANDB`` set there is a W&B run beside it.
+    ``REGROW_TRACKING=off`` gives a stream without a run.
     """
-    run = _open(step, parameters)
+    run = Stream() if is_off() else _open(step, parameters)
     try:
         yield run
     except BaseException as error:
@@ -137,9 +151,18 @@ def stream(*, step: str, parameters: Mapping[str, Any]) -> Iterator[Stream]:
     run.close("FINISHED")
 
 
+def is_off() -> bool:
+    """Whether ``REGROW_TRACKING`` switches tracking off."""
+    return os.environ.get(SWITCH, "").lower() in {"off", "0", "false", "no"}
+
+
 def _open(step: str, parameters: Mapping[str, Any]) -> Stream:
-    if os.environ.get(SWITCH, "").lower() in {"off", "0", "false", "no"}:
-        return Stream()
+    client, run_id = _open_mlflow(step, parameters)
+    beside = begin(step=step, parameters=parameters, mlflow_run_id=run_id)
+    return Stream(client, run_id, beside=beside)
+
+
+def _open_mlflow(step: str, parameters: Mapping[str, Any]) -> tuple[Any, str | None]:
     try:
         uri = tracking_uri()
         check_reachable(uri)
@@ -158,5 +181,5 @@ def _open(step: str, parameters: Mapping[str, Any]) -> Stream:
             log_parameters(client, run_id, parameters)
     except Exception as error:
         emit("notice", message=f"tracking: no MLflow run for step '{step}' ({first_line(error)})")
-        return Stream()
-    return Stream(client, run_id)
+        return None, None
+    return client, run_id

@@ -44,6 +44,7 @@ def run(context: StepContext[RecoverParams]) -> None:
             tensorboard=lambda phase: log_directory(context.step, context.scratch.name, phase),
         )
         curve = recovery.run()
+        tracked.log_curve(curve.points)
     pruning.apply(model)
     pruning.verify(model)
     save_model(model, context.outputs["recovered"])

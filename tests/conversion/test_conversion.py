@@ -170,6 +170,28 @@ def test_two_processes_write_the_same_bytes(exported: Exported, tmp_path: Path) 
     assert digests[0] == digests[1]
 
 
+@pytest.mark.parametrize("name", ["saved_model", "tflite_fp32", "onnx"])
+def test_arrays_that_are_no_variables_are_shipped_too(tmp_path: Path, name: str) -> None:
+    """The mean and variance that `Normalization` is made with, as in Keras' own EfficientNets."""
+    import tf_keras
+
+    from regrow.conversion.converters import CONVERTERS
+
+    layers = tf_keras.layers
+    model = tf_keras.Sequential(
+        [
+            layers.Input((4, 4, 3)),
+            layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 9.0, 16.0]),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    images = np.random.default_rng(0).normal(2, 3, (5, 4, 4, 3)).astype(np.float32)
+    CONVERTERS[name](model, tmp_path, images)
+    found = load_runtime(tmp_path, name)(images)
+    np.testing.assert_allclose(found, model.predict(images, verbose=0), atol=1e-5)
+
+
 def test_onnx_names_its_batch_axis_input_and_output(exported: Exported) -> None:
     import onnx
 
