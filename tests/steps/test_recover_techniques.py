@@ -205,7 +205,7 @@ def test_the_second_attempt_begins_with_the_best_weights_at_half_the_rate(
         result = real(model, *args, **options)
         if len(factors) == 1:
             begun.append(model.get_weights())
-            raise DivergedError("diverged", best_epoch=result.best_epoch)
+            raise DivergedError("diverged", best_epoch=result.best_epoch, history=result.history)
         return result
 
     monkeypatch.setattr(fitting, "fit", diverges_once)
