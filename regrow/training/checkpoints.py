@@ -58,13 +58,11 @@ class Checkpoints:
         for place in reversed(self._found()):
             try:
                 state = json.loads((place / STATE).read_text("utf-8"))
-                with np.load(place / f"{VARIABLES}.npz", allow_pickle=False) as archive:
-                    values = [archive[name] for name in sorted(archive.files)]
-                with np.load(place / CANDIDATES, allow_pickle=False) as archive:
-                    arrays = {name: archive[name] for name in archive.files}
+                named, arrays = _read(place / f"{VARIABLES}.npz"), _read(place / CANDIDATES)
             except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
                 emit("notice", message=f"{place}: a checkpoint that cannot be read is passed over ({error})")
                 continue
+            values = [named[name] for name in sorted(named)]
             shapes = [tuple(item.shape) for item in self.variables]
             if state.get("work") != self.work or [value.shape for value in values] != shapes:
                 emit("notice", message=f"{place}: a checkpoint of other work is passed over")
@@ -82,3 +80,9 @@ class Checkpoints:
             for entry in os.scandir(self.directory)
             if entry.is_dir() and entry.name.startswith("epoch-") and not entry.name.endswith(".part")
         )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    # Opened here: NumPy leaves a damaged file open.
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
