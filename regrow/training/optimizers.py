@@ -7,6 +7,9 @@ import numpy.typing as npt
 
 from regrow.training.settings import Optimizer
 
+# By the variable's own name, at its end: a layer may be called gamma_block.
+UNDECAYED = r"(^|[/_])(bias|gamma|beta|log_variances)(/replica_\d+)?(:\d+)?$"
+
 
 def make_optimizer(settings: Optimizer, learning_rate: Any) -> Any:
     """The `tf_keras` optimiser; ``learning_rate`` is a number or a schedule."""
@@ -22,7 +25,7 @@ def make_optimizer(settings: Optimizer, learning_rate: Any) -> Any:
     else:
         optimizer = tf_keras.optimizers.SGD(momentum=settings.momentum, nesterov=settings.nesterov, **shared)
     if settings.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        optimizer.exclude_from_weight_decay(var_names=[UNDECAYED])
     return optimizer
 
 

@@ -10,6 +10,7 @@ from regrow.progress import Progress
 from regrow.training.architectures import build
 from regrow.training.fitting import FitResult, fit, validation_metrics
 from regrow.training.inputs import signature_of
+from regrow.training.optimizers import make_optimizer
 from regrow.training.options import Lenet5, Mlp, Options, Resnet8
 from regrow.training.selection import standard_error
 from regrow.training.settings import EarlyStopping, FitSettings, Optimizer
@@ -137,3 +138,23 @@ def test_tensorboard_logs_are_written(digits: Dataset, tmp_path: Path) -> None:
     trained(digits, epochs=1, extra={"tensorboard": tmp_path})
     assert list(tmp_path.glob("train/events.out.tfevents.*"))
     assert list(tmp_path.glob("validation/events.out.tfevents.*"))
+
+
+def test_decay_spares_biases_and_normalisation_by_their_own_names_not_by_their_layers() -> None:
+    import tensorflow as tf
+
+    spared = [
+        "conv/bias",
+        "norm/gamma",
+        "norm/beta",
+        "bias",
+        "adapter0_bias",
+        "log_variances",
+        "conv/bias/replica_1",
+    ]
+    decayed = ["conv/kernel", "gamma_block/kernel", "bias_add_1/depthwise_kernel", "direction0", "length0"]
+    optimizer = make_optimizer(Optimizer(name="sgd", weight_decay=0.5), 1.0)
+    variables = [tf.Variable([1.0], name=name) for name in (*spared, *decayed)]
+    optimizer.build(variables)
+    optimizer.apply_gradients([(tf.zeros(1), variable) for variable in variables])
+    assert [float(variable[0]) for variable in variables] == [1.0] * len(spared) + [0.5] * len(decayed)
