@@ -97,6 +97,8 @@ class RecoverParams(Parameters):
     def _defaults(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
+        if values.get("regularise", 0) is None:
+            values = {**values, "regularise": {}}
         given = values.get("fit", {})
         if not isinstance(given, Mapping):
             return values

@@ -103,7 +103,7 @@ for weighting, more in {
         "settle": lambda averaged: recalibrate(averaged, images, batch_size=16),
     }  # fmt: skip
     trained(f"{weighting}_whole", model(normalised=True), parts=[rotation(weighting)], **shared)
-    state = PLACE / "state"
+    state = PLACE / f"state_{weighting}"
     try:
         trained(
             "cut",
