@@ -27,8 +27,12 @@ def log_numbers(
     if history.is_file():
         points = read_json(history)
         log_curve(client, run_id, points, prefix="training", timestamp=finished_at(statements["train"]))
-    curve = read_json(inputs["recovery"] / "curve.json")["points"]
-    log_curve(client, run_id, curve, prefix="recovery", timestamp=finished_at(statements["recover"]))
+    points = read_json(inputs["recovery"] / "curve.json")["points"]
+    finished = finished_at(statements["recover"])
+    own = [point for point in points if point["stage"] != "from_scratch"]
+    log_curve(client, run_id, own, prefix="recovery", timestamp=finished)
+    control = [point for point in points if point["stage"] == "from_scratch"]
+    log_curve(client, run_id, control, prefix="from_scratch", timestamp=finished)
     source = raw_data(inputs)
     log_dataset(
         client,

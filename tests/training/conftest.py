@@ -41,7 +41,7 @@ def convolutional() -> Callable[[], Any]:
         keras.utils.set_random_seed(3)
         layers = keras.layers
         inputs = keras.Input((8, 8, 1))
-        x = layers.Rescaling(1 / 16)(inputs)
+        x = layers.Rescaling(1 / 16, name="rescaling")(inputs)
         x = layers.Conv2D(6, 3, strides=2, name="conv")(x)
         if normalised:
             x = layers.BatchNormalization(momentum=0.8, name="norm")(x)
