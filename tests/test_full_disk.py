@@ -4,6 +4,7 @@ The small disk is a tmpfs in a mount namespace of its own, which ends with the c
 """
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -90,7 +91,10 @@ def test_model(tmp_path: Path, digits: Dataset, overlay: Path, size: str) -> Non
     train = f"regrow train --dataset '{digits.path}' --overlay '{overlay}'"
     lines = said(on_small_disk(tmp_path, f"{train}; files .; echo --; grow; {train}; files .", size=size))
     middle = lines.index("--")
-    assert lines[:middle] == [f"error: work/train/parent: {SENTENCE}", "status 1"]
+    # The early weights lie among the checkpoints until training is done; the smallest disks have no room for them.
+    first = r"work/train/parent" if size == "150k" else r"\S*/\.regrow/checkpoints/train-\w+/early"
+    assert re.fullmatch(rf"error: {first}: {re.escape(SENTENCE)}", lines[0])
+    assert lines[1:middle] == ["status 1"]
     assert lines[middle + 1] == "status 0"
     assert any(line.endswith("train/parent/model.keras") for line in lines)
 
