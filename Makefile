@@ -12,10 +12,10 @@ run: $(STAMP)  ## run the pipeline on real data and say where the report and the
 	$(BIN)/regrow run --params $(PARAMS)
 
 test: $(STAMP)  ## the tests, with branch coverage
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov=regrow --cov-branch --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not services and not containers" --cov=regrow --cov-branch --cov-report=term:skip-covered
 
 test-slow: $(STAMP)  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not services and not containers"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -52,3 +52,5 @@ $(STAMP): requirements.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) work .regrow mlflow.db mlruns
+
+-include make/*.mk

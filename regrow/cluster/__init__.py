@@ -1,0 +1,1 @@
+"""Kubernetes: what a run asks of the cluster, and the commands that talk to Kubeflow Pipelines."""
