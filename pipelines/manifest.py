@@ -26,7 +26,9 @@ SHOWN = 12
 COMMIT_TAG = "git-commit"
 CODE_TAG = "code-version"
 RELEASE_TAG = "regrow-version"
-HEADER = "# Written by `regrow compile --manifest`: edit params.yaml or the pipeline instead, and write it anew.\n"
+HEADER = (
+    "# Written by `regrow compile --manifest`: edit params.yaml or the pipeline instead, and write it anew.\n"
+)
 
 
 def manifest(
