@@ -108,7 +108,10 @@ class LayerOptions(Parameters):
     )
     skip: Annotated[
         tuple[str, ...], BeforeValidator(listed, json_schema_input_type=str | tuple[str, ...])
-    ] = Field((), description="patterns of layer names; a block that holds one stays whole, while its channels may go")
+    ] = Field(
+        (),
+        description="patterns of layer names; a block that holds one stays whole, while its channels may go",
+    )
     criterion: CriterionName = Field("l2", description="what a block is worth: the mean over its channels")
     examples: int = Field(512, ge=1, description="calibration examples for taylor and apoz")
     batch_size: int = Field(64, ge=1, description="calibration examples at a time")
