@@ -235,6 +235,7 @@ def _step_command(name: str) -> click.Command:
                     f"{model}: nothing says what to do with it; for example --set prune.target.macs=0.5 keeps half of"
                     f" its multiply-accumulates (`regrow keys {name}` lists all that can be set)"
                 )
+            _only_of(name, overrides, model)
             # The params.yaml of the folder that one happens to stand in is not meant for this file.
             params = step_params(load_config(params_file, overrides), name)
             run_on_file(spec, params, model, output=output, paths=paths)
@@ -262,6 +263,15 @@ def _step_command(name: str) -> click.Command:
     if spec.on_file is not None:
         command, text = _file_options(command), f"{spec.summary}\n\n{ON_FILE}"
     return click.command(name, help=text, short_help=spec.summary)(command)
+
+
+def _only_of(name: str, overrides: tuple[str, ...], model: Path) -> None:
+    """Refuse values for other sections, which would be ignored."""
+    for text in overrides:
+        if (section := text.partition("=")[0].partition(".")[0]) != name:
+            raise RegrowError(
+                f"--set {text}: section '{section}' is of no use to {model} alone; accepted: {name}.KEY=VALUE"
+            )
 
 
 def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -150,6 +150,8 @@ def _channels(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
         f"Layers in one row make channels that can only be removed together. Criterion {found['criterion']},"
         f" {found['scope'].replace('_', ' ')}; wanted: {wanted}; kept: {kept}."
     )
+    if unknown := list(found["left_whole"].values()):
+        caption += f" Not followed: {'; '.join(unknown)}."
     return {"rows": rows, "caption": caption.replace("macs", "MACs")}
 
 
