@@ -1,7 +1,7 @@
 """Real servers on free ports: PostgreSQL, SeaweedFS's S3 and MLflow; each ends with the process that started it.
 
 Each starter is a context manager; what a server prints is kept in the folder that is passed. Where something is not
-installed `Missing` says in one sentence what.
+installed, `MissingError` says in one sentence what.
 
     with postgresql(logs) as database, seaweedfs(logs) as store:
         store.make_bucket("mlflow")
