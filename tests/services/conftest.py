@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.services.servers import (
+    MissingError,
     MlflowServer,
     ObjectStore,
     Postgresql,
