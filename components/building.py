@@ -74,8 +74,9 @@ def fetch(names: Iterable[str], folder: Path) -> Path:
     if (place / ".whole").exists():
         return place
     place.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-    command += ["--python-version", PYTHON, "--dest", str(place)]
+    command = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--require-hashes"]
+    # What goes together has been decided: some packages name an upper bound for Python that pip would insist on.
+    command += ["--ignore-requires-python", "--python-version", PYTHON, "--dest", str(place)]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
         listed.write("".join(_own_lines(path) for path in files))
         listed.flush()
