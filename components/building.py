@@ -23,6 +23,7 @@ from regrow_components.locking import FOLDER, GPU, IMAGES, PYTHON, ROOT
 GPU_IMAGES = ("train-gpu", "recover-gpu")
 CODE_LABEL = "regrow.code-version"
 DIRTY = "-dirty"
+INSTALLED_AS = {"regrow": "regrow", "components": "regrow_components", "pipelines": "regrow_pipelines"}
 
 
 def git(*arguments: str) -> str:
@@ -108,14 +109,20 @@ def wheels_image(engine: list[str], place: Path) -> str:
 
 def code_version(folder: Path) -> str:
     """The code version (`regrow_pipelines.compiling`) of the sources in ``folder``."""
+    names = folder.with_name("names")  # the folders under the names that they are installed as
+    names.mkdir()
+    for name, source in {
+        "regrow": "regrow",
+        "regrow_components": "components",
+        "regrow_pipelines": "pipelines",
+    }.items():
+        (names / name).symlink_to(folder / source)
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
-        "from regrow.steps import all_specs; from regrow.provenance.code import code_digest;"
-        "from regrow.provenance.digest import text_digest; from regrow.parameters import canonical_json;"
-        "print(text_digest(canonical_json({n: code_digest(s.module) for n, s in all_specs().items()})))"
+        " from regrow_pipelines.compiling import code_version; print(code_version())"
     )
     done = subprocess.run(
-        [sys.executable, "-P", "-c", program, str(folder)], capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-c", program, str(names)], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise RegrowError(f"the code version cannot be computed: {done.stderr.strip()[-500:]}")
