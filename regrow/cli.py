@@ -84,7 +84,14 @@ def cli() -> None:
 @cli.command()
 @_params_options
 @click.option("--workspace", type=click.Path(path_type=Path), default=WORKSPACE, show_default=True)
-def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path) -> None:
+@click.option(
+    "--runner",
+    type=click.Choice(["subprocess", "docker"]),
+    default="subprocess",
+    show_default=True,
+    help="Each step as a process, or as a container of its own image (`make images`).",
+)
+def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, runner: str) -> None:
     """Run the pipeline on this machine and register the result.
 
     Finished steps are kept in WORKSPACE/cache; after an interruption or a change, only what is needed is run.
@@ -104,7 +111,10 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path) -
         wandb=config.tracking.wandb,
         workspace=workspace,
     )
-    done = run_pipeline(_arguments(config), workspace=workspace, tracking=tracking, console=console)
+    arguments = _arguments(config)
+    if runner == "docker":
+        _check_containers(arguments)
+    done = run_pipeline(arguments, workspace=workspace, tracking=tracking, console=console, runner=runner)
     print_closing(done, console=console, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
 
 
@@ -113,6 +123,15 @@ def _arguments(config: Any) -> dict[str, str]:
 
     arguments: dict[str, str] = importlib.import_module("regrow_pipelines.compiling").arguments(config)
     return arguments
+
+
+def _check_containers(arguments: dict[str, str]) -> None:
+    import importlib
+
+    from regrow.cluster.engine import connect
+
+    connect().close()
+    importlib.import_module("regrow_pipelines.containers").check(arguments)
 
 
 @cli.command("compile")

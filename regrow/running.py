@@ -28,6 +28,8 @@ from regrow.steps.execution import CACHE
 from regrow.workspace import identity, new_logs, only_one, tidy
 
 SMALLEST_FREE = 1 << 16  # bytes; with less, a step may not have been able to say that the disk is full
+# What executes the pipeline: each step a process of its own, or a container of its own image.
+RUNNERS = {"subprocess": "regrow_pipelines.local", "docker": "regrow_pipelines.containers"}
 RESULTS = (
     "data_report",
     "overlay",
@@ -100,8 +102,11 @@ def run_pipeline(
     workspace: Path,
     tracking: dict[str, str],
     console: Console,
+    runner: str = "subprocess",
 ) -> Run:
     """Run the pipeline with ``arguments`` in ``workspace``; finished steps with whole outputs are not repeated.
+
+    ``runner`` is one of `RUNNERS`.
 
     Raises:
         RegrowError: a step failed; the message is the step's own, with the log file named for a defect.
@@ -109,11 +114,24 @@ def run_pipeline(
     workspace = workspace.absolute()
     with disk_errors(workspace), only_one(workspace) as lock:
         tidy(workspace)
-        return _run(arguments, workspace=workspace, tracking=tracking, console=console, lock=lock)
+        return _run(
+            arguments,
+            workspace=workspace,
+            tracking=tracking,
+            console=console,
+            module=RUNNERS[runner],
+            lock=lock,
+        )
 
 
 def _run(
-    arguments: dict[str, str], *, workspace: Path, tracking: dict[str, str], console: Console, lock: int
+    arguments: dict[str, str],
+    *,
+    workspace: Path,
+    tracking: dict[str, str],
+    console: Console,
+    module: str,
+    lock: int,
 ) -> Run:
     logs = new_logs(workspace)
     root = workspace / "kfp" / logs.name
@@ -132,7 +150,7 @@ def _run(
         "REGROW_TENSORBOARD": str(workspace / "tensorboard" / logs.name),
         "PYTHONUNBUFFERED": "1",
     }
-    command = [sys.executable, "-m", "regrow_pipelines.local", str(logs / "arguments.json"), str(root)]
+    command = [sys.executable, "-m", module, str(logs / "arguments.json"), str(root)]
     start = time.monotonic()
     results = workspace / "results"
     try:
