@@ -1,7 +1,7 @@
 """The `register` step as a Kubeflow component."""
 
 from kfp import dsl
-from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
 
 from regrow_components.images import image
 
@@ -16,6 +16,7 @@ def register(
     parity: Input[Artifact],
     recovery: Input[Artifact],
     training: Input[Artifact],
+    parent: Input[Model],
     dataset: Input[Dataset],
     data: Input[Artifact],
     champion: Input[Artifact],
@@ -43,6 +44,7 @@ def register(
             "parity": parity.path,
             "recovery": recovery.path,
             "training": training.path,
+            "parent": parent.path,
             "dataset": dataset.path,
             "data": data.path,
             "champion": champion.path,

@@ -98,6 +98,7 @@ def prune_and_recover(
             parity=export.outputs["parity"],
             recovery=recover.outputs["recovery"],
             training=training,
+            parent=parent,
             dataset=dataset,
             data=resolve.outputs["data"],
             champion=resolve.outputs["champion"],
