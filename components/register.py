@@ -32,8 +32,10 @@ def register(
     evaluate_statement: Input[Artifact],
     registration: Output[Artifact],
     statement: Output[Artifact],
+    run: str = "",
 ) -> NamedTuple("Outputs", [("version", str)]):
-    """Register the model version and move its aliases."""
+    """Register the model version and move its aliases; Kubeflow's id of the ``run`` is for the exit handler."""
+    from regrow.registry.outcome import note
     from regrow.steps.component import run_component
 
     done = run_component(
@@ -61,4 +63,5 @@ def register(
         },
         outputs={"registration": registration.path, "statement": statement.path},
     )
+    note(run, done.figures)
     return (done.version,)
