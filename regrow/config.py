@@ -105,7 +105,7 @@ def _overlay(path: Path) -> dict[str, Any]:
 def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
     """``resolve``'s section, with what it must share with others filled in; a user cannot set it apart."""
     given = document.get("resolve") or {}
-    for name in ("source", "model_name", "fingerprint", "sections"):
+    for name in ("source", "model_name", "start", "fingerprint", "sections"):
         if name in given:
             raise RegrowError(f"{where}: resolve.{name}: is taken from the other sections; leave it out")
     sections = {name: step_params(config, name) for name in NAMES if name != "resolve"}
@@ -113,7 +113,8 @@ def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
     shared = {
         "source": config.prepare.source,
         "model_name": config.register.model_name,
-        "fingerprint": text_digest(canonical_json(shown)),
+        "start": config.train.start,
+        "fingerprint": text_digest(canonical_json(_of_results(shown))),
         # `prepare`'s is `source`.
         "sections": {
             name: shown[name]
@@ -122,6 +123,13 @@ def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
         },
     }
     return config.resolve.model_copy(update=shared)
+
+
+def _of_results(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """``shown`` without what changes no result: where raw data lies (its digest counts), what is unpacked at most."""
+    places = ("repo", "rev", "path", "max_bytes", "max_ratio")
+    source = {key: value for key, value in shown["prepare"]["source"].items() if key not in places}
+    return {**shown, "prepare": {**shown["prepare"], "source": source}}
 
 
 def step_params(config: Any, name: str) -> Parameters:
