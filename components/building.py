@@ -18,10 +18,10 @@ from pathlib import Path
 from regrow.cluster.engine import engine_command
 from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest, text_digest
+from regrow_components.images import CODE_LABEL
 from regrow_components.locking import FOLDER, GPU, IMAGES, PYTHON, ROOT
 
 GPU_IMAGES = ("train-gpu", "recover-gpu")
-CODE_LABEL = "regrow.code-version"
 DIRTY = "-dirty"
 INSTALLED_AS = {"regrow": "regrow", "components": "regrow_components", "pipelines": "regrow_pipelines"}
 
