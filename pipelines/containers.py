@@ -100,7 +100,6 @@ def _runner(arguments: Mapping[str, str], root: Path, workspace: str) -> local.D
         # What a step reaches is what this machine reaches: MLflow at localhost, git, an object store.
         network_mode="host",
         labels={WORKSPACE_LABEL: workspace},
-        init=True,
         read_only=True,
         tmpfs={"/tmp": "mode=1777,exec"},
         shm_size="1g",
