@@ -41,19 +41,21 @@ CORE, TENSORFLOW, TOOLS = "core", "tensorflow", "tools"
 IMAGES = {
     "resolve": CORE,
     "prepare": CORE,
-    "register": CORE,
-    "outcome": CORE,
-    "select": CORE,
-    "pipeline": CORE,
-    "mlflow": CORE,
     "augment": TENSORFLOW,
     "train": TENSORFLOW,
     "prune": TENSORFLOW,
     "recover": TENSORFLOW,
     "export": TENSORFLOW,
     "evaluate": TENSORFLOW,
+    "register": CORE,
+    "outcome": CORE,
     "measure": TENSORFLOW,
+    "select": CORE,
+    "pipeline": CORE,
+    "mlflow": CORE,
 }
+# Images that have the packages of another: one layer for both.
+SHARED = {"outcome": "register", "measure": "evaluate", "recover": "train"}
 EXTRAS = {"mlflow": "mlflow-server"}
 # `train-gpu` and `recover-gpu`: their step's packages, and NVIDIA's libraries below them in one layer.
 GPU, GPU_EXTRA = "gpu", "tensorflow[and-cuda]"

@@ -70,10 +70,15 @@ def test_the_dockerfile_has_a_target_for_each_image_that_is_no_root() -> None:
             part for part in DOCKERFILE.split("\nFROM ") if part.partition("\n")[0].endswith(f" AS {name}")
         ]
         assert "USER 10001:10001" in target
-        packages_of = name.removesuffix("-gpu")
-        assert f"COPY --from={packages_of}-packages" in target
-        if packages_of == name:
+        step = name.removesuffix("-gpu")
+        assert f"COPY --from={locking.SHARED.get(step, step)}-packages" in target
+        if step == name:
             assert target.startswith(locking.IMAGES[name])
+
+
+def test_images_that_share_a_layer_need_the_same() -> None:
+    for name, other in locking.SHARED.items():
+        assert packages(name) == packages(other)
 
 
 def test_extras_name_each_image() -> None:
