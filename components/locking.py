@@ -161,6 +161,17 @@ def _lines(pins: dict[str, str], names: list[str], *, below: str) -> Iterator[st
         yield pins[name]
 
 
+def pins_of(path: Path) -> list[str]:
+    """The pinned requirements that the file lists itself, each with its hashes."""
+    pins: list[str] = []
+    for line in path.read_text("utf-8").splitlines(keepends=True):
+        if line.startswith(" ") and pins:
+            pins[-1] += line
+        elif not line.startswith(("#", "-r ")):
+            pins.append(line)
+    return pins
+
+
 def lock_state() -> str:
     """What the GPU layer was resolved against."""
     return hashlib.sha256(LOCK.read_bytes()).hexdigest()
