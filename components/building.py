@@ -18,10 +18,10 @@ from pathlib import Path
 from regrow.cluster.engine import engine_command
 from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest, text_digest
-from regrow_components.locking import FOLDER, GPU, IMAGES, PYTHON, ROOT
+from regrow_components.images import CODE_LABEL
+from regrow_components.locking import FOLDER, GPU, IMAGES, PYTHON, ROOT, pins_of
 
 GPU_IMAGES = ("train-gpu", "recover-gpu")
-CODE_LABEL = "regrow.code-version"
 DIRTY = "-dirty"
 INSTALLED_AS = {"regrow": "regrow", "components": "regrow_components", "pipelines": "regrow_pipelines"}
 
@@ -70,8 +70,8 @@ def fetch(names: Iterable[str], folder: Path) -> Path:
     Raises:
         RegrowError: the package client could not get one.
     """
-    files = [FOLDER / f"{name}.txt" for name in names]
-    place = folder / text_digest("".join(file_digest(path) for path in files))[:16]
+    pins = sorted({pin for name in names for pin in pins_of(FOLDER / f"{name}.txt")})
+    place = folder / text_digest("".join(pins))[:16]
     if (place / ".whole").exists():
         return place
     place.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def fetch(names: Iterable[str], folder: Path) -> Path:
     # What goes together has been decided: some packages name an upper bound for Python that pip would insist on.
     command += ["--ignore-requires-python", "--python-version", PYTHON, "--dest", str(place)]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
-        listed.write("".join(_own_lines(path) for path in files))
+        listed.write("".join(pins))
         listed.flush()
         done = subprocess.run([*command, "-r", listed.name], check=False)
     if done.returncode != 0:
@@ -88,11 +88,6 @@ def fetch(names: Iterable[str], folder: Path) -> Path:
         )
     (place / ".whole").touch()
     return place
-
-
-def _own_lines(path: Path) -> str:
-    lines = path.read_text("utf-8").splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith(("-r ", "#")))
 
 
 def wheels_image(engine: list[str], place: Path) -> str:

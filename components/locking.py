@@ -41,19 +41,21 @@ CORE, TENSORFLOW, TOOLS = "core", "tensorflow", "tools"
 IMAGES = {
     "resolve": CORE,
     "prepare": CORE,
-    "register": CORE,
-    "outcome": CORE,
-    "select": CORE,
-    "pipeline": CORE,
-    "mlflow": CORE,
     "augment": TENSORFLOW,
     "train": TENSORFLOW,
     "prune": TENSORFLOW,
     "recover": TENSORFLOW,
     "export": TENSORFLOW,
     "evaluate": TENSORFLOW,
+    "register": CORE,
+    "outcome": CORE,
     "measure": TENSORFLOW,
+    "select": CORE,
+    "pipeline": CORE,
+    "mlflow": CORE,
 }
+# Images that have the packages of another: one layer for both.
+SHARED = {"outcome": "register", "measure": "evaluate", "recover": "train"}
 EXTRAS = {"mlflow": "mlflow-server"}
 # `train-gpu` and `recover-gpu`: their step's packages, and NVIDIA's libraries below them in one layer.
 GPU, GPU_EXTRA = "gpu", "tensorflow[and-cuda]"
@@ -157,6 +159,17 @@ def _lines(pins: dict[str, str], names: list[str], *, below: str) -> Iterator[st
         if name not in pins:
             raise LockError(f"{name}: is not in {LOCK.name}; `make lock` resolves it")
         yield pins[name]
+
+
+def pins_of(path: Path) -> list[str]:
+    """The pinned requirements that the file lists itself, each with its hashes."""
+    pins: list[str] = []
+    for line in path.read_text("utf-8").splitlines(keepends=True):
+        if line.startswith(" ") and pins:
+            pins[-1] += line
+        elif not line.startswith(("#", "-r ")):
+            pins.append(line)
+    return pins
 
 
 def lock_state() -> str:

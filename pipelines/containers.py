@@ -24,13 +24,12 @@ from regrow.progress import emit
 from regrow.registry.client import sqlite_file, tracking_uri
 from regrow.registry.tracking import WORKSPACE
 from regrow.steps import get_spec
-from regrow_components.images import image
+from regrow_components.images import CODE_LABEL, image
 from regrow_pipelines.attempts import WORKSPACE_LABEL, VerifiedHandler, remove_containers
 from regrow_pipelines.compiling import code_version
 from regrow_pipelines.local import end_with_parent
 from regrow_pipelines.prune_and_recover import prune_and_recover
 
-CODE_LABEL = "regrow.code-version"
 MOUNTS = "REGROW_MOUNTS"
 # Variables of this process that a step's container is given; what an image says of itself is its own.
 GIVEN = (
@@ -101,7 +100,6 @@ def _runner(arguments: Mapping[str, str], root: Path, workspace: str) -> local.D
         # What a step reaches is what this machine reaches: MLflow at localhost, git, an object store.
         network_mode="host",
         labels={WORKSPACE_LABEL: workspace},
-        init=True,
         read_only=True,
         tmpfs={"/tmp": "mode=1777,exec"},
         shm_size="1g",
