@@ -1,4 +1,4 @@
-"""Make the MLflow user that runs work as, or give it the password that its Secret says; may be run any number of times."""
+"""Make the MLflow user that runs are, or give it the password that its Secret says; running it again is harmless."""
 
 import os
 import sys
@@ -7,7 +7,8 @@ import time
 import requests
 
 ADDRESS = os.environ["MLFLOW_TRACKING_URI"].rstrip("/") + "/api/2.0/mlflow/users/"
-ADMIN = ("admin", os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"])
+ADMIN = "admin"
+SIGN_IN = (ADMIN, os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"])
 NAME, PASSWORD = os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"]
 PATIENCE_S = float(os.environ.get("REGROW_PATIENCE_S", "240"))
 
@@ -17,7 +18,7 @@ def call(verb: str, action: str, body: dict[str, str]) -> requests.Response:
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
-            answer = requests.request(verb, ADDRESS + action, json=body, auth=ADMIN, timeout=30)
+            answer = requests.request(verb, ADDRESS + action, json=body, auth=SIGN_IN, timeout=30)
             if answer.status_code < 500 or time.monotonic() > until:
                 return answer
         except requests.ConnectionError as error:
@@ -26,7 +27,7 @@ def call(verb: str, action: str, body: dict[str, str]) -> requests.Response:
         time.sleep(2)
 
 
-if NAME == ADMIN[0]:
+if NAME == ADMIN:
     sys.exit("MLFLOW_TRACKING_USERNAME: is 'admin'; runs need a user of their own, such as 'regrow'")
 answer = call("POST", "create", {"username": NAME, "password": PASSWORD})
 done = "made"
