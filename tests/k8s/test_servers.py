@@ -24,10 +24,11 @@ from tests.services.servers import (
     free_ports,
     mlflow_program,
     postgresql,
+    postgresql_programs,
     weed_program,
 )
 
-from .rendering import K8S, Document, containers, documents, find, pod_template, resolved
+from .rendering import K8S, ROOT, Document, containers, documents, find, pod_template, resolved
 
 pytestmark = pytest.mark.services
 NAMESPACE = "regrow"
@@ -316,6 +317,36 @@ def test_the_upgrade_finds_both_databases(cluster: Cluster, address: str) -> Non
     for number in (0, 1):
         done = cluster.once(cluster.container("CronJob", "mlflow-upgrade", number))
         assert done.returncode == 0, done.stderr
+
+
+def test_backup_and_restore_as_the_document_says(
+    cluster: Cluster, address: str, database: Postgresql
+) -> None:
+    text = (ROOT / "docs" / "cluster.md").read_text("utf-8")
+    commands = re.findall(r"exec (?:-i )?postgresql-0 -- (\S+ [^<>\n]*) ([<>]) (\S+)", text)
+    assert [words.split()[0] for words, _, _ in commands] == ["pg_dump"] * 2 + ["pg_restore"] * 2
+    programs = postgresql_programs()
+    password = cluster.secrets["mlflow-server"]["PGPASSWORD"]
+    environment = {**_bare(), "PGHOST": "127.0.0.1", "PGPORT": str(database.port), "PGPASSWORD": password}
+    before = database.query("SELECT username FROM users ORDER BY 1", "mlflow_auth")
+    for words, direction, name in commands:
+        program, *rest = words.split()
+        with (cluster.folder / "scratch" / name).open("wb" if direction == ">" else "rb") as file:
+            if direction == "<":
+                database.query("DROP SCHEMA public CASCADE; CREATE SCHEMA public", words.split()[-1])
+            done = subprocess.run(
+                [programs / program, *rest],
+                env=environment,
+                stdin=file if direction == "<" else None,
+                stdout=file if direction == ">" else subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 0, done.stderr
+    assert database.query("SELECT username FROM users ORDER BY 1", "mlflow_auth") == before != []
+    admin = cluster.secrets["mlflow-server"]["MLFLOW_AUTH_ADMIN_PASSWORD"]
+    assert ask(address, EXPERIMENTS, user="admin", password=admin)[0] == 200
 
 
 def test_nothing_is_written_but_to_scratch(cluster: Cluster, address: str) -> None:
