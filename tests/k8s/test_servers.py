@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -45,6 +46,7 @@ class Cluster:
             each["metadata"]["name"]: each["stringData"] for each in yaml.safe_load_all(made.stdout)
         }
         self.moved: dict[str, str] = {}
+        self.store: Server | None = None
 
     def container(self, kind: str, name: str, number: int = -1) -> Document:
         template = pod_template(find(self.found, kind, name))
@@ -113,9 +115,9 @@ def store(cluster: Cluster) -> Iterator[str]:
     names = ("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc")
     names += ("filer.port", "filer.port.grpc")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
-    data, identities = cluster.folder / "data", cluster.folder / "identities"
-    data.mkdir()
-    identities.mkdir()
+    data, identities, scratch = (cluster.folder / name for name in ("data", "identities", "store-scratch"))
+    for folder in (data, identities, scratch):
+        folder.mkdir()
     (identities / "s3.json").write_text(cluster.secrets["seaweedfs-identities"]["s3.json"], "utf-8")
     cluster.moved |= {
         "-dir=/data": f"-dir={data}",
@@ -135,7 +137,7 @@ def store(cluster: Cluster) -> Iterator[str]:
         "seaweedfs",
         line,
         logs=cluster.folder / "logs",
-        folder=data,
+        folder=scratch,  # where it is started, as its workingDir
         ready=lambda: urllib.request.urlopen(address + probe, timeout=5).read(),
         environment=environment,
     )
@@ -150,6 +152,7 @@ def store(cluster: Cluster) -> Iterator[str]:
             ports["s3.port"],
             ports["s3.port.grpc"],
         }
+        cluster.store = server
         yield address
 
 
@@ -258,10 +261,16 @@ def test_each_identity_opens_its_own_bucket(cluster: Cluster, buckets: str) -> N
         )
         client.put_object(Bucket=bucket, Key="mine", Body=b"1")
         assert client.get_object(Bucket=bucket, Key="mine")["Body"].read() == b"1"
-        client.delete_object(Bucket=bucket, Key="mine")
         (other,) = set(owners) - {bucket}
         with pytest.raises(ClientError, match="AccessDenied"):
             client.put_object(Bucket=other, Key="not-mine", Body=b"1")
+    # A pod that comes back finds everything on its volume: nothing lay in its scratch.
+    assert cluster.store
+    cluster.store.pause()
+    shutil.rmtree(cluster.folder / "store-scratch")
+    (cluster.folder / "store-scratch").mkdir()
+    cluster.store.start()
+    assert client.get_object(Bucket=bucket, Key="mine")["Body"].read() == b"1"
 
 
 def test_mlflow_knows_its_users_and_its_names(cluster: Cluster, address: str) -> None:
@@ -351,7 +360,16 @@ def test_backup_and_restore_as_the_document_says(
 
 def test_nothing_is_written_but_to_scratch(cluster: Cluster, address: str) -> None:
     """The root file system is read-only there; here the server's folder is its scratch, and nothing else grew."""
-    known = {"data", "identities", "scratch", "logs", "mlflow-user", "mlflow-auth", "seaweedfs-buckets"}
+    known = {
+        "data",
+        "identities",
+        "scratch",
+        "store-scratch",
+        "logs",
+        "mlflow-user",
+        "mlflow-auth",
+        "seaweedfs-buckets",
+    }
     assert {each.name for each in cluster.folder.iterdir()} <= known | {"postgresql-databases"}
 
 
