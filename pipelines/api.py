@@ -194,10 +194,14 @@ class Api:
         self.connection.call(f"{verb} the schedule {recurring_run_id}", function, recurring_run_id)
 
     def delete_recurring_run(self, recurring_run_id: str) -> None:
-        """Delete a recurring run; its runs stay. One that is gone already is no error."""
+        """Delete a recurring run; its runs stay and go on. One that is gone already is no error."""
         function = self._recurring.recurring_run_service_delete_recurring_run
         try:
-            self.connection.call(f"delete the schedule {recurring_run_id}", function, recurring_run_id)
+            # Else Kubernetes takes the runs that are going on away with what has started them.
+            options = {"propagation_policy": "ORPHAN"}
+            self.connection.call(
+                f"delete the schedule {recurring_run_id}", function, recurring_run_id, **options
+            )
         except ApiError as error:
             if error.status != 404:
                 raise

@@ -12,6 +12,9 @@ import click
 
 from regrow import __version__
 from regrow.chatter import without_chatter
+from regrow.cluster.commands import submit
+from regrow.cluster.schedule_commands import schedule
+from regrow.command_options import params_options, read_config
 from regrow.errors import RegrowError
 from regrow.steps import NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
@@ -32,30 +35,6 @@ def artifact_path(workspace: Path, *, step: str, name: str) -> Path:
 def input_option(name: str) -> str:
     """The option that names the directory of the input or output ``name``."""
     return f"--{name.replace('_', '-')}"
-
-
-def _params_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="SECTION.KEY=VALUE",
-        help="Change one value, such as prune.sparsity=0.9; may be repeated.",
-    )(command)
-    return click.option(
-        "--params",
-        "params_file",
-        type=click.Path(path_type=Path),
-        help="The configuration.  [default: params.yaml if it is there]",
-    )(command)
-
-
-def _config(params_file: Path | None, overrides: tuple[str, ...]) -> Any:
-    from regrow.config import DEFAULT, load_config
-
-    if params_file is None and DEFAULT.exists():
-        params_file = DEFAULT
-    return load_config(params_file, overrides)
 
 
 @contextlib.contextmanager
@@ -82,7 +61,7 @@ def cli() -> None:
 
 
 @cli.command()
-@_params_options
+@params_options
 @click.option("--workspace", type=click.Path(path_type=Path), default=WORKSPACE, show_default=True)
 def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path) -> None:
     """Run the pipeline on this machine and register the result.
@@ -95,7 +74,7 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path) -
     from regrow.config import check_pipeline
     from regrow.running import run_pipeline, tracking_environment
 
-    config = _config(params_file, overrides)
+    config = read_config(params_file, overrides)
     check_pipeline(config)
     console = Console() if sys.stdout.isatty() else Console(width=110)
     tracking = tracking_environment(
@@ -116,7 +95,7 @@ def _arguments(config: Any) -> dict[str, str]:
 
 
 @cli.command("compile")
-@_params_options
+@params_options
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("pipeline.yaml"), show_default=True
 )
@@ -126,7 +105,7 @@ def compile_command(params_file: Path | None, overrides: tuple[str, ...], output
 
     if output.suffix not in (".yaml", ".yml"):
         raise RegrowError(f"{output}: is no name of a pipeline's file; accepted: one that ends in .yaml")
-    config = _config(params_file, overrides)
+    config = read_config(params_file, overrides)
     with _writing(output):
         importlib.import_module("regrow_pipelines.compiling").compile_pipeline(config, output)
 
@@ -161,13 +140,13 @@ def keys(section: str | None) -> None:
 
 @cli.command("dvc-yaml")
 @click.option("--check", is_flag=True, help="Only say whether dvc.yaml is up to date; status 1 if it is not.")
-@_params_options
+@params_options
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("dvc.yaml"), show_default=True)
 def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], output: Path) -> None:
     """Write dvc.yaml: the steps from prepare to evaluate as DVC stages."""
     from regrow.stages import missing_sections, render_stages
 
-    config = _config(params_file, overrides)
+    config = read_config(params_file, overrides)
     file = params_file or Path("params.yaml")
     absent = missing_sections(file)
     if absent:
@@ -243,11 +222,11 @@ def _step_command(name: str) -> click.Command:
                 "-o: belongs to a MODEL file; the outputs of the step have options of their own"
             )
         else:
-            config = _config(params_file, overrides)
+            config = read_config(params_file, overrides)
             inputs = _named(spec, paths) if only_named else _found(spec, paths, workspace=workspace)
             _run_step(spec, config, workspace=workspace, inputs=inputs, paths=paths)
 
-    command: Callable[..., Any] = _params_options(run_step)
+    command: Callable[..., Any] = params_options(run_step)
     command = click.option(
         ONLY_NAMED, is_flag=True, help="Take the inputs that are named here; look for no other in WORKSPACE."
     )(command)
@@ -325,6 +304,8 @@ def _run_step(
 
 for _name in NAMES:
     cli.add_command(_step_command(_name))
+cli.add_command(submit)
+cli.add_command(schedule)
 
 
 def main() -> None:

@@ -75,6 +75,8 @@ class KubeflowServer:
     faults: list[Fault] = field(default_factory=list)
     #: called with each run before it is given out: how it goes on
     progress: Any = None
+    #: called after each request that was answered
+    watch: Any = None
     lock: Any = field(default_factory=threading.RLock)
     clock: int = 0
 
@@ -146,6 +148,7 @@ def plain(item: Any) -> Any:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: else each answer waits for an acknowledgement
     state: KubeflowServer
 
     def log_message(self, *_: Any) -> None:
@@ -177,6 +180,8 @@ class Handler(BaseHTTPRequestHandler):
             query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
             with self.state.lock:
                 answer = Answers(self.state).answer(method, parts.path, query, body, self.headers)
+                if self.state.watch is not None:
+                    self.state.watch()
             status, data = 200, json.dumps(answer).encode()
         except RefusedError as refusal:
             if upload:
@@ -261,9 +266,7 @@ class Answers:
             case ("POST", "recurringruns", action):
                 return self.switch(*action.split(":"))
             case ("DELETE", "recurringruns", number):
-                self.there(self.state.recurring, number, "Recurring run")
-                del self.state.recurring[number]
-                return {}
+                return self.delete_recurring_run(number, query)
         raise RefusedError(404, "Not Found")
 
     # -- what all have in common -----------------------------------------------------------------------------
@@ -431,6 +434,15 @@ class Answers:
         item.status = f"{item.mode}D"
         self.state.recurring[item.recurring_run_id] = item
         return plain(item)
+
+    def delete_recurring_run(self, number: str, query: dict[str, str]) -> Any:
+        self.there(self.state.recurring, number, "Recurring run")
+        del self.state.recurring[number]
+        if query.get("propagation_policy") != "ORPHAN":
+            for run in self.state.runs.values():
+                if run.recurring_run_id == number and run.state in ("PENDING", "RUNNING"):
+                    run.state = "FAILED"  # Kubernetes collects what the deleted one owned
+        return {}
 
     def switch(self, number: str, action: str) -> Any:
         item = self.there(self.state.recurring, number, "Recurring run")
