@@ -1,10 +1,9 @@
 """The command ``regrow``: one verb per step, and what works on the whole."""
 
-import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ import click
 from regrow import __version__
 from regrow.chatter import without_chatter
 from regrow.cluster.commands import submit
+from regrow.cluster.compile_command import compile_command
 from regrow.cluster.schedule_commands import schedule
-from regrow.command_options import params_options, read_config
 from regrow.errors import RegrowError
+from regrow.options import params_options, read_config, writing
 from regrow.steps import NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
 
@@ -35,20 +35,6 @@ def artifact_path(workspace: Path, *, step: str, name: str) -> Path:
 def input_option(name: str) -> str:
     """The option that names the directory of the input or output ``name``."""
     return f"--{name.replace('_', '-')}"
-
-
-@contextlib.contextmanager
-def _writing(output: Path) -> Iterator[None]:
-    """Within the block ``output`` is written.
-
-    Raises:
-        RegrowError: it cannot be.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise RegrowError(f"{output}: cannot be written ({error.strerror or error})") from None
-    click.echo(f"{output}: written")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -94,20 +80,9 @@ def _arguments(config: Any) -> dict[str, str]:
     return arguments
 
 
-@cli.command("compile")
-@params_options
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("pipeline.yaml"), show_default=True
-)
-def compile_command(params_file: Path | None, overrides: tuple[str, ...], output: Path) -> None:
-    """Write the pipeline as YAML for Kubeflow Pipelines."""
-    import importlib
-
-    if output.suffix not in (".yaml", ".yml"):
-        raise RegrowError(f"{output}: is no name of a pipeline's file; accepted: one that ends in .yaml")
-    config = read_config(params_file, overrides)
-    with _writing(output):
-        importlib.import_module("regrow_pipelines.compiling").compile_pipeline(config, output)
+cli.add_command(compile_command)
+cli.add_command(submit)
+cli.add_command(schedule)
 
 
 @cli.command()
@@ -155,7 +130,7 @@ def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], 
         )
     text = render_stages(config, params_file=file, workspace=WORKSPACE)
     if not check:
-        with _writing(output):
+        with writing(output):
             output.write_text(text, "utf-8")
     elif not output.is_file() or output.read_text("utf-8") != text:
         raise RegrowError(f"{output}: is out of date; `regrow dvc-yaml` writes it anew")
@@ -304,8 +279,6 @@ def _run_step(
 
 for _name in NAMES:
     cli.add_command(_step_command(_name))
-cli.add_command(submit)
-cli.add_command(schedule)
 
 
 def main() -> None:

@@ -6,16 +6,12 @@ from typing import Any
 import click
 
 from regrow.cluster.connecting import connect, load
-from regrow.command_options import params_options, read_config
+from regrow.options import cluster_option, params_options, read_config
 
 
 @click.command()
 @params_options
-@click.option(
-    "--overlay",
-    type=click.Path(path_type=Path),
-    help="A file whose section cluster is laid over the one of --params.",
-)
+@cluster_option
 @click.option("--sweep", is_flag=True, help="Submit the sweep that the section sweep describes.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Follow the run to its end.")
 @click.option("--follow", "run_id", metavar="RUN_ID", help="Start nothing; follow this run.")
@@ -30,7 +26,7 @@ from regrow.command_options import params_options, read_config
 def submit(
     params_file: Path | None,
     overrides: tuple[str, ...],
-    overlay: Path | None,
+    cluster_file: Path | None,
     sweep: bool,
     wait: bool,
     run_id: str | None,
@@ -41,7 +37,7 @@ def submit(
     The server is cluster.endpoint in params.yaml, or KF_PIPELINES_ENDPOINT. The pipeline is uploaded unless its version
     is there. Status 1 if the run fails, with the step that did; Ctrl-C leaves the run alone.
     """
-    config = read_config(params_file, overrides, overlay=overlay)
+    config = read_config(params_file, overrides, overlay=cluster_file)
     if run_id is None:
         from regrow.config import check_pipeline
 

@@ -110,6 +110,19 @@ def to_kubeflow(text: str, *, zone: str, scheduler_zone: str, now: datetime.date
     return f"0 {moved}"
 
 
+def next_start(six: str, *, scheduler_zone: str, now: datetime.datetime) -> datetime.datetime:
+    """When Kubeflow's scheduler, in ``scheduler_zone``, starts a run by its six fields next after ``now``; in UTC.
+
+    Raises:
+        RegrowError: not six fields that begin with second 0, which is what `to_kubeflow` writes.
+    """
+    second, _, five = six.partition(" ")
+    if second != "0":
+        raise RegrowError(f"cron '{six}' does not begin with second 0")
+    read_cron(five)
+    return next(firings(five, read_zone(scheduler_zone), now)).astimezone(datetime.UTC)
+
+
 def _offset(moment: datetime.datetime, zone: datetime.tzinfo) -> datetime.timedelta:
     return moment.astimezone(zone).utcoffset() or datetime.timedelta()
 

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from regrow.cluster.connecting import connect, load
-from regrow.command_options import params_options, read_config
+from regrow.cluster.cron import next_start, read_zone
+from regrow.options import cluster_option, params_options, read_config
 from regrow.errors import RegrowError, nearest
 
 SIGNS = {"keep": "=", "leave": "?", "create": "+", "delete": "-"}
@@ -96,17 +97,31 @@ def diff(file: Path, params_file: Path | None, delete_missing: bool, exit_code: 
 
 @schedule.command("list")
 @params_options
+@cluster_option
 @click.option("--all", "everything", is_flag=True, help="Also those that Regrow has not made.")
-def list_command(params_file: Path | None, overrides: tuple[str, ...], everything: bool) -> None:
-    """List the recurring runs on the server."""
+@click.option(
+    "--scheduler-time-zone",
+    "zone",
+    default="UTC",
+    show_default=True,
+    help="CRON_SCHEDULE_TIMEZONE of Kubeflow's scheduler, in which it reads cron.",
+)
+def list_command(
+    params_file: Path | None,
+    overrides: tuple[str, ...],
+    cluster_file: Path | None,
+    everything: bool,
+    zone: str,
+) -> None:
+    """List the recurring runs on the server, and when each starts next."""
     from rich.console import Console
     from rich.table import Table
 
-    config = read_config(params_file, overrides)
+    config = read_config(params_file, overrides, overlay=cluster_file)
     found = list(connect(config.cluster).recurring_runs())
     mine = {live.id: live for live in load("reconciling").ours(found)}
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("name", "owner", "cron (scheduler's zone)", "state", "at once", "id"):
+    for name in ("name", "owner", "cron", "state", "next start", "at once", "id"):
         table.add_column(name, no_wrap=True)
     for run in found:
         live = mine.get(run.recurring_run_id)
@@ -114,13 +129,26 @@ def list_command(params_file: Path | None, overrides: tuple[str, ...], everythin
             continue
         cron = run.trigger and run.trigger.cron_schedule and run.trigger.cron_schedule.cron
         names = (live.name, live.owner) if live else (run.display_name, "")
-        state = "enabled" if run.mode == "ENABLE" else "disabled"
-        table.add_row(*names, cron or "periodic", state, str(run.max_concurrency), run.recurring_run_id)
+        enabled = run.mode == "ENABLE"
+        start = _next_start(cron, zone) if enabled else ""
+        state = "enabled" if enabled else "disabled"
+        row = (*names, cron or "periodic", state, start, str(run.max_concurrency), run.recurring_run_id)
+        table.add_row(*row)
     if not table.row_count:
         click.echo("no schedules")
         return
     console = Console() if sys.stdout.isatty() else Console(width=160)
     console.print(table, markup=False, highlight=False)
+
+
+def _next_start(cron: str | None, zone: str) -> str:
+    """In UTC; empty for what others have written in a way that we do not read."""
+    read_zone(zone)
+    try:
+        start = next_start(cron or "", scheduler_zone=zone, now=datetime.datetime.now(datetime.UTC))
+    except RegrowError:
+        return ""
+    return f"{start:%Y-%m-%d %H:%M} UTC"
 
 
 @schedule.command()

@@ -259,7 +259,9 @@ def test_schedules_from_nothing_to_nothing(server: KubeflowServer, run: Run, tmp
     assert "~ weekly: replaced" in run("schedule", "apply", "schedules.yaml").output
 
     listed = run("schedule", "list").output
-    assert re.search(r"nightly +regrow +0 30 2 \* \* \* +enabled +1 +\S+", listed), listed
+    assert re.search(
+        r"nightly +regrow +0 30 2 \* \* \* +enabled +\d{4}-\d\d-\d\d 02:30 UTC +1 +\S+", listed
+    ), listed
     assert re.search(r"weekly +regrow +0 0 4 \* \* 0 +disabled", listed)
 
     file.write_text(SCHEDULES.rsplit("  - {name: weekly", 1)[0])

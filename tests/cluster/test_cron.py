@@ -8,7 +8,7 @@ from croniter import croniter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regrow.cluster.cron import firings, read_cron, read_zone, to_kubeflow
+from regrow.cluster.cron import firings, next_start, read_cron, read_zone, to_kubeflow
 from regrow.errors import RegrowError
 
 WINTER = datetime.datetime(2027, 1, 10, 12, tzinfo=datetime.UTC)
@@ -123,6 +123,15 @@ def test_both_expressions_fire_together(
     there = WINTER.astimezone(read_zone(scheduler_zone))
     read = croniter(six, there, ret_type=datetime.datetime, second_at_beginning=True)
     assert [read.get_next() for _ in meant] == meant
+
+
+def test_the_next_start_of_what_was_written() -> None:
+    six = converted("30 2 * * *", "Europe/Berlin")
+    start = next_start(six, scheduler_zone="UTC", now=WINTER)
+    assert start.isoformat() == "2027-01-11T01:30:00+00:00"
+    assert next_start(six, scheduler_zone="Asia/Tokyo", now=WINTER).isoformat() == "2027-01-10T16:30:00+00:00"
+    with pytest.raises(RegrowError, match="second 0"):
+        next_start("*/5 * * * * *", scheduler_zone="UTC", now=WINTER)
 
 
 def test_what_is_written_is_read_again_as_the_same() -> None:
