@@ -3,4 +3,4 @@
 
 test-services: $(STAMP)  ## the tests against real PostgreSQL, S3 and MLflow servers
 	$(BIN)/python -m tests.services.servers
-	$(BIN)/python -m pytest -m services tests/services
+	$(BIN)/python -m pytest -m services tests/services tests/k8s

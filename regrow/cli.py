@@ -11,7 +11,9 @@ import click
 
 from regrow import __version__
 from regrow.chatter import without_chatter
+from regrow.cluster.commands import submit
 from regrow.cluster.compile_command import compile_command
+from regrow.cluster.schedule_commands import schedule
 from regrow.errors import RegrowError
 from regrow.options import params_options, read_config, writing
 from regrow.steps import NAMES, get_spec
@@ -98,6 +100,8 @@ def _check_containers(arguments: dict[str, str]) -> None:
 
 
 cli.add_command(compile_command)
+cli.add_command(submit)
+cli.add_command(schedule)
 
 
 @cli.command()
