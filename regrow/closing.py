@@ -9,6 +9,7 @@ from rich.table import Table
 from regrow.artifacts import read_json
 from regrow.registry.client import without_credentials
 from regrow.running import Run
+from regrow.sweeping import Sweep, front_table
 
 
 def print_closing(done: Run, *, console: Console, tracking_uri: str) -> None:
@@ -34,6 +35,15 @@ def print_closing(done: Run, *, console: Console, tracking_uri: str) -> None:
         f"version   {registration['name']} {registration['version']}, aliases: {_standing(registration)}",
     )
     _line(console, f"tracking  {without_credentials(tracking_uri)}")
+
+
+def print_front(done: Sweep, *, console: Console) -> None:
+    """Print what the sweep chose from, why, and who failed."""
+    console.print(front_table(done.front))
+    _line(console, f"chosen    {done.front['chosen']['sentence']}")
+    for name, why in done.failed.items():
+        _line(console, f"failed    {name}: {why}")
+    _line(console, f"front     {done.run.results / 'selection' / 'front.html'}")
 
 
 def check_text(check: Mapping[str, Any]) -> str:

@@ -12,7 +12,8 @@ from regrow.errors import RegrowError, nearest
 from regrow.parameters import Parameters, canonical_json
 from regrow.provenance.digest import text_digest
 from regrow.registry.weights_and_biases import WeightsAndBiases
-from regrow.steps import NAMES, all_specs
+from regrow.steps import NAMES, SWEEP_NAMES, all_specs
+from regrow.sweep_parameters import SweepParams, measure_params, select_params
 
 DEFAULT = Path("params.yaml")
 
@@ -32,6 +33,10 @@ def config_model() -> type[Parameters]:
         for name, spec in all_specs().items()
     }
     fields["tracking"] = (Tracking, Field(default_factory=Tracking, description="experiment tracking"))
+    fields["sweep"] = (
+        SweepParams | None,
+        Field(None, description="what `regrow sweep` tries; null: nothing"),
+    )
     with warnings.catch_warnings():
         # A section is called `register`, as its step is; that a class method of the same name exists is no matter.
         warnings.filterwarnings("ignore", message='Field name "register"')
@@ -100,7 +105,9 @@ def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
 
 
 def step_params(config: Any, name: str) -> Parameters:
-    """The validated section of step ``name``."""
+    """The validated section of step ``name``; that of a sweep's own steps is made of others."""
+    if name in SWEEP_NAMES:
+        return measure_params(config) if name == "measure" else select_params(config)
     section: Parameters = getattr(config, name)
     return section
 
@@ -126,7 +133,9 @@ def read_document(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(document, dict):
         kind = "a list" if isinstance(document, list) else f"the value {document!r}"
-        raise RegrowError(f"{path}: holds {kind}; accepted: sections {', '.join([*NAMES, 'tracking'])}")
+        raise RegrowError(
+            f"{path}: holds {kind}; accepted: sections {', '.join([*NAMES, 'tracking', 'sweep'])}"
+        )
     return document
 
 

@@ -170,7 +170,7 @@ def _follow(
     try:
         with console.status("starting") as status:
             view.status = status
-            for event in _events(process, events):
+            for event in follow_events(process, events):
                 view.take(event)
     except KeyboardInterrupt:
         os.killpg(process.pid, signal.SIGTERM)
@@ -190,7 +190,8 @@ def _follow(
     return view.steps, view.outputs
 
 
-def _events(process: subprocess.Popen[bytes], path: Path) -> Iterator[dict[str, Any]]:
+def follow_events(process: subprocess.Popen[bytes], path: Path) -> Iterator[dict[str, Any]]:
+    """What ``process`` reports in the file ``path``, until it ends."""
     with path.open(encoding="utf-8") as file:
         rest = ""
         while True:
