@@ -1,5 +1,7 @@
 """The `register` step as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
 
@@ -29,11 +31,11 @@ def register(
     evaluate_statement: Input[Artifact],
     registration: Output[Artifact],
     statement: Output[Artifact],
-) -> None:
+) -> NamedTuple("Outputs", [("version", str)]):
     """Register the model version and move its aliases."""
     from regrow.steps.component import run_component
 
-    run_component(
+    done = run_component(
         "register",
         params,
         inputs={
@@ -57,3 +59,4 @@ def register(
         },
         outputs={"registration": registration.path, "statement": statement.path},
     )
+    return (done.version,)

@@ -1,8 +1,8 @@
 """One step of a sweep on this machine, as its component runs it, in a process of its own.
 
 Started by ``regrow sweep`` as ``python -m regrow_pipelines.local_sweep JOB.json``, a file with ``step``, ``params``,
-``inputs`` and ``outputs``. Kubeflow's local runner is left out: its ParallelFor has two workers, and ends with the
-first candidate that fails.
+``inputs``, ``values`` and ``outputs``. Kubeflow's local runner is left out: its ParallelFor has two workers, and ends
+with the first candidate that fails.
 """
 
 import json
@@ -20,7 +20,9 @@ def run_job(path: Path) -> None:
         RegrowError: the step failed, and is not asked to be quiet about it.
     """
     job = json.loads(path.read_text("utf-8"))
-    run_component(job["step"], job["params"], inputs=job["inputs"], outputs=job["outputs"])
+    run_component(
+        job["step"], job["params"], inputs=job["inputs"], outputs=job["outputs"], values=job["values"]
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,13 @@
 
 ``regrow run`` executes it here, ``regrow compile`` writes it for a cluster. Everything between the impure
 ends is a function of files and parameters.
+
+Kubeflow may answer all but these ends from its cache. Its key sees values, not what artifacts hold: each step is
+therefore given, as its ``code_version``, its own code's version and the versions of what it works on.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 from kfp import dsl
 
@@ -17,47 +23,46 @@ from regrow_components import resolve as resolve_component
 from regrow_components import train as train_component
 
 
-@dsl.pipeline(
-    name="regrow-prune-and-recover",
-    description="Prune a trained Keras model, grow its accuracy back, ship it with proof of where it came from.",
-)
-def prune_and_recover(
-    resolve_params: str,
-    prepare_params: str,
-    augment_params: str,
-    train_params: str,
-    prune_params: str,
-    recover_params: str,
-    export_params: str,
-    evaluate_params: str,
-    register_params: str,
-    code_version: str,
-) -> None:
-    """Chain the steps; each ``*_params`` is that step's section of ``params.yaml`` as canonical JSON."""
-    resolve = resolve_component.resolve(params=resolve_params, code_version=code_version)
+def versions(code: Any, *tasks: Any) -> str:
+    """The ``code_version`` of a step with the code version ``code`` that works on what ``tasks`` have made."""
+    return "+".join(str(part) for part in (code, *(task.outputs["version"] for task in tasks)))
+
+
+def chain(*, params: Mapping[str, Any], code: Mapping[str, Any], code_version: Any) -> None:
+    """Wire the steps; called inside a pipeline's function. ``params`` and ``code`` are by step.
+
+    ``resolve`` and ``register``, which are never cached, are given the ``code_version`` of the whole.
+    """
+    resolve = resolve_component.resolve(params=params["resolve"], code_version=code_version)
     resolve.set_caching_options(False)
     with dsl.If(resolve.outputs["Output"] == True, name="work-to-do"):  # noqa: E712 - Kubeflow's own condition
         prepare = prepare_component.prepare(
-            params=prepare_params, code_version=code_version, data=resolve.outputs["data"]
+            params=params["prepare"], code_version=code["prepare"], resolved=resolve.outputs["resolved"]
         )
         dataset = prepare.outputs["dataset"]
-        augment = augment_component.augment(params=augment_params, code_version=code_version, dataset=dataset)
+        augment = augment_component.augment(
+            params=params["augment"], code_version=versions(code["augment"], prepare), dataset=dataset
+        )
         overlay = augment.outputs["overlay"]
         train = train_component.train(
-            params=train_params, code_version=code_version, dataset=dataset, overlay=overlay
+            params=params["train"],
+            code_version=versions(code["train"], prepare, augment),
+            start=resolve.outputs["start"],
+            dataset=dataset,
+            overlay=overlay,
         )
         parent, training = train.outputs["parent"], train.outputs["training"]
         prune = prune_component.prune(
-            params=prune_params,
-            code_version=code_version,
+            params=params["prune"],
+            code_version=versions(code["prune"], prepare, augment, train),
             parent=parent,
             dataset=dataset,
             overlay=overlay,
             training=training,
         )
         recover = recover_component.recover(
-            params=recover_params,
-            code_version=code_version,
+            params=params["recover"],
+            code_version=versions(code["recover"], prepare, augment, train, prune),
             pruned=prune.outputs["pruned"],
             pruning=prune.outputs["pruning"],
             parent=parent,
@@ -67,15 +72,16 @@ def prune_and_recover(
         )
         recovered = recover.outputs["recovered"]
         export = export_component.export(
-            params=export_params,
-            code_version=code_version,
+            params=params["export"],
+            code_version=versions(code["export"], prepare, train, recover),
             parent=parent,
             recovered=recovered,
             dataset=dataset,
         )
         evaluate = evaluate_component.evaluate(
-            params=evaluate_params,
-            code_version=code_version,
+            params=params["evaluate"],
+            code_version=versions(code["evaluate"], prepare, train, prune, recover, export),
+            rival=resolve.outputs["rival"],
             parent=parent,
             pruned=prune.outputs["pruned"],
             recovered=recovered,
@@ -90,7 +96,7 @@ def prune_and_recover(
             dataset=dataset,
         )
         register = register_component.register(
-            params=register_params,
+            params=params["register"],
             code_version=code_version,
             recovered_exports=export.outputs["recovered_exports"],
             metrics=evaluate.outputs["metrics"],
@@ -111,3 +117,52 @@ def prune_and_recover(
             evaluate_statement=evaluate.outputs["statement"],
         )
         register.set_caching_options(False)
+
+
+@dsl.pipeline(
+    name="regrow-prune-and-recover",
+    description="Prune a trained Keras model, grow its accuracy back, ship it with proof of where it came from.",
+)
+def prune_and_recover(
+    resolve_params: str,
+    prepare_params: str,
+    augment_params: str,
+    train_params: str,
+    prune_params: str,
+    recover_params: str,
+    export_params: str,
+    evaluate_params: str,
+    register_params: str,
+    prepare_code: str,
+    augment_code: str,
+    train_code: str,
+    prune_code: str,
+    recover_code: str,
+    export_code: str,
+    evaluate_code: str,
+    code_version: str,
+) -> None:
+    """Chain the steps; each ``*_params`` is that step's section of ``params.yaml`` as canonical JSON."""
+    chain(
+        params={
+            "resolve": resolve_params,
+            "prepare": prepare_params,
+            "augment": augment_params,
+            "train": train_params,
+            "prune": prune_params,
+            "recover": recover_params,
+            "export": export_params,
+            "evaluate": evaluate_params,
+            "register": register_params,
+        },
+        code={
+            "prepare": prepare_code,
+            "augment": augment_code,
+            "train": train_code,
+            "prune": prune_code,
+            "recover": recover_code,
+            "export": export_code,
+            "evaluate": evaluate_code,
+        },
+        code_version=code_version,
+    )

@@ -8,6 +8,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
+from regrow.cluster.overlay import SECTION, merged
+from regrow.cluster.settings import ClusterSettings
 from regrow.errors import RegrowError, nearest
 from regrow.parameters import Parameters, canonical_json
 from regrow.provenance.digest import text_digest
@@ -37,6 +39,12 @@ def config_model() -> type[Parameters]:
         SweepParams | None,
         Field(None, description="what `regrow sweep` tries; null: nothing"),
     )
+    fields[SECTION] = (
+        ClusterSettings,
+        Field(
+            default_factory=ClusterSettings, description="where the pipeline runs; of no influence on results"
+        ),
+    )
     with warnings.catch_warnings():
         # A section is called `register`, as its step is; that a class method of the same name exists is no matter.
         warnings.filterwarnings("ignore", message='Field name "register"')
@@ -44,8 +52,12 @@ def config_model() -> type[Parameters]:
     return model
 
 
-def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Any:
+def load_config(
+    path: Path | None, overrides: Sequence[str] = (), *, overlay: Path | Mapping[str, Any] | None = None
+) -> Any:
     """Read ``path`` (default: the defaults), apply ``a.b=value`` overrides and validate.
+
+    ``overlay`` is laid over the section ``cluster`` before that: a file with such a section, or the section itself.
 
     What is said once but needed by two steps is copied here: ``resolve`` looks at ``prepare``'s source and at
     the model name of ``register``.
@@ -54,6 +66,10 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Any:
         RegrowError: unreadable file, unknown key, wrong type or impossible combination, each named.
     """
     document = read_document(path) if path is not None else {}
+    if overlay is not None:
+        section = _overlay(overlay) if isinstance(overlay, Path) else overlay
+        own = document.get(SECTION) or {}
+        document[SECTION] = merged(own, section) if isinstance(own, Mapping) else own
     for override in overrides:
         _override(document, override)
     model = config_model()
@@ -80,6 +96,15 @@ def check_pipeline(config: Any) -> None:
                 f"register.gate.{name}: asks for '{asked}', which is not in {section} ({', '.join(there) or 'none'}):"
                 f" no version could pass; add it there, or set register.gate.{limit}: null"
             )
+
+
+def _overlay(path: Path) -> dict[str, Any]:
+    """The section ``cluster`` of the file ``path``, checked by itself so that a fault is said to be there."""
+    document = read_document(path)
+    model = create_model("Overlay", __base__=Parameters, cluster=(ClusterSettings, ...))
+    validate(model, document, where=str(path))
+    section: dict[str, Any] = document[SECTION]
+    return section
 
 
 def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
@@ -134,7 +159,7 @@ def read_document(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         kind = "a list" if isinstance(document, list) else f"the value {document!r}"
         raise RegrowError(
-            f"{path}: holds {kind}; accepted: sections {', '.join([*NAMES, 'tracking', 'sweep'])}"
+            f"{path}: holds {kind}; accepted: sections {', '.join([*NAMES, 'tracking', 'sweep', SECTION])}"
         )
     return document
 

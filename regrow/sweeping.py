@@ -5,6 +5,7 @@ sweep has finished is not done again.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -30,7 +31,7 @@ from regrow.parameters import Parameters, canonical_json
 from regrow.progress import EVENTS, figures_line
 from regrow.registry.tracking import WORKSPACE
 from regrow.running import RESULTS, Run, StepLine, follow_events
-from regrow.steps import get_spec
+from regrow.steps import by_value, get_spec
 from regrow.steps.component import LOGS, QUIET
 from regrow.steps.execution import CACHE
 from regrow.steps.spec import STATEMENT
@@ -138,10 +139,12 @@ class _Jobs:
         *,
         inputs: Mapping[str, Path],
         place: Path,
+        values: Mapping[str, str] | None = None,
         label: str = "",
         threads: int | None = None,
     ) -> StepLine:
         """Run ``step``; its outputs and statement lie in ``place/step``. ``threads``: the most it may use.
+        ``values``: inputs as JSON texts.
 
         Raises:
             RegrowError: it failed; the message is its own.
@@ -156,6 +159,7 @@ class _Jobs:
                 "step": step,
                 "params": canonical_json(params),
                 "inputs": {name: str(path) for name, path in inputs.items()},
+                "values": dict(values or {}),
                 "outputs": {
                     name: str(path) for name, path in {**outputs, STATEMENT: place / step / STATEMENT}.items()
                 },
@@ -257,6 +261,8 @@ class _Sweeping:
         self.root = root
         self.shared = tuple(name for name in SHARED if name != "train" or not section(config).train_seeds)
         self.lines: list[StepLine] = []
+        # What `resolve` says to start training from.
+        self.values: dict[str, dict[str, str]] = {}
         # Candidates that share a step wait for the first to do it, and then find it in the cache.
         self._doing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
@@ -268,6 +274,8 @@ class _Sweeping:
             for name in self.shared:
                 params = resolve_params(self.config) if name == "resolve" else step_params(self.config, name)
                 line = self._step(name, params, places, self.root / "shared")
+                if name == "resolve":
+                    self.values["train"] = {"start": by_value.start(line.figures)}
                 if name == "resolve" and not line.figures["proceed"]:
                     return Run(
                         results=results, steps=self.lines, seconds=time.monotonic() - start, stopped=True
@@ -295,7 +303,9 @@ class _Sweeping:
 
     def _step(self, name: str, params: Parameters, places: dict[str, Path], place: Path) -> StepLine:
         """Run a step that is no candidate's own and say so; ``places`` then knows where it left its outputs."""
-        line = self.jobs.run(name, params, inputs=_inputs(name, places), place=place)
+        line = self.jobs.run(
+            name, params, inputs=_inputs(name, places), values=self.values.get(name), place=place
+        )
         places[name] = place
         self.lines.append(line)
         self.jobs.say(str(line))
@@ -357,6 +367,7 @@ class _Sweeping:
                         name,
                         params[name],
                         inputs=_inputs(name, places),
+                        values=self.values.get(name),
                         place=place,
                         label=f"{item.index:03d}",
                         threads=threads,
@@ -381,12 +392,14 @@ class _Sweeping:
         self, tried: list[_Tried], failed: Mapping[str, str], places: dict[str, Path]
     ) -> dict[str, Any]:
         measurements = self.root / "measurements"
-        for item in tried:
-            found = read_json(item.place / "measure" / "measurement" / "measurement.json")
-            write_json(
-                measurements / f"{item.candidate.index:04d}.json",
-                {"candidate": item.candidate.identity, "measurement": found},
-            )
+        found = [
+            {
+                "candidate": item.candidate.identity,
+                "measurement": read_json(item.place / "measure" / "measurement" / "measurement.json"),
+            }
+            for item in sorted(tried, key=lambda item: item.candidate.index)
+        ]
+        write_json(measurements / "measurements.json", json.loads(canonical_json(found)))
         place = self.root / "chosen"
         line = self.jobs.run(
             "select",

@@ -211,7 +211,7 @@ def _report(
         confusion=confusion,
         reliability=reliability,
         notes=notes,
-        sweep=read_json(inputs["sweep"] / "front.json") if "sweep" in inputs else None,
+        sweep=read_json(inputs["front"] / "front.json") if "front" in inputs else None,
         warnings=data.get("warnings", []),
         data=facts.data_facts(data, dataset_digest=dataset.digest),
         provenance=[
@@ -275,7 +275,7 @@ SPEC = StepSpec(
         ),
         Input(name="dataset", producer="prepare", output="dataset", help="the dataset"),
         Input(
-            name="sweep",
+            name="front",
             producer="select",
             output="selection",
             help="what the pruned model was chosen from",

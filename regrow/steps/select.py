@@ -57,25 +57,21 @@ def run(context: StepContext[SelectParams]) -> None:
 
 
 def _measured(folder: Path) -> list[dict[str, Any]]:
-    """What lies in ``folder``: files of ``candidate`` and ``measurement``, or what `measure` itself wrote.
+    """What lies in ``folder``: lists of ``candidate`` and ``measurement``, or what `measure` itself wrote.
 
     Raises:
         RegrowError: a file is neither, two are of one candidate, or different exports were weighed.
     """
     found: list[dict[str, Any]] = []
-    for number, path in enumerate(sorted(folder.glob("*.json"))):
-        item = read_json(path)
-        if isinstance(item, dict) and "measurement" not in item:
-            name = path.stem
-            item = {
-                "candidate": {"index": number, "name": name, "group": name, "seed": 0},
-                "measurement": item,
-            }
-        if not isinstance(item, dict) or not isinstance(
-            item["measurement"].get("latency_ratio"), int | float
-        ):
-            raise RegrowError(f"{path}: is no measurement; `regrow measure` writes them")
-        found.append(item)
+    for path in sorted(folder.glob("*.json")):
+        content = read_json(path)
+        for item in content if isinstance(content, list) else [content]:
+            if isinstance(item, dict) and "measurement" not in item:
+                identity = {"index": len(found), "name": path.stem, "group": path.stem, "seed": 0}
+                item = {"candidate": identity, "measurement": item}
+            if not isinstance(item, dict) or "latency_ratio" not in item["measurement"]:
+                raise RegrowError(f"{path}: is no measurement; `regrow measure` writes them")
+            found.append(item)
     if not found:
         raise RegrowError(f"{folder}: holds no measurement, so there is nothing to choose from")
     formats = sorted({str(item["measurement"]["format"]) for item in found})
