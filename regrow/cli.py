@@ -16,7 +16,7 @@ from regrow.cluster.compile_command import compile_command
 from regrow.cluster.schedule_commands import schedule
 from regrow.errors import RegrowError
 from regrow.options import params_options, read_config, writing
-from regrow.steps import NAMES, get_spec
+from regrow.steps import NAMES, SWEEP_NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
 
 WORKSPACE = Path("work")
@@ -81,6 +81,45 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, r
         _check_containers(arguments)
     done = run_pipeline(arguments, workspace=workspace, tracking=tracking, console=console, runner=runner)
     print_closing(done, console=console, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
+
+
+@cli.command()
+@params_options
+@click.option("--workspace", type=click.Path(path_type=Path), default=WORKSPACE, show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Candidates at a time.  [default: sweep.workers, else as many as there are cores]",
+)
+def sweep(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, workers: int | None) -> None:
+    """Try many prunings side by side, choose one on the validation split by a rule, register that one.
+
+    The section `sweep` says what is tried and how it is chosen. Finished candidates are kept in WORKSPACE/cache.
+    """
+    from rich.console import Console
+
+    from regrow.closing import print_closing, print_front
+    from regrow.config import check_pipeline
+    from regrow.running import tracking_environment
+    from regrow.sweep_parameters import check_sweep
+    from regrow.sweeping import Sweep, run_sweep
+
+    config = read_config(params_file, overrides)
+    check_pipeline(config)
+    check_sweep(config)
+    console = Console() if sys.stdout.isatty() else Console(width=110)
+    tracking = tracking_environment(
+        uri=config.tracking.uri,
+        experiment=config.tracking.experiment,
+        wandb=config.tracking.wandb,
+        workspace=workspace,
+    )
+    done = run_sweep(config, workspace=workspace, tracking=tracking, console=console, workers=workers)
+    run_of_it = done.run if isinstance(done, Sweep) else done
+    print_closing(run_of_it, console=console, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
+    if isinstance(done, Sweep):
+        print_front(done, console=console)
 
 
 def _arguments(config: Any) -> dict[str, str]:
@@ -306,7 +345,7 @@ def _run_step(
     click.echo(f"{spec.name}: {figures_line(result.statement.figures)}")
 
 
-for _name in NAMES:
+for _name in (*NAMES, *SWEEP_NAMES):
     cli.add_command(_step_command(_name))
 
 

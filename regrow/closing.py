@@ -9,6 +9,7 @@ from rich.table import Table
 from regrow.artifacts import read_json
 from regrow.registry.client import without_credentials
 from regrow.running import Run
+from regrow.sweeping import Sweep, front_table
 
 
 def print_closing(done: Run, *, console: Console, tracking_uri: str) -> None:
@@ -48,6 +49,15 @@ def _outcome(console: Console, done: Run) -> None:
         parts.append("NOT recorded in MLflow")
     if parts or (done.stopped and done.outcome):
         _line(console, f"outcome   {done.outcome['state']}{''.join(f', {part}' for part in parts)}")
+
+
+def print_front(done: Sweep, *, console: Console) -> None:
+    """Print what the sweep chose from, why, and who failed."""
+    console.print(front_table(done.front))
+    _line(console, f"chosen    {done.front['chosen']['sentence']}")
+    for name, why in done.failed.items():
+        _line(console, f"failed    {name}: {why}")
+    _line(console, f"front     {done.run.results / 'selection' / 'front.html'}")
 
 
 def check_text(check: Mapping[str, Any]) -> str:

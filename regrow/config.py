@@ -14,7 +14,8 @@ from regrow.errors import RegrowError, nearest
 from regrow.parameters import Parameters, canonical_json
 from regrow.provenance.digest import text_digest
 from regrow.registry.weights_and_biases import WeightsAndBiases
-from regrow.steps import NAMES, all_specs
+from regrow.steps import NAMES, SWEEP_NAMES, all_specs
+from regrow.sweep_parameters import SweepParams, measure_params, select_params
 
 DEFAULT = Path("params.yaml")
 
@@ -34,6 +35,10 @@ def config_model() -> type[Parameters]:
         for name, spec in all_specs().items()
     }
     fields["tracking"] = (Tracking, Field(default_factory=Tracking, description="experiment tracking"))
+    fields["sweep"] = (
+        SweepParams | None,
+        Field(None, description="what `regrow sweep` tries; null: nothing"),
+    )
     fields[SECTION] = (
         ClusterSettings,
         Field(
@@ -133,7 +138,9 @@ def _of_results(shown: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def step_params(config: Any, name: str) -> Parameters:
-    """The validated section of step ``name``."""
+    """The validated section of step ``name``; that of a sweep's own steps is made of others."""
+    if name in SWEEP_NAMES:
+        return measure_params(config) if name == "measure" else select_params(config)
     section: Parameters = getattr(config, name)
     return section
 
@@ -160,7 +167,7 @@ def read_document(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         kind = "a list" if isinstance(document, list) else f"the value {document!r}"
         raise RegrowError(
-            f"{path}: holds {kind}; accepted: sections {', '.join([*NAMES, 'tracking', SECTION])}"
+            f"{path}: holds {kind}; accepted: sections {', '.join([*NAMES, 'tracking', 'sweep', SECTION])}"
         )
     return document
 

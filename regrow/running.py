@@ -192,7 +192,7 @@ def _follow(process: subprocess.Popen[bytes], events: Path, *, console: Console,
     try:
         with console.status("starting") as status:
             view.status = status
-            for event in _events(process, events):
+            for event in follow_events(process, events):
                 view.take(event)
     except KeyboardInterrupt:
         os.killpg(process.pid, signal.SIGTERM)
@@ -212,7 +212,8 @@ def _follow(process: subprocess.Popen[bytes], events: Path, *, console: Console,
     return view
 
 
-def _events(process: subprocess.Popen[bytes], path: Path) -> Iterator[dict[str, Any]]:
+def follow_events(process: subprocess.Popen[bytes], path: Path) -> Iterator[dict[str, Any]]:
+    """What ``process`` reports in the file ``path``, until it ends."""
     with path.open(encoding="utf-8") as file:
         rest = ""
         while True:
