@@ -36,7 +36,11 @@ class _Swept:
 
     def resolve(self) -> Any:
         """Fix the data; every other method is for a condition on what it says."""
-        task = resolve_component.resolve(params=self.params["resolve"], code_version=self.code_version)
+        task = resolve_component.resolve(
+            params=self.params["resolve"],
+            code_version=self.code_version,
+            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        )
         task.set_caching_options(False)
         self.resolved = task
         return task
@@ -144,6 +148,8 @@ class _Swept:
         register = register_component.register(
             params=self.params["register"],
             code_version=self.code_version,
+            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            parent=parent,
             recovered_exports=export.outputs["recovered_exports"],
             metrics=evaluate.outputs["metrics"],
             report=evaluate.outputs["report"],
