@@ -27,7 +27,7 @@ from regrow.steps import get_spec
 from regrow_components.images import CODE_LABEL, image
 from regrow_pipelines.attempts import WORKSPACE_LABEL, VerifiedHandler, remove_containers
 from regrow_pipelines.compiling import code_version
-from regrow_pipelines.local import end_with_parent
+from regrow_pipelines.orphans import end_with_parent
 from regrow_pipelines.prune_and_recover import prune_and_recover
 
 MOUNTS = "REGROW_MOUNTS"

@@ -7,19 +7,14 @@ Kubeflow's local cache is left off: it checks that outputs exist, not that they 
 verifies the digests in their statements.
 """
 
-import contextlib
 import json
-import os
-import signal
 import sys
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from kfp import local
 
 from regrow.progress import emit
+from regrow_pipelines.orphans import end_with_parent
 from regrow_pipelines.prune_and_recover import prune_and_recover
 
 
@@ -32,23 +27,6 @@ def execute(arguments: dict[str, str], root: Path) -> None:
     emit("ready")
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=True)
     prune_and_recover(**arguments)
-
-
-def end_with_parent(before: Callable[[], None] = lambda: None) -> None:
-    """End this process and its steps when ``regrow run`` is gone: its next run must not meet this one's work.
-
-    ``before`` ends what is no process of this group.
-    """
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        with contextlib.suppress(Exception):
-            before()
-        os.killpg(os.getpgid(0), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

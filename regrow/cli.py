@@ -11,10 +11,12 @@ import click
 
 from regrow import __version__
 from regrow.chatter import without_chatter
+from regrow.cluster.commands import submit
 from regrow.cluster.compile_command import compile_command
+from regrow.cluster.schedule_commands import schedule
 from regrow.errors import RegrowError
 from regrow.options import params_options, read_config, writing
-from regrow.steps import NAMES, get_spec
+from regrow.steps import NAMES, SWEEP_NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
 
 WORKSPACE = Path("work")
@@ -81,6 +83,45 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, r
     print_closing(done, console=console, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
 
 
+@cli.command()
+@params_options
+@click.option("--workspace", type=click.Path(path_type=Path), default=WORKSPACE, show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Candidates at a time.  [default: sweep.workers, else as many as there are cores]",
+)
+def sweep(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, workers: int | None) -> None:
+    """Try many prunings side by side, choose one on the validation split by a rule, register that one.
+
+    The section `sweep` says what is tried and how it is chosen. Finished candidates are kept in WORKSPACE/cache.
+    """
+    from rich.console import Console
+
+    from regrow.closing import print_closing, print_front
+    from regrow.config import check_pipeline
+    from regrow.running import tracking_environment
+    from regrow.sweep_parameters import check_sweep
+    from regrow.sweeping import Sweep, run_sweep
+
+    config = read_config(params_file, overrides)
+    check_pipeline(config)
+    check_sweep(config)
+    console = Console() if sys.stdout.isatty() else Console(width=110)
+    tracking = tracking_environment(
+        uri=config.tracking.uri,
+        experiment=config.tracking.experiment,
+        wandb=config.tracking.wandb,
+        workspace=workspace,
+    )
+    done = run_sweep(config, workspace=workspace, tracking=tracking, console=console, workers=workers)
+    run_of_it = done.run if isinstance(done, Sweep) else done
+    print_closing(run_of_it, console=console, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
+    if isinstance(done, Sweep):
+        print_front(done, console=console)
+
+
 def _arguments(config: Any) -> dict[str, str]:
     import importlib
 
@@ -98,6 +139,8 @@ def _check_containers(arguments: dict[str, str]) -> None:
 
 
 cli.add_command(compile_command)
+cli.add_command(submit)
+cli.add_command(schedule)
 
 
 @cli.command()
@@ -204,6 +247,7 @@ def _step_command(name: str) -> click.Command:
                     f"{model}: nothing says what to do with it; for example --set prune.target.macs=0.5 keeps half of"
                     f" its multiply-accumulates (`regrow keys {name}` lists all that can be set)"
                 )
+            _only_of(name, overrides, model)
             # The params.yaml of the folder that one happens to stand in is not meant for this file.
             params = step_params(load_config(params_file, overrides), name)
             run_on_file(spec, params, model, output=output, paths=paths)
@@ -231,6 +275,15 @@ def _step_command(name: str) -> click.Command:
     if spec.on_file is not None:
         command, text = _file_options(command), f"{spec.summary}\n\n{ON_FILE}"
     return click.command(name, help=text, short_help=spec.summary)(command)
+
+
+def _only_of(name: str, overrides: tuple[str, ...], model: Path) -> None:
+    """Refuse values for other sections, which would be ignored."""
+    for text in overrides:
+        if (section := text.partition("=")[0].partition(".")[0]) != name:
+            raise RegrowError(
+                f"--set {text}: section '{section}' is of no use to {model} alone; accepted: {name}.KEY=VALUE"
+            )
 
 
 def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -292,7 +345,7 @@ def _run_step(
     click.echo(f"{spec.name}: {figures_line(result.statement.figures)}")
 
 
-for _name in NAMES:
+for _name in (*NAMES, *SWEEP_NAMES):
     cli.add_command(_step_command(_name))
 
 

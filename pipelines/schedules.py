@@ -1,0 +1,232 @@
+"""``schedules.yaml``: which runs should start by themselves, and what that comes to as recurring runs of Kubeflow."""
+
+import contextlib
+import datetime
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from regrow.cluster.cron import firings, read_cron, read_zone, to_kubeflow
+from regrow.config import DEFAULT, check_pipeline, load_config, validate
+from regrow.errors import RegrowError
+from regrow.parameters import Parameters, canonical_json
+from regrow.provenance.digest import text_digest
+from regrow_pipelines.submitting import Package, package
+
+NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+DIGEST = 16
+
+
+def _said(check: Callable[[str], Any], text: str) -> str:
+    """``text``, if ``check`` takes it; its sentence becomes the field's."""
+    try:
+        check(text)
+    except RegrowError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+class Schedule(Parameters):
+    """One pipeline that starts by itself."""
+
+    name: str = Field(pattern=NAME, max_length=40, description="its name, unique in the file")
+    cron: str = Field(description="when: minute hour day-of-month month day-of-week")
+    time_zone: str = Field("UTC", description="the zone in which cron is meant, such as Europe/Berlin")
+    enabled: bool = Field(True, description="false: kept, but does not start")
+    params: str | None = Field(
+        None, description="its params.yaml, from this file's folder; null: the command's"
+    )
+    values: dict[str, Any] = Field(
+        default_factory=dict, alias="set", description="values over params, by key"
+    )
+    cluster: dict[str, Any] = Field(
+        default_factory=dict, description="what differs from params' cluster section"
+    )
+    concurrency: int = Field(1, ge=1, le=10, description="how many of its runs go on at once at most")
+    catch_up: bool = Field(False, description="whether starts that were missed are made up for")
+
+    @field_validator("cron")
+    @classmethod
+    def _is_cron(cls, text: str) -> str:
+        return _said(read_cron, text)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_zone(cls, text: str) -> str:
+        return _said(read_zone, text)
+
+
+class Schedules(Parameters):
+    """The file."""
+
+    owner: str = Field(
+        "regrow", pattern=NAME, max_length=40, description="who keeps these; others' are left alone"
+    )
+    scheduler_time_zone: str = Field("UTC", description="CRON_SCHEDULE_TIMEZONE of Kubeflow's scheduler")
+    schedules: tuple[Schedule, ...] = Field((), description="what starts by itself")
+
+    @field_validator("scheduler_time_zone")
+    @classmethod
+    def _is_zone(cls, text: str) -> str:
+        return _said(read_zone, text)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [schedule.name for schedule in self.schedules]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"schedules: the name '{name}' stands there {names.count(name)} times")
+        return self
+
+
+@dataclass(frozen=True)
+class Desired:
+    """A recurring run as it should be.
+
+    Args:
+        name: of the schedule.
+        cron: six fields, in the scheduler's zone.
+        enabled: whether it starts by itself.
+        settings: the section ``cluster`` that holds for it.
+        packed: the pipeline with its arguments.
+        concurrency: how many runs at once.
+        catch_up: whether missed starts are made up for.
+        next_start: when it starts next, in its own zone.
+    """
+
+    name: str
+    cron: str
+    enabled: bool
+    settings: Any
+    packed: Package
+    concurrency: int
+    catch_up: bool
+    next_start: datetime.datetime
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A digest of all that Kubeflow cannot change in a recurring run: another one needs a new recurring run."""
+        fixed = {
+            "cron": self.cron,
+            "version": [self.packed.pipeline, self.packed.version],
+            "arguments": self.packed.arguments,
+            "experiment": self.settings.experiment,
+            "service_account": self.settings.service_account,
+            "pipeline_root": self.settings.pipeline_root,
+            "concurrency": self.concurrency,
+            "catch_up": self.catch_up,
+        }
+        return text_digest(canonical_json(fixed))[:DIGEST]
+
+
+def read_schedules(path: Path) -> Schedules:
+    """The schedules in ``path``.
+
+    Raises:
+        RegrowError: no such file, no YAML, or a value that is not accepted; each named.
+    """
+    try:
+        document = YAML(typ="safe").load(path.read_text("utf-8"))
+    except OSError as error:
+        raise RegrowError(
+            f"{path}: cannot be read ({error.strerror}); a file with schedules is needed"
+        ) from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise RegrowError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(document, Mapping):
+        raise RegrowError(f"{path}: holds no section; accepted: {', '.join(Schedules.model_fields)}")
+    found: Schedules = validate(Schedules, document, where=str(path))
+    return found
+
+
+def default_params(path: Path) -> Path | None:
+    """The params.yaml that counts where nothing is said: beside ``path``, else in the current folder, else none."""
+    beside = path.parent / DEFAULT
+    return beside if beside.is_file() else DEFAULT if DEFAULT.is_file() else None
+
+
+def configured(found: Schedules, *, path: Path, params: Path | None) -> list[tuple[Schedule, Any]]:
+    """Each schedule of ``found``, the content of ``path``, with its configuration.
+
+    Args:
+        found: the content of ``path``.
+        path: the file, from whose folder each ``params`` is meant.
+        params: the configuration of schedules that name none.
+
+    Raises:
+        RegrowError: a configuration that cannot be used; names the schedule.
+    """
+    result = []
+    for schedule in found.schedules:
+        file = path.parent / schedule.params if schedule.params else params
+        overrides = [f"{key}={json.dumps(value)}" for key, value in schedule.values.items()]
+        with _within(path, schedule):
+            config = load_config(file, overrides, overlay=schedule.cluster or None)
+            check_pipeline(config)
+        result.append((schedule, config))
+    return result
+
+
+def server_settings(items: list[tuple[Schedule, Any]], *, path: Path, params: Path | None) -> Any:
+    """The section ``cluster`` with which the server is reached: the schedules' own, which must agree.
+
+    Raises:
+        RegrowError: they do not.
+    """
+    if not items:
+        return load_config(params).cluster
+    (first, config), *others = items
+    for schedule, other in others:
+        for key in ("endpoint", "namespace"):
+            one, two = getattr(config.cluster, key), getattr(other.cluster, key)
+            if one != two:
+                raise RegrowError(
+                    f"{path}: cluster.{key}: is {one} for '{first.name}' and {two} for '{schedule.name}';"
+                    " keep a file of schedules for each"
+                )
+    return config.cluster
+
+
+def desired(
+    items: list[tuple[Schedule, Any]], found: Schedules, *, path: Path, now: datetime.datetime
+) -> list[Desired]:
+    """Each of ``items`` as a recurring run, its pipeline compiled; ``now`` is an aware time.
+
+    Raises:
+        RegrowError: a time that cannot be said to the scheduler, or no pipeline; names the schedule.
+    """
+    result = []
+    for schedule, config in items:
+        with _within(path, schedule):
+            result.append(_desired(schedule, config, scheduler_zone=found.scheduler_time_zone, now=now))
+    return result
+
+
+def _desired(schedule: Schedule, config: Any, *, scheduler_zone: str, now: datetime.datetime) -> Desired:
+    return Desired(
+        name=schedule.name,
+        cron=to_kubeflow(schedule.cron, zone=schedule.time_zone, scheduler_zone=scheduler_zone, now=now),
+        enabled=schedule.enabled,
+        settings=config.cluster,
+        packed=package(config),
+        concurrency=schedule.concurrency,
+        catch_up=schedule.catch_up,
+        next_start=next(firings(schedule.cron, read_zone(schedule.time_zone), now)),
+    )
+
+
+@contextlib.contextmanager
+def _within(path: Path, schedule: Schedule) -> Iterator[None]:
+    """Within the block, an error says which schedule it is about."""
+    try:
+        yield
+    except RegrowError as error:
+        where = f"{path}: schedule '{schedule.name}'"
+        raise RegrowError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None

@@ -1,0 +1,70 @@
+"""``regrow submit``: one run on the cluster, followed to its end."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from regrow.cluster.connecting import connect, load
+from regrow.options import cluster_option, params_options, read_config
+
+
+@click.command()
+@params_options
+@cluster_option
+@click.option("--sweep", is_flag=True, help="Submit the sweep that the section sweep describes.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Follow the run to its end.")
+@click.option("--follow", "run_id", metavar="RUN_ID", help="Start nothing; follow this run.")
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0.05),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often to look at the run.",
+)
+def submit(
+    params_file: Path | None,
+    overrides: tuple[str, ...],
+    cluster_file: Path | None,
+    sweep: bool,
+    wait: bool,
+    run_id: str | None,
+    every: float,
+) -> None:
+    """Run the pipeline on Kubeflow Pipelines, and follow it: one line a step as its state changes.
+
+    The server is cluster.endpoint in params.yaml, or KF_PIPELINES_ENDPOINT. The pipeline is uploaded unless its version
+    is there. Status 1 if the run fails, with the step that did; Ctrl-C leaves the run alone.
+    """
+    config = read_config(params_file, overrides, overlay=cluster_file)
+    if run_id is None:
+        from regrow.config import check_pipeline
+
+        check_pipeline(config)
+    api = connect(config.cluster)
+    if run_id is None:
+        run = load("submitting").submit(api, config, sweep=sweep)
+        run_id = run.run_id
+        click.echo(f"{run.display_name}: started as run {run_id} in experiment '{config.cluster.experiment}'")
+        if not wait:
+            click.echo(f"follow it with `regrow submit --follow {run_id}`")
+            return
+    _follow(api, run_id, every=every)
+
+
+def _follow(api: Any, run_id: str, *, every: float) -> None:
+    """To the end of the run.
+
+    Raises:
+        RegrowError: it failed.
+        click.Abort: interrupted; the run goes on.
+    """
+    following = load("following")
+    try:
+        run = following.follow(api, run_id, click.echo, poll_s=every)
+    except KeyboardInterrupt:
+        click.echo(f"the run goes on; follow it again with `regrow submit --follow {run_id}`", err=True)
+        raise click.Abort from None
+    following.require_success(run)
+    click.echo(f"{run.display_name}: {run.state.lower()}")
