@@ -66,7 +66,7 @@ def check_reachable(uri: str) -> None:
     try:
         socket.create_connection((parts.hostname or "localhost", parts.port or default), CONNECT_S).close()
     except (OSError, ValueError) as error:
-        raise RegrowError(
+        raise UnreachableError(
             f"MLFLOW_TRACKING_URI: MLflow at {shown} cannot be reached ({error});"
             " start it, correct the address, or unset it to use mlflow.db in this folder"
         ) from None
@@ -82,6 +82,10 @@ def _check_sqlite(file: Path) -> None:
         with file.open("rb") as stream:
             if stream.read(16) != b"SQLite format 3\x00":
                 raise RegrowError(f"MLFLOW_TRACKING_URI: {file} is not an SQLite database")
+
+
+class UnreachableError(RegrowError):
+    """Nobody answers at MLflow's address; that may be over in a minute."""
 
 
 @contextlib.contextmanager
