@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from regrow.artifacts import is_full
+from regrow.dataset.dvc_access import dvc_files
 from regrow.dataset.unpacking import MAX_BYTES, MAX_RATIO
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
@@ -213,10 +214,7 @@ def _digits() -> Resource:
 
 
 def _dvc(source: Dvc) -> Resource:
-    with _dvc_faults(source, "cannot be reached"):
-        from dvc.api import DVCFileSystem
-
-        files = DVCFileSystem(source.repo, rev=source.rev)
+    with _dvc_faults(source, "cannot be reached"), dvc_files(source.repo, source.rev) as files:
         info = files.info(source.path)
         commit = str(getattr(files.repo, "get_rev", lambda: "")() or source.rev or "")
     tracked = info.get("dvc_info") or {}
@@ -267,10 +265,9 @@ def fetch(source: Dvc, target: Path, *, digest: Mapping[str, str]) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     place = target / Path(source.path).name
-    with _dvc_faults(source, "cannot be fetched from its DVC remote"):
-        from dvc.api import DVCFileSystem
-
-        DVCFileSystem(source.repo, rev=source.rev).get(source.path, str(place), recursive=True)
+    faults = _dvc_faults(source, "cannot be fetched from its DVC remote")
+    with faults, dvc_files(source.repo, source.rev, scratch=target) as files:
+        files.get(source.path, str(place), recursive=True)
     expected = digest.get("md5")
     if expected and dvc_hash(place) != expected:
         raise RegrowError(
