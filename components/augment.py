@@ -1,5 +1,7 @@
 """The `augment` step as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Output
 
@@ -13,13 +15,14 @@ def augment(
     dataset: Input[Dataset],
     overlay: Output[Dataset],
     statement: Output[Artifact],
-) -> None:
+) -> NamedTuple("Outputs", [("version", str)]):
     """Make the augmentation overlay."""
     from regrow.steps.component import run_component
 
-    run_component(
+    done = run_component(
         "augment",
         params,
         inputs={"dataset": dataset.path},
         outputs={"overlay": overlay.path, "statement": statement.path},
     )
+    return (done.version,)

@@ -1,5 +1,7 @@
 """The `evaluate` step as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
 
@@ -10,6 +12,7 @@ from regrow_components.images import image
 def evaluate(
     params: str,
     code_version: str,
+    rival: str,
     parent: Input[Model],
     pruned: Input[Model],
     recovered: Input[Model],
@@ -27,12 +30,12 @@ def evaluate(
     statement: Output[Artifact],
     confusion: Output[ClassificationMetrics],
     page: Output[HTML],
-) -> None:
-    """Measure all models on the test split and write the report."""
+) -> NamedTuple("Outputs", [("version", str)]):
+    """Measure all models on the test split and write the report; ``rival`` names the champion for the cache."""
     from regrow.steps.component import run_component
     from regrow_components.views import show_confusion, show_metrics, show_page
 
-    run_component(
+    done = run_component(
         "evaluate",
         params,
         inputs={
@@ -54,3 +57,4 @@ def evaluate(
     show_metrics(metrics)
     show_confusion(confusion, metrics)
     show_page(page, report.path)
+    return (done.version,)

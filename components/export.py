@@ -1,5 +1,7 @@
 """The `export` step as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 
@@ -17,11 +19,11 @@ def export(
     recovered_exports: Output[Artifact],
     parity: Output[Artifact],
     statement: Output[Artifact],
-) -> None:
+) -> NamedTuple("Outputs", [("version", str)]):
     """Convert parent and recovered model and compare each export with Keras."""
     from regrow.steps.component import run_component
 
-    run_component(
+    done = run_component(
         "export",
         params,
         inputs={"parent": parent.path, "recovered": recovered.path, "dataset": dataset.path},
@@ -32,3 +34,4 @@ def export(
             "statement": statement.path,
         },
     )
+    return (done.version,)

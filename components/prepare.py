@@ -1,7 +1,9 @@
 """The `prepare` step as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
-from kfp.dsl import Artifact, Dataset, Input, Output
+from kfp.dsl import Artifact, Dataset, Output
 
 from regrow_components.images import image
 
@@ -10,17 +12,19 @@ from regrow_components.images import image
 def prepare(
     params: str,
     code_version: str,
-    data: Input[Artifact],
+    resolved: str,
     dataset: Output[Dataset],
     data_report: Output[Artifact],
     statement: Output[Artifact],
-) -> None:
-    """Turn raw data into a dataset."""
+) -> NamedTuple("Outputs", [("version", str)]):
+    """Turn raw data into a dataset; ``resolved`` is the data version that was resolved, checked."""
     from regrow.steps.component import run_component
 
-    run_component(
+    done = run_component(
         "prepare",
         params,
-        inputs={"data": data.path},
+        inputs={},
+        values={"data": resolved},
         outputs={"dataset": dataset.path, "data_report": data_report.path, "statement": statement.path},
     )
+    return (done.version,)

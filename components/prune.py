@@ -1,5 +1,7 @@
 """The `prune` step as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 
@@ -18,11 +20,11 @@ def prune(
     pruning: Output[Artifact],
     pruning_report: Output[Artifact],
     statement: Output[Artifact],
-) -> None:
+) -> NamedTuple("Outputs", [("version", str)]):
     """Prune the parent."""
     from regrow.steps.component import run_component
 
-    run_component(
+    done = run_component(
         "prune",
         params,
         inputs={
@@ -38,3 +40,4 @@ def prune(
             "statement": statement.path,
         },
     )
+    return (done.version,)

@@ -1,5 +1,7 @@
 """The `recover` step as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 
@@ -19,11 +21,11 @@ def recover(
     recovered: Output[Model],
     recovery: Output[Artifact],
     statement: Output[Artifact],
-) -> None:
+) -> NamedTuple("Outputs", [("version", str)]):
     """Win the pruned model's accuracy back."""
     from regrow.steps.component import run_component
 
-    run_component(
+    done = run_component(
         "recover",
         params,
         inputs={
@@ -36,3 +38,4 @@ def recover(
         },
         outputs={"recovered": recovered.path, "recovery": recovery.path, "statement": statement.path},
     )
+    return (done.version,)

@@ -1,5 +1,7 @@
 """The `resolve` step as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 from kfp.dsl import Artifact, Output
 
@@ -13,14 +15,31 @@ def resolve(
     data: Output[Artifact],
     champion: Output[Artifact],
     statement: Output[Artifact],
-) -> bool:
-    """Fix the data version, the code version and the champion; say whether there is work to do."""
+    run: str = "",
+) -> NamedTuple(
+    "Outputs", [("Output", bool), ("version", str), ("resolved", str), ("rival", str), ("start", str)]
+):
+    """Fix the data version, the code version and the champion; say whether there is work to do: ``Output``.
+
+    Kubeflow's local runner evaluates conditions on outputs of this name only.
+    """
+    from pathlib import Path
+
+    from regrow.registry.outcome import note
+    from regrow.steps import by_value
     from regrow.steps.component import run_component
 
-    figures = run_component(
+    done = run_component(
         "resolve",
         params,
         inputs={},
         outputs={"data": data.path, "champion": champion.path, "statement": statement.path},
     )
-    return bool(figures["proceed"])
+    note(run, done.figures)
+    return (
+        bool(done.figures["proceed"]),
+        done.version,
+        by_value.resolved(Path(data.path)),
+        by_value.rival(Path(champion.path)),
+        by_value.start(done.figures),
+    )

@@ -1,5 +1,7 @@
 """The `train` step as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 
@@ -10,18 +12,21 @@ from regrow_components.images import image
 def train(
     params: str,
     code_version: str,
+    start: str,
     dataset: Input[Dataset],
     overlay: Input[Dataset],
     parent: Output[Model],
     training: Output[Artifact],
     statement: Output[Artifact],
-) -> None:
-    """Train or import the parent."""
+) -> NamedTuple("Outputs", [("version", str)]):
+    """Train or import the parent; ``start`` is what to start from, if anything."""
     from regrow.steps.component import run_component
 
-    run_component(
+    done = run_component(
         "train",
         params,
         inputs={"dataset": dataset.path, "overlay": overlay.path},
+        values={"start": start},
         outputs={"parent": parent.path, "training": training.path, "statement": statement.path},
     )
+    return (done.version,)

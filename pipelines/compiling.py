@@ -9,27 +9,26 @@ from regrow.config import step_params
 from regrow.parameters import canonical_json
 from regrow.provenance.code import code_digest
 from regrow.provenance.digest import text_digest
-from regrow.steps import NAMES, all_specs
+from regrow.steps import NAMES, all_specs, get_spec
+from regrow.steps.by_value import literal
 from regrow_pipelines.prune_and_recover import prune_and_recover
+
+
+def step_code(name: str) -> str:
+    """The digest of the sources that decide what step ``name`` does."""
+    return code_digest(get_spec(name).module)
 
 
 def code_version() -> str:
     """One digest over the sources of all steps."""
-    return text_digest(canonical_json({name: code_digest(spec.module) for name, spec in all_specs().items()}))
+    return text_digest(canonical_json({name: step_code(name) for name in NAMES}))
 
 
 def arguments(config: Any) -> dict[str, str]:
-    """The pipeline's arguments for a validated configuration."""
-    params = {f"{name}_params": _literal(canonical_json(step_params(config, name))) for name in NAMES}
-    return {**params, "code_version": code_version()}
-
-
-def _literal(text: str) -> str:
-    """JSON of the same value in which Kubeflow, and Argo below it, find no placeholder of theirs (``{{$.…}}``) to fill.
-
-    In canonical JSON two braces follow each other in strings only, where one may be escaped.
-    """
-    return text.replace("{{", "{\\u007b")
+    """The pipeline's arguments for a validated configuration: parameters, and the code versions of cached steps."""
+    params = {f"{name}_params": literal(canonical_json(step_params(config, name))) for name in NAMES}
+    codes = {f"{name}_code": step_code(name) for name, spec in all_specs().items() if spec.cached}
+    return {**params, **codes, "code_version": code_version()}
 
 
 def compile_pipeline(config: Any, target: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
+from regrow.cluster.overlay import SECTION, merged
+from regrow.cluster.settings import ClusterSettings
 from regrow.errors import RegrowError, nearest
 from regrow.parameters import Parameters, canonical_json
 from regrow.provenance.digest import text_digest
@@ -32,6 +34,12 @@ def config_model() -> type[Parameters]:
         for name, spec in all_specs().items()
     }
     fields["tracking"] = (Tracking, Field(default_factory=Tracking, description="experiment tracking"))
+    fields[SECTION] = (
+        ClusterSettings,
+        Field(
+            default_factory=ClusterSettings, description="where the pipeline runs; of no influence on results"
+        ),
+    )
     with warnings.catch_warnings():
         # A section is called `register`, as its step is; that a class method of the same name exists is no matter.
         warnings.filterwarnings("ignore", message='Field name "register"')
@@ -39,8 +47,12 @@ def config_model() -> type[Parameters]:
     return model
 
 
-def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Any:
+def load_config(
+    path: Path | None, overrides: Sequence[str] = (), *, overlay: Path | Mapping[str, Any] | None = None
+) -> Any:
     """Read ``path`` (default: the defaults), apply ``a.b=value`` overrides and validate.
+
+    ``overlay`` is laid over the section ``cluster`` before that: a file with such a section, or the section itself.
 
     What is said once but needed by two steps is copied here: ``resolve`` looks at ``prepare``'s source and at
     the model name of ``register``.
@@ -49,6 +61,10 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Any:
         RegrowError: unreadable file, unknown key, wrong type or impossible combination, each named.
     """
     document = read_document(path) if path is not None else {}
+    if overlay is not None:
+        section = _overlay(overlay) if isinstance(overlay, Path) else overlay
+        own = document.get(SECTION) or {}
+        document[SECTION] = merged(own, section) if isinstance(own, Mapping) else own
     for override in overrides:
         _override(document, override)
     model = config_model()
@@ -77,10 +93,19 @@ def check_pipeline(config: Any) -> None:
             )
 
 
+def _overlay(path: Path) -> dict[str, Any]:
+    """The section ``cluster`` of the file ``path``, checked by itself so that a fault is said to be there."""
+    document = read_document(path)
+    model = create_model("Overlay", __base__=Parameters, cluster=(ClusterSettings, ...))
+    validate(model, document, where=str(path))
+    section: dict[str, Any] = document[SECTION]
+    return section
+
+
 def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
     """``resolve``'s section, with what it must share with others filled in; a user cannot set it apart."""
     given = document.get("resolve") or {}
-    for name in ("source", "model_name", "fingerprint", "sections"):
+    for name in ("source", "model_name", "start", "fingerprint", "sections"):
         if name in given:
             raise RegrowError(f"{where}: resolve.{name}: is taken from the other sections; leave it out")
     sections = {name: step_params(config, name) for name in NAMES if name != "resolve"}
@@ -88,7 +113,8 @@ def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
     shared = {
         "source": config.prepare.source,
         "model_name": config.register.model_name,
-        "fingerprint": text_digest(canonical_json(shown)),
+        "start": config.train.start,
+        "fingerprint": text_digest(canonical_json(_of_results(shown))),
         # `prepare`'s is `source`.
         "sections": {
             name: shown[name]
@@ -97,6 +123,13 @@ def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
         },
     }
     return config.resolve.model_copy(update=shared)
+
+
+def _of_results(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """``shown`` without what changes no result: where raw data lies (its digest counts), what is unpacked at most."""
+    places = ("repo", "rev", "path", "max_bytes", "max_ratio")
+    source = {key: value for key, value in shown["prepare"]["source"].items() if key not in places}
+    return {**shown, "prepare": {**shown["prepare"], "source": source}}
 
 
 def step_params(config: Any, name: str) -> Parameters:
@@ -126,7 +159,9 @@ def read_document(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(document, dict):
         kind = "a list" if isinstance(document, list) else f"the value {document!r}"
-        raise RegrowError(f"{path}: holds {kind}; accepted: sections {', '.join([*NAMES, 'tracking'])}")
+        raise RegrowError(
+            f"{path}: holds {kind}; accepted: sections {', '.join([*NAMES, 'tracking', SECTION])}"
+        )
     return document
 
 

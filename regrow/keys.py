@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 from regrow.config import config_model
 from regrow.errors import RegrowError, nearest
 
-FILLED = frozenset({"resolve.source", "resolve.model_name", "resolve.fingerprint"})
+FILLED = frozenset({"resolve.source", "resolve.model_name", "resolve.start", "resolve.fingerprint"})
 
 
 class Key(NamedTuple):
@@ -109,6 +109,10 @@ def _type(annotation: Any) -> str:
         return f"list of {' or '.join(dict.fromkeys(_type(item) for item in get_args(annotation) if item is not ...))}"
     if hasattr(annotation, "__metadata__"):
         return _type(annotation.__origin__)
+    if origin is dict:
+        return f"{' to '.join(_type(item) for item in get_args(annotation))}, by key"
+    if _is_section(annotation):
+        return "section"
     names = {int: "whole number", float: "number", str: "text", bool: "true | false", Path: "path"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 

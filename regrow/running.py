@@ -69,12 +69,16 @@ class StepLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A finished run: where its results lie and how long each step took. ``stopped``: nothing had changed."""
+    """A finished run: where its results lie and how long each step took. ``stopped``: nothing had changed.
+
+    ``outcome`` is what the exit handler says: ``state``, ``recorded``, ``webhook``; empty where it did not get so far.
+    """
 
     results: Path
     steps: list[StepLine]
     seconds: float
     stopped: bool
+    outcome: dict[str, Any] = field(default_factory=dict)
 
 
 def tracking_environment(
@@ -145,13 +149,15 @@ def _run(
                 start_new_session=True,
                 pass_fds=(lock,),
             )
-            steps, outputs = _follow(process, events, console=console, logs=logs)
+            view = _follow(process, events, console=console, logs=logs)
+        steps, outputs = view.steps, view.outputs
         stopped = "register" not in {step.name for step in steps}
         if not stopped:
             _collect(outputs, results)
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    return Run(results=results, steps=steps, seconds=time.monotonic() - start, stopped=stopped)
+    seconds = time.monotonic() - start
+    return Run(results=results, steps=steps, seconds=seconds, stopped=stopped, outcome=view.outcome)
 
 
 def _collect(outputs: dict[str, Path], results: Path) -> None:
@@ -162,9 +168,7 @@ def _collect(outputs: dict[str, Path], results: Path) -> None:
                 copy_tree(outputs[name], place / name)
 
 
-def _follow(
-    process: subprocess.Popen[bytes], events: Path, *, console: Console, logs: Path
-) -> tuple[list[StepLine], dict[str, Path]]:
+def _follow(process: subprocess.Popen[bytes], events: Path, *, console: Console, logs: Path) -> "_View":
     """Show events until the process ends; when interrupted, end the process and its steps first."""
     view = _View(console)
     try:
@@ -187,7 +191,7 @@ def _follow(
                 f" see {logs / view.working}.log"
             )
         raise RegrowError(f"the pipeline ended with status {process.returncode}; see {logs / 'pipeline.log'}")
-    return view.steps, view.outputs
+    return view
 
 
 def _events(process: subprocess.Popen[bytes], path: Path) -> Iterator[dict[str, Any]]:
@@ -214,6 +218,7 @@ class _View:
         self.steps: list[StepLine] = []
         self.outputs: dict[str, Path] = {}
         self.failure: dict[str, Any] | None = None
+        self.outcome: dict[str, Any] = {}
         self.working = ""
         self._last_end = time.time()
         self._last_shown = 0.0
@@ -234,6 +239,8 @@ class _View:
             self._finished(event)
         elif kind == "failed":
             self.failure = event
+        elif kind == "outcome":
+            self.outcome = event
         elif kind == "notice":
             self.console.print(f"note: {event['message']}", markup=False, highlight=False)
 

@@ -4,17 +4,20 @@ import atexit
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 from pydantic import ValidationError
 
 from regrow.errors import RegrowError
 from regrow.progress import emit
+from regrow.provenance.code import code_digest
 from regrow.steps import get_spec
+from regrow.steps.by_value import version, write_values
 from regrow.steps.execution import execute
 from regrow.steps.spec import STATEMENT
 
@@ -62,15 +65,25 @@ class _Ending:
             os._exit(0)
 
 
+class Done(NamedTuple):
+    """A step that has run: its key figures, and the version that the next steps' cache keys hold."""
+
+    figures: dict[str, object]
+    version: str
+
+
 def run_component(
-    name: str, params: str, *, inputs: Mapping[str, str], outputs: Mapping[str, str]
-) -> dict[str, object]:
+    name: str,
+    params: str,
+    *,
+    inputs: Mapping[str, str],
+    outputs: Mapping[str, str],
+    values: Mapping[str, str] | None = None,
+) -> Done:
     """Run step ``name`` with ``params`` (canonical JSON) on artifact paths; ``outputs`` hold its statement too.
 
-    Optional inputs that a pipeline does not connect are left out of ``inputs``.
-
-    Returns:
-        the step's key figures.
+    Optional inputs that a pipeline does not connect are left out of ``inputs``. ``values`` are inputs that come as
+    JSON texts instead of artifacts; see `regrow.steps.by_value`.
     """
     ending = _Ending() if os.environ.get(QUIET) else None
     _log_to_file(name)
@@ -86,13 +99,10 @@ def run_component(
     paths = {key: Path(path) for key, path in outputs.items()}
     statement = paths.pop(STATEMENT)
     try:
-        result = execute(
-            spec,
-            parsed,
-            inputs={key: Path(path) for key, path in inputs.items()},
-            outputs=paths,
-            statement=statement,
-        )
+        with tempfile.TemporaryDirectory(prefix="regrow-") as folder:
+            given = {key: Path(path) for key, path in inputs.items()}
+            given |= write_values(values or {}, Path(folder))
+            result = execute(spec, parsed, inputs=given, outputs=paths, statement=statement)
     except RegrowError as error:
         if not os.environ.get(QUIET):
             raise
@@ -100,4 +110,5 @@ def run_component(
         sys.exit(1)
     if ending is not None:
         ending.succeeded = True
-    return dict(result.statement.figures)
+    made = version(name, outputs=result.statement.subjects, code=code_digest(spec.module))
+    return Done(figures=dict(result.statement.figures), version=made)

@@ -71,10 +71,9 @@ def _settled(params: PrepareParams, inputs: Mapping[str, Path]) -> PrepareParams
     if file is None or not isinstance(source, Dvc) or not file.is_file():
         return params
     resolved = read_json(file)
-    commit = (resolved.get("source") or {}).get("rev")
-    if not commit or {**source.model_dump(mode="json"), "rev": commit} != resolved["source"]:
+    if resolved.get("asked") != source.model_dump(mode="json"):
         return params  # another source, which is refused as such
-    return params.model_copy(update={"source": source.model_copy(update={"rev": commit})})
+    return params.model_copy(update={"source": source.model_copy(update={"rev": resolved["source"]["rev"]})})
 
 
 def _tell(report: Mapping[str, Any]) -> None:

@@ -27,6 +27,9 @@ TYPES = {
 # What Kubeflow's pages show besides; no other step takes it.
 VIEWS = {"evaluate": {"confusion": "system.ClassificationMetrics", "page": "system.HTML"}}
 
+# Inputs that come from `resolve` by value, and what the component calls them; a cached step takes no artifact of its.
+BY_VALUE = {"prepare": {"data": "resolved"}, "train": {"start": "start"}, "evaluate": {"": "rival"}}
+
 
 def component(step: str) -> Any:
     return getattr(importlib.import_module(f"regrow_components.{step}"), step)
@@ -36,6 +39,11 @@ def output_kind(step: str, output: str) -> str:
     if output == "statement":
         return "artifact"
     return {item.name: item.kind for item in get_spec(step).outputs}[output]
+
+
+def artifacts(step: str) -> list[Any]:
+    """The inputs that come as artifacts."""
+    return [item for item in get_spec(step).inputs if item.name not in BY_VALUE.get(step, {})]
 
 
 @pytest.mark.parametrize("step", NAMES)
@@ -51,9 +59,15 @@ def test_component_is_its_specification(step: str) -> None:
     inputs = {name: item.type for name, item in found.inputs.items()}
     assert inputs.pop("params") == "String"
     assert inputs.pop("code_version") == "String"
-    expected = {item.name: TYPES[output_kind(item.producer, item.output)] for item in spec.inputs}
+    for name in BY_VALUE.get(step, {}).values():
+        assert inputs.pop(name) == "String"
+    expected = {item.name: TYPES[output_kind(item.producer, item.output)] for item in artifacts(step)}
     assert {name: kind.partition("@")[0] for name, kind in inputs.items()} == expected
-    outputs = {name: item.type.partition("@")[0] for name, item in found.outputs.items() if name != "Output"}
+    outputs = {name: item.type.partition("@")[0] for name, item in found.outputs.items()}
+    assert outputs.pop("version") == "String"
+    if step == "resolve":
+        assert outputs.pop("Output") == "Boolean"
+        assert [outputs.pop(name) for name in ("resolved", "rival", "start")] == ["String"] * 3
     made = {item.name: TYPES[item.kind] for item in spec.outputs}
     assert outputs == made | {"statement": "system.Artifact"} | VIEWS.get(step, {})
 
@@ -76,7 +90,7 @@ def test_compiled_pipeline_wires_every_port(tmp_path: Path) -> None:
         tasks |= child.get("dag", {}).get("tasks", {})
     for name, spec in all_specs().items():
         wired = set(tasks[name].get("inputs", {}).get("artifacts", {}))
-        assert wired == {item.name for item in spec.inputs}, name
+        assert wired == {item.name for item in artifacts(name)}, name
         assert bool(tasks[name]["cachingOptions"].get("enableCache")) == spec.cached, name
     defaults = document["root"]["inputDefinitions"]["parameters"]
     assert json.loads(defaults["prune_params"]["defaultValue"])["sparsity"] == 0.8
@@ -119,7 +133,7 @@ def test_command_line_verb_is_the_specification(step: str) -> None:
 
 def test_schema_has_a_section_per_step() -> None:
     schema = json.loads(CliRunner().invoke(cli, ["schema"]).output)
-    assert set(schema["properties"]) == {*NAMES, "tracking"}
+    assert set(schema["properties"]) == {*NAMES, "tracking", "cluster"}
     assert schema["additionalProperties"] is False
 
 

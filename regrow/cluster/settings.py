@@ -1,0 +1,199 @@
+"""The ``cluster:`` section of ``params.yaml``: where the pipeline runs and what each step gets there.
+
+No step sees it and no cache key holds it: the same work on another machine is the same work.
+"""
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from regrow.cluster.overlay import merged
+from regrow.cluster.quantities import Cpu, Image, Labels, Memory, Name, cores, known, size
+from regrow.parameters import Parameters
+
+# Components that have an image; a test holds the list to them.
+COMPONENTS = (
+    "resolve",
+    "prepare",
+    "augment",
+    "train",
+    "prune",
+    "recover",
+    "export",
+    "evaluate",
+    "register",
+    "measure",
+    "select",
+    "outcome",
+)
+GPU_STEPS = ("train", "recover")
+GPU_SUFFIX = "-gpu"
+IMAGES = (*COMPONENTS, *(f"{name}{GPU_SUFFIX}" for name in GPU_STEPS))
+
+
+class Retries(Parameters):
+    """What happens to a pod that failed or was evicted."""
+
+    count: int = Field(2, ge=0, le=20, description="how often a failed step is started again")
+    backoff_s: int = Field(30, ge=0, description="seconds before the first retry")
+    factor: float = Field(2.0, ge=1, description="by which each wait is longer than the one before")
+    max_backoff_s: int = Field(600, ge=0, description="longest wait in seconds")
+
+
+class Toleration(Parameters):
+    """A taint of a node that the step's pod puts up with."""
+
+    key: str | None = Field(None, description="the taint's key; null with Exists: every taint")
+    operator: Literal["Equal", "Exists"] = Field("Equal", description="whether the value counts")
+    value: str | None = Field(None, description="the taint's value, with Equal")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="the taint's effect; null: every effect"
+    )
+    toleration_seconds: int | None = Field(None, ge=0, description="how long, with NoExecute; null: for good")
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        if self.operator == "Equal" and self.key is None:
+            raise ValueError("a toleration needs a key, or operator: Exists")
+        if self.operator == "Exists" and self.value is not None:
+            raise ValueError("with operator: Exists a toleration has no value")
+        if self.toleration_seconds is not None and self.effect != "NoExecute":
+            raise ValueError("toleration_seconds goes with effect: NoExecute only")
+        return self
+
+
+class SecurityContext(Parameters):
+    """As whom a step's container runs."""
+
+    run_as_user: int | None = Field(None, ge=0, description="user id; null: the image's")
+    run_as_group: int | None = Field(None, ge=0, description="group id; null: the image's")
+    run_as_non_root: bool = Field(True, description="whether Kubernetes refuses to start it as root")
+
+    @model_validator(mode="after")
+    def _not_root_after_all(self) -> Self:
+        if self.run_as_non_root and self.run_as_user == 0:
+            raise ValueError("run_as_user: 0 is root, which run_as_non_root: true refuses")
+        return self
+
+
+class StepResources(Parameters):
+    """What a step's pod gets."""
+
+    cpu: Cpu = Field("1", description="cores asked for, such as 2 or 500m")
+    memory: Memory = Field("4Gi", description="memory asked for, such as 4Gi")
+    cpu_limit: Cpu | None = Field(None, description="most cores; null: what is asked for")
+    memory_limit: Memory | None = Field(None, description="most memory; null: what is asked for")
+    gpus: int = Field(0, ge=0, description="accelerators; with any, the step's GPU image is used")
+    gpu_type: str = Field("nvidia.com/gpu", min_length=1, description="resource name of the accelerator")
+    shared_memory: Memory | None = Field(
+        None, description="size of /dev/shm, of the pod's memory; null: the container engine's 64 MiB"
+    )
+    time_limit_s: int | None = Field(21600, ge=60, description="seconds after which the pod is ended")
+    retries: Retries = Field(default_factory=Retries, description="retries with growing waits")
+    tolerations: tuple[Toleration, ...] = Field((), description="taints of nodes that are put up with")
+    node_selector: Labels = Field(default_factory=dict, description="labels that the node must have")
+    labels: Labels = Field(default_factory=dict, description="labels of the pod, besides Regrow's own")
+    security_context: SecurityContext = Field(
+        default_factory=SecurityContext, description="as whom the container runs"
+    )
+
+    def shortage(self) -> str | None:
+        """What is asked for but not allowed, if anything; a step's is asked of `ClusterSettings.for_step`."""
+        most = self.memory_limit or self.memory
+        if self.cpu_limit is not None and cores(self.cpu_limit) < cores(self.cpu):
+            return f"cpu_limit {self.cpu_limit} is less than cpu {self.cpu}, which is asked for"
+        if size(most) < size(self.memory):
+            return f"memory_limit {most} is less than memory {self.memory}, which is asked for"
+        if self.shared_memory is not None and size(self.shared_memory) > size(most):
+            return f"shared_memory {self.shared_memory} is more than the pod's memory, {most}"
+        return None
+
+
+class Sources(Parameters):
+    """A ConfigMap and a Secret whose keys are environment variables."""
+
+    config_map: Name | None = Field(None, description="ConfigMap; null: none")
+    secret: Name | None = Field(None, description="Secret; null: none")
+
+
+class Checkpoints(Parameters):
+    """A volume that outlives pods, so that a step that was ended goes on where it was."""
+
+    claim: Name = Field("regrow-checkpoints", description="PersistentVolumeClaim")
+    mount: str = Field("/checkpoints", pattern="^/.+", description="where it is mounted")
+
+
+class ClusterSettings(Parameters):
+    """Where the pipeline runs and what each step gets there."""
+
+    endpoint: str | None = Field(
+        None, pattern="^https?://.+", description="address of Kubeflow Pipelines; null: the client's own"
+    )
+    namespace: Name = Field("regrow", description="namespace of the runs")
+    experiment: str = Field("regrow", min_length=1, description="Kubeflow experiment of the runs")
+    service_account: Name = Field("regrow-pipeline", description="ServiceAccount of the runs' pods")
+    pipeline_root: str | None = Field(None, description="where artifacts go; null: Kubeflow's default")
+    images: dict[str, Image] = Field(
+        default_factory=dict,
+        description="image by step, with digest or tag; train-gpu, recover-gpu: the GPU variants; default:"
+        " REGISTRY/regrow-STEP:TAG of the environment",
+    )
+    mlflow: Sources = Field(
+        Sources(config_map="regrow-mlflow", secret="regrow-mlflow-credentials"),
+        description="MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME; MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD",
+    )
+    data: Sources = Field(
+        Sources(config_map="regrow-data", secret="regrow-data-credentials"),
+        description="AWS_ENDPOINT_URL, AWS_DEFAULT_REGION; AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY",
+    )
+    webhook_secret: Name | None = Field(None, description="Secret with REGROW_WEBHOOK_URL; null: no webhook")
+    checkpoints: Checkpoints | None = Field(
+        None, description="volume for checkpoints of train and recover; null: they end with their pod"
+    )
+    defaults: StepResources = Field(default_factory=StepResources, description="what every step's pod gets")
+    steps: dict[str, StepResources] = Field(
+        default_factory=dict, description="by step, what differs from `defaults`; the same keys"
+    )
+
+    @field_validator("images", "steps", mode="before")
+    @classmethod
+    def _known_names(cls, found: object, info: object) -> object:
+        images = getattr(info, "field_name", "") == "images"
+        for name in found if isinstance(found, dict) else ():
+            known(str(name), IMAGES if images else COMPONENTS, "image" if images else "step")
+        return found
+
+    @model_validator(mode="after")
+    def _every_step_can_be_placed(self) -> Self:
+        if self.defaults.gpus:
+            raise ValueError(
+                f"defaults.gpus: not every step can use one; set it in steps: {' or '.join(GPU_STEPS)}"
+            )
+        if (shortage := self.defaults.shortage()) is not None:
+            raise ValueError(f"defaults: {shortage}")
+        for name in self.steps:
+            placed = self.for_step(name)
+            gpus = placed.gpus
+            if (shortage := placed.shortage()) is not None:
+                raise ValueError(f"steps.{name} over defaults: {shortage}")
+            if gpus and name not in GPU_STEPS:
+                raise ValueError(
+                    f"steps.{name}.gpus: '{name}' has no GPU variant; accepted for {', '.join(GPU_STEPS)}"
+                )
+            if gpus and name in self.images and f"{name}{GPU_SUFFIX}" not in self.images:
+                raise ValueError(
+                    f"images: '{name}' runs on GPUs, so the image to name is '{name}{GPU_SUFFIX}', not '{name}'"
+                )
+        return self
+
+    def for_step(self, name: str) -> StepResources:
+        """What the step ``name`` gets: ``defaults`` with what ``steps`` says of it."""
+        own = self.steps.get(name)
+        if own is None:
+            return self.defaults
+        given = (item.model_dump(mode="json", exclude_unset=True) for item in (self.defaults, own))
+        return StepResources.model_validate(merged(*given))
+
+    def image_key(self, name: str) -> str:
+        """Which image the step ``name`` runs in: its GPU variant where it gets any GPU."""
+        return f"{name}{GPU_SUFFIX}" if self.for_step(name).gpus else name

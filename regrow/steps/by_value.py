@@ -1,0 +1,61 @@
+"""What travels between components as a value, not as an artifact: it is what Kubeflow's cache looks at.
+
+Kubeflow's key for a cached step holds the values of its parameters, but of its artifacts no more than a name. What
+must not be answered with an older result is therefore handed on as text: the data that `resolve` saw, the champion,
+and of every step a version that follows from what it made and by which code.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from regrow.artifacts import read_json, write_json
+from regrow.parameters import canonical_json
+from regrow.provenance.digest import text_digest, tree_digest
+
+
+def literal(text: str) -> str:
+    """JSON of the same value in which Kubeflow, and Argo below it, find no placeholder of theirs (``{{$.…}}``) to fill.
+
+    Two braces that follow each other in canonical JSON stand in a string, where one may be escaped.
+    """
+    return text.replace("{{", "{\\u007b")
+
+
+def version(step: str, *, outputs: Mapping[str, str], code: str) -> str:
+    """What a step's result is known by: the digests of its outputs, by name, and of its code."""
+    return text_digest(canonical_json({"step": step, "outputs": dict(outputs), "code": code}))
+
+
+def write_values(values: Mapping[str, str], folder: Path) -> dict[str, Path]:
+    """Input directories made of JSON texts: ``NAME/NAME.json`` below ``folder``, as the producing step would write it.
+
+    An empty text stands for an input that there is none of.
+    """
+    given = {name: text for name, text in values.items() if text}
+    for name, text in given.items():
+        write_json(folder / name / f"{name}.json", json.loads(text))
+    return {name: folder / name for name in given}
+
+
+def resolved(data: Path) -> str:
+    """The data that ``resolve`` saw, source and digests: its ``data.json`` on one line."""
+    return literal(json.dumps(read_json(data / "data.json"), separators=(",", ":"), ensure_ascii=False))
+
+
+def rival(champion: Path) -> str:
+    """The version that the new one is compared with, and its digest; empty where there is none."""
+    found = read_json(champion / "champion.json")
+    if found.get("version") is None:
+        return ""
+    shown = {"name": found.get("name"), "version": found["version"], "sha256": tree_digest(champion)}
+    return literal(canonical_json(shown))
+
+
+def start(figures: Mapping[str, Any]) -> str:
+    """What the training starts from, as JSON, where ``resolve`` says so in its figure ``start``; else empty."""
+    found = figures.get("start")
+    if not found:
+        return ""
+    return literal(found if isinstance(found, str) else canonical_json(found))
