@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from regrow.artifacts import is_full
-from regrow.dataset.dvc_access import dvc_files
+from regrow.dataset.dvc_access import dvc_files, reason
 from regrow.dataset.unpacking import MAX_BYTES, MAX_RATIO
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
@@ -250,16 +250,7 @@ def _dvc_faults(source: Dvc, what: str) -> Iterator[None]:
     except Exception as error:  # every kind of remote has errors of its own
         if is_full(error):
             raise
-        raise RegrowError(f"prepare.source: {source}: {what} ({_reason(error)})") from error
-
-
-def _reason(error: BaseException) -> str:
-    """What ``error`` says in one line; what lies under a bare ``SCM error``; a path without DVC's root."""
-    while error.__cause__ is not None and type(error).__module__.startswith(("dvc.scm", "scmrepo")):
-        error = error.__cause__
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.strerror}: {str(error.filename).lstrip('/')}"
-    return " ".join(str(error).split()) or type(error).__name__
+        raise RegrowError(f"prepare.source: {source}: {what} ({reason(error)})") from error
 
 
 def fetch(source: Dvc, target: Path, *, digest: Mapping[str, str]) -> Path:
