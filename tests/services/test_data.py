@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from regrow.dataset.sources import Dvc, fetch, identify
+from regrow.errors import RegrowError
 from tests.services.pods import Pod
-from tests.services.servers import ObjectStore
+from tests.services.servers import ObjectStore, free_ports
 
 pytestmark = pytest.mark.services
 BUCKET = "raw-data"
@@ -162,3 +165,103 @@ def sentence(done: "subprocess.CompletedProcess[str]") -> str:
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     return line
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"AWS_SECRET_ACCESS_KEY": "wrong"},
+            rf"s3://{BUCKET}/dvc refuses the key in AWS_ACCESS_KEY_ID or its secret",
+        ),
+        (
+            {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+            r"wants credentials and there are none; set AWS_",
+        ),
+        (
+            {"AWS_ENDPOINT_URL": "nothing listens"},
+            r"no store answers at http://127\.0\.0\.1:\d+; AWS_ENDPOINT_URL must",
+        ),
+    ],
+)
+def test_a_wrong_variable_is_one_sentence(
+    new_pod: NewPod, store: ObjectStore, change: dict[str, str], words: str
+) -> None:
+    if "AWS_ENDPOINT_URL" in change:
+        change = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_ports(1)[0]}"}
+    variables = {name: value for name, value in {**store.environment, **change}.items() if value}
+    pod = new_pod(environment=variables)
+    said = sentence(pod.run("regrow", "prepare"))
+    assert re.search(words, said), said
+    assert store.secret not in said
+    assert pod.litter == []
+
+
+def fault(shared: Shared, place: Path, **change: Any) -> str:
+    """What `identify` or `fetch` raises, in this process."""
+    described = {
+        "kind": "dvc",
+        "repo": shared.url,
+        "rev": "main",
+        "path": "pets",
+        "format": "folder",
+        **change,
+    }
+    source = Dvc.model_validate(described)
+    with pytest.raises(RegrowError) as caught:
+        fetch(source, place, digest=identify(source)[0].digest)
+    assert "\n" not in str(caught.value)
+    assert list(place.rglob("regrow-dvc-*")) == []
+    return str(caught.value)
+
+
+@pytest.fixture
+def with_login(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("with_login")
+def test_what_the_repository_lacks_is_one_sentence(shared: Shared, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    assert "@v9: pets: cannot be reached (unknown Git revision 'v9')" in fault(shared, raw, rev="v9")
+    assert "unknown Git revision '000" in fault(shared, raw, rev="0" * 40)
+    assert "(No such file or directory: dogs)" in fault(shared, raw, path="dogs")
+    assert "pets/cat: is not tracked by DVC at that revision of its own; name the folder" in fault(
+        shared, raw, path="pets/cat"
+    )
+    assert "(No git repository was found at /nowhere/data.git)" in fault(
+        shared, raw, repo="file:///nowhere/data.git"
+    )
+
+
+@pytest.mark.usefixtures("with_login")
+def test_what_the_remote_lacks_is_one_sentence(shared: Shared, store: ObjectStore, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    shared.run("git", "switch", "-qc", "nowhere")
+    try:
+        shared.run("dvc", "remote", "modify", "store", "url", "s3://not-there/dvc")
+        shared.run("git", "commit", "-qam", "another bucket")
+        shared.run("git", "push", "-q", "origin", "nowhere")
+    finally:
+        shared.run("git", "switch", "-q", "main")
+    assert "s3://not-there/dvc: there is no such bucket at http://" in fault(shared, raw, rev="nowhere")
+    digest = identify(Dvc(kind="dvc", repo=shared.url, rev=shared.first, path="pets", format="folder"))[
+        0
+    ].digest["md5"]
+    listing = f"dvc/files/md5/{digest[:2]}/{digest[2:]}"
+    text = store.client().get_object(Bucket=BUCKET, Key=listing)["Body"].read()
+    entry = json.loads(text)[0]
+    lost = f"dvc/files/md5/{entry['md5'][:2]}/{entry['md5'][2:]}"
+    kept = store.client().get_object(Bucket=BUCKET, Key=lost)["Body"].read()
+    store.client().delete_object(Bucket=BUCKET, Key=lost)
+    try:
+        said = fault(shared, raw, rev=shared.first)
+        assert f"s3://{BUCKET}/dvc lacks" in said
+        assert f"pets/{entry['relpath']}" in said
+        assert "`dvc push` it" in said
+        store.client().delete_object(Bucket=BUCKET, Key=listing)
+        assert f"lacks the folder's list {BUCKET}/{listing}" in fault(shared, raw, rev=shared.first)
+    finally:
+        store.client().put_object(Bucket=BUCKET, Key=lost, Body=kept)
+        store.client().put_object(Bucket=BUCKET, Key=listing, Body=text)
