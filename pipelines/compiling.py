@@ -1,5 +1,7 @@
 """Writing the pipeline for a cluster, and the arguments that a run of it needs."""
 
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from regrow.provenance.code import code_digest
 from regrow.provenance.digest import text_digest
 from regrow.steps import NAMES, all_specs, get_spec
 from regrow.steps.by_value import literal
+from regrow_pipelines.placement import for_cluster
 from regrow_pipelines.prune_and_recover import prune_and_recover
 
 
@@ -31,8 +34,18 @@ def arguments(config: Any) -> dict[str, str]:
     return {**params, **codes, "code_version": code_version()}
 
 
+def compiled(
+    config: Any, *, pipeline: Any = prune_and_recover, parameters: Mapping[str, Any] | None = None
+) -> str:
+    """``pipeline`` as YAML, placed by ``config.cluster``, with ``parameters`` (default: ``config``'s) as defaults."""
+    given = arguments(config) if parameters is None else parameters
+    placed = for_cluster(config.cluster, pipeline=pipeline)
+    with tempfile.TemporaryDirectory(prefix="regrow-") as folder:
+        target = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(placed, package_path=str(target), pipeline_parameters=dict(given))
+        return target.read_text("utf-8")
+
+
 def compile_pipeline(config: Any, target: Path) -> None:
     """Write the pipeline as YAML, with ``config`` as its parameters' defaults."""
-    compiler.Compiler().compile(
-        prune_and_recover, package_path=str(target), pipeline_parameters=arguments(config)
-    )
+    target.write_text(compiled(config), "utf-8")

@@ -1,10 +1,9 @@
 """The command ``regrow``: one verb per step, and what works on the whole."""
 
-import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,9 @@ import click
 
 from regrow import __version__
 from regrow.chatter import without_chatter
+from regrow.cluster.compile_command import compile_command
 from regrow.errors import RegrowError
+from regrow.options import params_options, read_config, writing
 from regrow.steps import NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
 
@@ -34,44 +35,6 @@ def input_option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _params_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="SECTION.KEY=VALUE",
-        help="Change one value, such as prune.sparsity=0.9; may be repeated.",
-    )(command)
-    return click.option(
-        "--params",
-        "params_file",
-        type=click.Path(path_type=Path),
-        help="The configuration.  [default: params.yaml if it is there]",
-    )(command)
-
-
-def _config(params_file: Path | None, overrides: tuple[str, ...]) -> Any:
-    from regrow.config import DEFAULT, load_config
-
-    if params_file is None and DEFAULT.exists():
-        params_file = DEFAULT
-    return load_config(params_file, overrides)
-
-
-@contextlib.contextmanager
-def _writing(output: Path) -> Iterator[None]:
-    """Within the block ``output`` is written.
-
-    Raises:
-        RegrowError: it cannot be.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise RegrowError(f"{output}: cannot be written ({error.strerror or error})") from None
-    click.echo(f"{output}: written")
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 def cli() -> None:
@@ -82,7 +45,7 @@ def cli() -> None:
 
 
 @cli.command()
-@_params_options
+@params_options
 @click.option("--workspace", type=click.Path(path_type=Path), default=WORKSPACE, show_default=True)
 def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path) -> None:
     """Run the pipeline on this machine and register the result.
@@ -95,7 +58,7 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path) -
     from regrow.config import check_pipeline
     from regrow.running import run_pipeline, tracking_environment
 
-    config = _config(params_file, overrides)
+    config = read_config(params_file, overrides)
     check_pipeline(config)
     console = Console() if sys.stdout.isatty() else Console(width=110)
     tracking = tracking_environment(
@@ -115,20 +78,7 @@ def _arguments(config: Any) -> dict[str, str]:
     return arguments
 
 
-@cli.command("compile")
-@_params_options
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("pipeline.yaml"), show_default=True
-)
-def compile_command(params_file: Path | None, overrides: tuple[str, ...], output: Path) -> None:
-    """Write the pipeline as YAML for Kubeflow Pipelines."""
-    import importlib
-
-    if output.suffix not in (".yaml", ".yml"):
-        raise RegrowError(f"{output}: is no name of a pipeline's file; accepted: one that ends in .yaml")
-    config = _config(params_file, overrides)
-    with _writing(output):
-        importlib.import_module("regrow_pipelines.compiling").compile_pipeline(config, output)
+cli.add_command(compile_command)
 
 
 @cli.command()
@@ -161,13 +111,13 @@ def keys(section: str | None) -> None:
 
 @cli.command("dvc-yaml")
 @click.option("--check", is_flag=True, help="Only say whether dvc.yaml is up to date; status 1 if it is not.")
-@_params_options
+@params_options
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("dvc.yaml"), show_default=True)
 def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], output: Path) -> None:
     """Write dvc.yaml: the steps from prepare to evaluate as DVC stages."""
     from regrow.stages import missing_sections, render_stages
 
-    config = _config(params_file, overrides)
+    config = read_config(params_file, overrides)
     file = params_file or Path("params.yaml")
     absent = missing_sections(file)
     if absent:
@@ -176,7 +126,7 @@ def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], 
         )
     text = render_stages(config, params_file=file, workspace=WORKSPACE)
     if not check:
-        with _writing(output):
+        with writing(output):
             output.write_text(text, "utf-8")
     elif not output.is_file() or output.read_text("utf-8") != text:
         raise RegrowError(f"{output}: is out of date; `regrow dvc-yaml` writes it anew")
@@ -243,11 +193,11 @@ def _step_command(name: str) -> click.Command:
                 "-o: belongs to a MODEL file; the outputs of the step have options of their own"
             )
         else:
-            config = _config(params_file, overrides)
+            config = read_config(params_file, overrides)
             inputs = _named(spec, paths) if only_named else _found(spec, paths, workspace=workspace)
             _run_step(spec, config, workspace=workspace, inputs=inputs, paths=paths)
 
-    command: Callable[..., Any] = _params_options(run_step)
+    command: Callable[..., Any] = params_options(run_step)
     command = click.option(
         ONLY_NAMED, is_flag=True, help="Take the inputs that are named here; look for no other in WORKSPACE."
     )(command)

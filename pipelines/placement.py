@@ -1,0 +1,115 @@
+"""The pipeline as a cluster runs it: on each step's pod what the ``cluster:`` section says.
+
+What a component does stays what it is; `regrow run` executes the bare pipeline.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from kfp import dsl, kubernetes
+from kfp.dsl.pipeline_context import Pipeline
+
+from regrow.cluster.settings import ClusterSettings, Sources, StepResources
+from regrow_components.images import image
+
+# The steps that talk to MLflow, to the data's store, to the webhook; those whose checkpoints outlive a pod.
+MLFLOW = ("resolve", "train", "recover", "register", "measure", "select", "outcome")
+DATA = ("resolve", "prepare")
+WEBHOOK = ("outcome",)
+CHECKPOINTS = ("train", "recover")
+# Variables by the ConfigMap or Secret that holds them under the same name; those that may be missing there.
+MLFLOW_CONFIG = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+MLFLOW_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+DATA_CONFIG = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+DATA_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+OPTIONAL = ("MLFLOW_EXPERIMENT_NAME", *DATA_CONFIG)
+WEBHOOK_URL = "REGROW_WEBHOOK_URL"
+CHECKPOINTS_PLACE = "REGROW_CHECKPOINTS"
+IMAGE = "REGROW_IMAGE"  # stated in the step's provenance
+LABELS = {"app.kubernetes.io/part-of": "regrow"}
+STEP_LABEL = "app.kubernetes.io/component"
+
+
+def for_cluster(settings: ClusterSettings, *, pipeline: Any) -> Any:
+    """``pipeline`` with images, resources, retries, settings and credentials by ``settings`` on each of its steps."""
+    function = pipeline.pipeline_func
+
+    @functools.wraps(function)
+    def placed(*arguments: Any, **named: Any) -> None:
+        function(*arguments, **named)
+        for task in Pipeline.get_default_pipeline().tasks.values():
+            place(task, settings)
+
+    description = pipeline.component_spec.description
+    made = dsl.pipeline(name=pipeline.name, description=description, pipeline_root=settings.pipeline_root)
+    return made(placed)
+
+
+def place(task: Any, settings: ClusterSettings) -> None:
+    """Put on ``task`` what ``settings`` says of its component."""
+    step = task.component_spec.name
+    wanted = settings.for_step(step)
+    key = settings.image_key(step)
+    name = settings.images.get(key) or image(key)
+    task.set_container_image(name)
+    task.set_env_variable(IMAGE, name)
+    _compute(task, wanted)
+    _pod(task, wanted, step=step)
+    if step in MLFLOW:
+        _environment(task, settings.mlflow, config=MLFLOW_CONFIG, credentials=MLFLOW_CREDENTIALS)
+    if step in DATA:
+        _environment(task, settings.data, config=DATA_CONFIG, credentials=DATA_CREDENTIALS)
+    if step in WEBHOOK and settings.webhook_secret is not None:
+        kubernetes.use_secret_as_env(task, settings.webhook_secret, {WEBHOOK_URL: WEBHOOK_URL}, optional=True)
+    if step in CHECKPOINTS and settings.checkpoints is not None:
+        kubernetes.mount_pvc(task, settings.checkpoints.claim, settings.checkpoints.mount)
+        task.set_env_variable(CHECKPOINTS_PLACE, settings.checkpoints.mount)
+
+
+def _compute(task: Any, wanted: StepResources) -> None:
+    task.set_cpu_request(wanted.cpu).set_cpu_limit(wanted.cpu_limit or wanted.cpu)
+    task.set_memory_request(wanted.memory).set_memory_limit(wanted.memory_limit or wanted.memory)
+    if wanted.gpus:
+        task.set_accelerator_type(wanted.gpu_type).set_accelerator_limit(wanted.gpus)
+    if wanted.shared_memory is not None:
+        kubernetes.empty_dir_mount(
+            task, "shared-memory", "/dev/shm", medium="Memory", size_limit=wanted.shared_memory
+        )
+
+
+def _pod(task: Any, wanted: StepResources, *, step: str) -> None:
+    retries, context = wanted.retries, wanted.security_context
+    if retries.count:
+        task.set_retry(
+            retries.count,
+            backoff_duration=f"{retries.backoff_s}s",
+            backoff_factor=retries.factor,
+            backoff_max_duration=f"{retries.max_backoff_s}s",
+        )
+    if wanted.time_limit_s is not None:
+        kubernetes.set_timeout(task, wanted.time_limit_s)
+    for taint in wanted.tolerations:
+        kubernetes.add_toleration(task, **taint.model_dump(exclude_none=True))
+    for key, value in wanted.node_selector.items():
+        kubernetes.add_node_selector(task, key, value)
+    for key, value in ({**wanted.labels, **LABELS, STEP_LABEL: step}).items():
+        kubernetes.add_pod_label(task, key, value)
+    kubernetes.set_security_context(task, **context.model_dump(exclude_none=True))
+
+
+def _environment(
+    task: Any, sources: Sources, *, config: tuple[str, ...], credentials: tuple[str, ...]
+) -> None:
+    """Variables from a ConfigMap and a Secret: the pipeline's definition holds their names only."""
+    if sources.config_map is not None:
+        for optional in (False, True):
+            keys = _same(name for name in config if (name in OPTIONAL) == optional)
+            if keys:
+                kubernetes.use_config_map_as_env(task, sources.config_map, keys, optional=optional)
+    if sources.secret is not None:
+        kubernetes.use_secret_as_env(task, sources.secret, _same(credentials))
+
+
+def _same(names: Any) -> Mapping[str, str]:
+    return {name: name for name in names}

@@ -1,0 +1,58 @@
+"""``regrow compile``: the pipeline as a file, for Kubeflow Pipelines or as resources of Kubernetes."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from regrow.errors import RegrowError
+from regrow.options import cluster_option, params_options, read_config, writing
+
+
+@click.command("compile")
+@params_options
+@cluster_option
+@click.option(
+    "--manifest", is_flag=True, help="Write Kubernetes resources (Pipeline, PipelineVersion), for GitOps."
+)
+@click.option(
+    "--no-commit", is_flag=True, help="With --manifest: name no git commit; the tree may have changes."
+)
+@click.option("--check", is_flag=True, help="Only say whether the file is up to date; status 1 if it is not.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("pipeline.yaml"), show_default=True
+)
+def compile_command(
+    params_file: Path | None,
+    overrides: tuple[str, ...],
+    cluster_file: Path | None,
+    manifest: bool,
+    no_commit: bool,
+    check: bool,
+    output: Path,
+) -> None:
+    """Write the pipeline as YAML for Kubeflow Pipelines."""
+    if output.suffix not in (".yaml", ".yml"):
+        raise RegrowError(f"{output}: is no name of a pipeline's file; accepted: one that ends in .yaml")
+    if no_commit and not manifest:
+        raise RegrowError("--no-commit: goes with --manifest; else no commit is written")
+    config = read_config(params_file, overrides, overlay=cluster_file)
+    text = _text(config, manifest=manifest, commit=not no_commit)
+    if not check:
+        with writing(output):
+            output.write_text(text, "utf-8")
+    elif not output.is_file() or output.read_text("utf-8") != text:
+        raise RegrowError(
+            f"{output}: is out of date; `regrow compile` with the same options, but without --check, writes it anew"
+        )
+    else:
+        click.echo(f"{output}: up to date")
+
+
+def _text(config: Any, *, manifest: bool, commit: bool) -> str:
+    if manifest:
+        found: str = importlib.import_module("regrow_pipelines.manifest").manifest(config, commit=commit)
+    else:
+        found = importlib.import_module("regrow_pipelines.compiling").compiled(config)
+    return found

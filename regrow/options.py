@@ -1,0 +1,66 @@
+"""What several commands share: the options that name a configuration, and the writing of a file that was asked for."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from regrow.errors import RegrowError
+
+
+def params_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--params`` and ``--set``, as ``params_file`` and ``overrides``."""
+    command = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Change one value, such as prune.sparsity=0.9; may be repeated.",
+    )(command)
+    return click.option(
+        "--params",
+        "params_file",
+        type=click.Path(path_type=Path),
+        help="The configuration.  [default: params.yaml if it is there]",
+    )(command)
+
+
+def cluster_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--cluster``, as ``cluster_file``."""
+    return click.option(
+        "--cluster",
+        "cluster_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="A file with a section `cluster`, laid over that of the configuration.",
+    )(command)
+
+
+def read_config(
+    params_file: Path | None,
+    overrides: tuple[str, ...],
+    *,
+    overlay: Path | Mapping[str, Any] | None = None,
+) -> Any:
+    """The validated configuration that the options name."""
+    from regrow.config import DEFAULT, load_config
+
+    if params_file is None and DEFAULT.exists():
+        params_file = DEFAULT
+    return load_config(params_file, overrides, overlay=overlay)
+
+
+@contextlib.contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Within the block ``output`` is written.
+
+    Raises:
+        RegrowError: it cannot be.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RegrowError(f"{output}: cannot be written ({error.strerror or error})") from None
+    click.echo(f"{output}: written")
