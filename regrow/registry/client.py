@@ -174,6 +174,14 @@ def connection(uri: str, *, seconds: int = REQUEST_S, retries: int = 0) -> Itera
             if error.errno is not None:  # the disk's, not the one that `requests` derives its errors from
                 raise
             raise RegrowError(f"MLflow at {without_credentials(uri)}: {first_line(error)}") from error
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in ("boto3", "botocore"):
+                raise
+            # Only where artifacts do not go through the server.
+            raise RegrowError(
+                f"MLflow's artifact store behind {without_credentials(uri)}: {first_line(error)}; AWS_ENDPOINT_URL,"
+                " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must let this process read and write it"
+            ) from error
 
 
 def _refusal(error: Exception) -> str:
