@@ -511,6 +511,8 @@ def mlflow(
                 f"[mlflow]\ndefault_permission = {default_permission}\ndatabase_uri = {auth_database}\n"
                 f"admin_username = {ADMIN}\n"
                 "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+                # Without it each request hashes the password anew, which takes longer than its answer.
+                "auth_cache_ttl_seconds = 300\n"
             )
             environment |= {
                 "MLFLOW_AUTH_CONFIG_PATH": str(settings),
