@@ -172,11 +172,41 @@ def connection(uri: str, *, seconds: int = REQUEST_S, retries: int = 0) -> Itera
         try:
             yield client
         except MlflowException as error:
-            raise RegrowError(f"MLflow at {without_credentials(uri)}: {first_line(error)}") from error
+            raise RegrowError(
+                f"MLflow at {without_credentials(uri)}: {_refusal(error) or first_line(error)}"
+            ) from error
         except OSError as error:
             if error.errno is not None:  # the disk's, not the one that `requests` derives its errors from
                 raise
             raise RegrowError(f"MLflow at {without_credentials(uri)}: {first_line(error)}") from error
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in ("boto3", "botocore"):
+                raise
+            # Only where artifacts do not go through the server.
+            raise RegrowError(
+                f"MLflow's artifact store behind {without_credentials(uri)}: {first_line(error)}; AWS_ENDPOINT_URL,"
+                " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must let this process read and write it"
+            ) from error
+
+
+def _refusal(error: Exception) -> str:
+    """For an ``MlflowException`` of a server with login that knows or lets this user not: what to do; else empty."""
+    code, user = getattr(error, "error_code", ""), os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+    if code == "UNAUTHENTICATED" and not user:
+        return "asks for a login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if code == "UNAUTHENTICATED":
+        return (
+            f"does not know user '{user}' with this password; correct MLFLOW_TRACKING_USERNAME or"
+            " MLFLOW_TRACKING_PASSWORD"
+        )
+    if code == "PERMISSION_DENIED":
+        asked = re.search(r"endpoint (\S+)", str(error))
+        what = asked[1].partition("/mlflow/")[2] if asked else first_line(error)
+        return (
+            f"user '{user}' may not do what is needed ({what}); an administrator must grant EDIT on the experiment,"
+            " and MANAGE on the registered model and on its log NAME.decisions"
+        )
+    return ""
 
 
 def first_line(error: Exception) -> str:
