@@ -10,8 +10,8 @@ import click
 
 from regrow.cluster.connecting import connect, load
 from regrow.cluster.cron import next_start, read_zone
-from regrow.options import cluster_option, params_options, read_config
 from regrow.errors import RegrowError, nearest
+from regrow.options import cluster_option, params_options, read_config
 
 SIGNS = {"keep": "=", "leave": "?", "create": "+", "delete": "-"}
 DONE = {
