@@ -85,3 +85,34 @@ def test_the_cronjob_makes_the_schedules(overlay: str, times: int, tmp_path: Pat
         suffix = "-gpu" if overlay == "gpu" else ""
         assert f"{place['REGROW_REGISTRY']}/regrow-train{suffix}:{place['REGROW_TAG']}" in used
         assert all(image.startswith(place["REGROW_REGISTRY"] + "/") for image in used)
+
+
+@pytest.mark.slow
+def test_the_account_for_submitting_may_do_what_submit_asks(tmp_path: Path) -> None:
+    found = documents("dev")
+    (tmp_path / "params.yaml").write_text(
+        find(found, "ConfigMap", "regrow-schedules")["data"]["params.yaml"], "utf-8"
+    )
+    rules = find(found, "Role", "regrow-submit")["rules"]
+    allowed = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
+    with serving(KubeflowServer(token="of-the-account")) as server:
+        words = ["regrow", "submit", "--no-wait", "--params", "params.yaml"]
+        done = subprocess.run(
+            [*words, "--set", f"cluster.endpoint={server.url}"],
+            env={
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "HOME": str(tmp_path),
+                "REGROW_KFP_TOKEN": "of-the-account",
+                **find(found, "ConfigMap", "regrow-images")["data"],
+            },
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert len(server.runs) == 1
+        needed = {asked(method, path) for method, path in server.requests} - {None}
+        assert ("runs", "create") in needed
+        assert needed <= allowed
