@@ -75,7 +75,6 @@ def users(server: MlflowServer) -> dict[str, str]:
 def candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Registers a candidate of its own under ``name``; what the step wrote."""
     from tests.registry.registering import _save
-
     from tests.steps.test_register import Tenfold, register, write, write_artifacts, write_statements
 
     servable = tmp_path / "servable"
