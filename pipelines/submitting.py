@@ -3,6 +3,7 @@
 import datetime
 import tempfile
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,9 @@ def package(config: Any, *, sweep: bool = False) -> Package:
         raise RegrowError("--sweep: this version of Regrow compiles no sweeps")
     with tempfile.TemporaryDirectory(prefix="regrow-") as folder:
         target = Path(folder) / PACKAGE
-        compile_it(config, target)
+        # Kubeflow walks over the whole stack for each thing it sets on a task: one of its own is short.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(compile_it, config, target).result()
         text = target.read_text("utf-8")
     document = next(iter(yaml.load_all(text, Loader=LOADER)))  # the second one, if any, is the platform's
     parameters = document["root"].get("inputDefinitions", {}).get("parameters", {})
