@@ -30,8 +30,12 @@ def evaluate(
     statement: Output[Artifact],
     confusion: Output[ClassificationMetrics],
     page: Output[HTML],
+    front: str = "",
 ) -> NamedTuple("Outputs", [("version", str)]):
-    """Measure all models on the test split and write the report; ``rival`` names the champion for the cache."""
+    """Measure all models on the test split and write the report; ``rival`` names the champion for the cache.
+
+    ``front`` is what a sweep chose the pruned model from; empty where there was none.
+    """
     from regrow.steps.component import run_component
     from regrow_components.views import show_confusion, show_metrics, show_page
 
@@ -52,6 +56,7 @@ def evaluate(
             "champion": champion.path,
             "dataset": dataset.path,
         },
+        values={"front": front},
         outputs={"metrics": metrics.path, "report": report.path, "statement": statement.path},
     )
     show_metrics(metrics)

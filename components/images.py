@@ -2,6 +2,8 @@
 
 import os
 
+CODE_LABEL = "regrow.code-version"  # of an image: the version of the code in it
+
 
 def image(step: str) -> str:
     """``$REGROW_REGISTRY/regrow-STEP:$REGROW_TAG``, read when the pipeline is compiled."""

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from kfp import dsl
-from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
 
 from regrow_components.images import image
 
@@ -18,6 +18,7 @@ def register(
     parity: Input[Artifact],
     recovery: Input[Artifact],
     training: Input[Artifact],
+    parent: Input[Model],
     dataset: Input[Dataset],
     data: Input[Artifact],
     champion: Input[Artifact],
@@ -31,8 +32,10 @@ def register(
     evaluate_statement: Input[Artifact],
     registration: Output[Artifact],
     statement: Output[Artifact],
+    run: str = "",
 ) -> NamedTuple("Outputs", [("version", str)]):
-    """Register the model version and move its aliases."""
+    """Register the model version and move its aliases; Kubeflow's id of the ``run`` is for the exit handler."""
+    from regrow.registry.outcome import note
     from regrow.steps.component import run_component
 
     done = run_component(
@@ -45,6 +48,7 @@ def register(
             "parity": parity.path,
             "recovery": recovery.path,
             "training": training.path,
+            "parent": parent.path,
             "dataset": dataset.path,
             "data": data.path,
             "champion": champion.path,
@@ -59,4 +63,5 @@ def register(
         },
         outputs={"registration": registration.path, "statement": statement.path},
     )
+    note(run, done.figures)
     return (done.version,)

@@ -15,6 +15,7 @@ def resolve(
     data: Output[Artifact],
     champion: Output[Artifact],
     statement: Output[Artifact],
+    run: str = "",
 ) -> NamedTuple(
     "Outputs", [("Output", bool), ("version", str), ("resolved", str), ("rival", str), ("start", str)]
 ):
@@ -24,6 +25,7 @@ def resolve(
     """
     from pathlib import Path
 
+    from regrow.registry.outcome import note
     from regrow.steps import by_value
     from regrow.steps.component import run_component
 
@@ -33,6 +35,7 @@ def resolve(
         inputs={},
         outputs={"data": data.path, "champion": champion.path, "statement": statement.path},
     )
+    note(run, done.figures)
     return (
         bool(done.figures["proceed"]),
         done.version,

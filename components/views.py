@@ -25,8 +25,8 @@ def show_confusion(confusion: ClassificationMetrics, metrics: Metrics) -> None:
     confusion.log_confusion_matrix(found["classes"], found["matrices"][SHOWN])
 
 
-def show_page(page: HTML, report: str) -> None:
-    """Put ``report.html`` of the directory ``report`` where the page is looked for: at the artifact's own path."""
+def show_page(page: HTML, report: str, *, name: str = "report.html") -> None:
+    """Put the file ``name`` of the directory ``report`` where the page is looked for: at the artifact's own path."""
     target = Path(page.path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(Path(report) / "report.html", target)
+    shutil.copyfile(Path(report) / name, target)

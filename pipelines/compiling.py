@@ -11,10 +11,12 @@ from regrow.config import step_params
 from regrow.parameters import canonical_json
 from regrow.provenance.code import code_digest
 from regrow.provenance.digest import text_digest
-from regrow.steps import NAMES, all_specs, get_spec
+from regrow.steps import NAMES, SWEEP_NAMES, all_specs, get_spec
 from regrow.steps.by_value import literal
+from regrow.sweep_parameters import candidates, resolve_params, section
 from regrow_pipelines.placement import for_cluster
 from regrow_pipelines.prune_and_recover import prune_and_recover
+from regrow_pipelines.sweep import sweep_pipeline
 
 
 def step_code(name: str) -> str:
@@ -49,3 +51,51 @@ def compiled(
 def compile_pipeline(config: Any, target: Path) -> None:
     """Write the pipeline as YAML, with ``config`` as its parameters' defaults."""
     target.write_text(compiled(config), "utf-8")
+
+
+def sweep_arguments(config: Any) -> dict[str, Any]:
+    """The sweep's arguments for a validated configuration; ``candidates`` are texts, which Kubeflow leaves alone."""
+    found = {
+        name: value
+        for name, value in arguments(config).items()
+        if name not in ("prune_params", "recover_params")
+    }
+    for name in SWEEP_NAMES:
+        found[f"{name}_params"] = literal(canonical_json(step_params(config, name)))
+        found[f"{name}_code"] = step_code(name)
+    codes = {name: step_code(name) for name in (*NAMES, *SWEEP_NAMES)}
+    return {
+        **found,
+        "resolve_params": literal(canonical_json(resolve_params(config))),
+        "code_version": text_digest(canonical_json(codes)),
+        "candidates": [
+            {
+                "candidate": literal(canonical_json(item.identity)),
+                "train_params": literal(canonical_json(item.train)),
+                "prune_params": literal(canonical_json(item.prune)),
+                "recover_params": literal(canonical_json(item.recover)),
+            }
+            for item in candidates(config)
+        ],
+    }
+
+
+def swept(config: Any) -> tuple[Any, dict[str, Any]]:
+    """The sweep that ``config``'s section `sweep` describes, and its arguments.
+
+    Raises:
+        RegrowError: there is no section `sweep`, or its candidates' parameters do not go together.
+    """
+    wanted = section(config)
+    pipeline = sweep_pipeline(train_seeds=wanted.train_seeds, parallelism=wanted.workers)
+    return pipeline, sweep_arguments(config)
+
+
+def compile_sweep(config: Any, target: Path) -> None:
+    """Write the sweep as YAML, with ``config``'s section `sweep` as its parameters' defaults.
+
+    Raises:
+        RegrowError: as `swept`.
+    """
+    pipeline, parameters = swept(config)
+    target.write_text(compiled(config, pipeline=pipeline, parameters=parameters), "utf-8")

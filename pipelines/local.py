@@ -8,16 +8,13 @@ verifies the digests in their statements.
 """
 
 import json
-import os
-import signal
 import sys
-import threading
-import time
 from pathlib import Path
 
 from kfp import local
 
 from regrow.progress import emit
+from regrow_pipelines.orphans import end_with_parent
 from regrow_pipelines.prune_and_recover import prune_and_recover
 
 
@@ -30,18 +27,6 @@ def execute(arguments: dict[str, str], root: Path) -> None:
     emit("ready")
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=True)
     prune_and_recover(**arguments)
-
-
-def end_with_parent() -> None:
-    """End this process and its steps when ``regrow run`` is gone: its next run must not meet this one's work."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os.killpg(os.getpgid(0), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

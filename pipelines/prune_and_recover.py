@@ -15,6 +15,7 @@ from kfp import dsl
 from regrow_components import augment as augment_component
 from regrow_components import evaluate as evaluate_component
 from regrow_components import export as export_component
+from regrow_components import outcome as outcome_component
 from regrow_components import prepare as prepare_component
 from regrow_components import prune as prune_component
 from regrow_components import recover as recover_component
@@ -33,7 +34,9 @@ def chain(*, params: Mapping[str, Any], code: Mapping[str, Any], code_version: A
 
     ``resolve`` and ``register``, which are never cached, are given the ``code_version`` of the whole.
     """
-    resolve = resolve_component.resolve(params=params["resolve"], code_version=code_version)
+    resolve = resolve_component.resolve(
+        params=params["resolve"], code_version=code_version, run=dsl.PIPELINE_JOB_ID_PLACEHOLDER
+    )
     resolve.set_caching_options(False)
     with dsl.If(resolve.outputs["Output"] == True, name="work-to-do"):  # noqa: E712 - Kubeflow's own condition
         prepare = prepare_component.prepare(
@@ -98,12 +101,14 @@ def chain(*, params: Mapping[str, Any], code: Mapping[str, Any], code_version: A
         register = register_component.register(
             params=params["register"],
             code_version=code_version,
+            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             recovered_exports=export.outputs["recovered_exports"],
             metrics=evaluate.outputs["metrics"],
             report=evaluate.outputs["report"],
             parity=export.outputs["parity"],
             recovery=recover.outputs["recovery"],
             training=training,
+            parent=parent,
             dataset=dataset,
             data=resolve.outputs["data"],
             champion=resolve.outputs["champion"],
@@ -143,26 +148,29 @@ def prune_and_recover(
     code_version: str,
 ) -> None:
     """Chain the steps; each ``*_params`` is that step's section of ``params.yaml`` as canonical JSON."""
-    chain(
-        params={
-            "resolve": resolve_params,
-            "prepare": prepare_params,
-            "augment": augment_params,
-            "train": train_params,
-            "prune": prune_params,
-            "recover": recover_params,
-            "export": export_params,
-            "evaluate": evaluate_params,
-            "register": register_params,
-        },
-        code={
-            "prepare": prepare_code,
-            "augment": augment_code,
-            "train": train_code,
-            "prune": prune_code,
-            "recover": recover_code,
-            "export": export_code,
-            "evaluate": evaluate_code,
-        },
-        code_version=code_version,
-    )
+    outcome = outcome_component.outcome(run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, code_version=code_version)
+    outcome.set_caching_options(False)
+    with dsl.ExitHandler(outcome, name="steps"):
+        chain(
+            params={
+                "resolve": resolve_params,
+                "prepare": prepare_params,
+                "augment": augment_params,
+                "train": train_params,
+                "prune": prune_params,
+                "recover": recover_params,
+                "export": export_params,
+                "evaluate": evaluate_params,
+                "register": register_params,
+            },
+            code={
+                "prepare": prepare_code,
+                "augment": augment_code,
+                "train": train_code,
+                "prune": prune_code,
+                "recover": recover_code,
+                "export": export_code,
+                "evaluate": evaluate_code,
+            },
+            code_version=code_version,
+        )

@@ -16,7 +16,7 @@ from regrow.cluster.compile_command import compile_command
 from regrow.cluster.schedule_commands import schedule
 from regrow.errors import RegrowError
 from regrow.options import params_options, read_config, writing
-from regrow.steps import NAMES, get_spec
+from regrow.steps import NAMES, SWEEP_NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
 
 WORKSPACE = Path("work")
@@ -49,7 +49,14 @@ def cli() -> None:
 @cli.command()
 @params_options
 @click.option("--workspace", type=click.Path(path_type=Path), default=WORKSPACE, show_default=True)
-def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path) -> None:
+@click.option(
+    "--runner",
+    type=click.Choice(["subprocess", "docker"]),
+    default="subprocess",
+    show_default=True,
+    help="Each step as a process, or as a container of its own image (`make images`).",
+)
+def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, runner: str) -> None:
     """Run the pipeline on this machine and register the result.
 
     Finished steps are kept in WORKSPACE/cache; after an interruption or a change, only what is needed is run.
@@ -69,8 +76,50 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path) -
         wandb=config.tracking.wandb,
         workspace=workspace,
     )
-    done = run_pipeline(_arguments(config), workspace=workspace, tracking=tracking, console=console)
+    arguments = _arguments(config)
+    if runner == "docker":
+        _check_containers(arguments)
+    done = run_pipeline(arguments, workspace=workspace, tracking=tracking, console=console, runner=runner)
     print_closing(done, console=console, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
+
+
+@cli.command()
+@params_options
+@click.option("--workspace", type=click.Path(path_type=Path), default=WORKSPACE, show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Candidates at a time.  [default: sweep.workers, else as many as there are cores]",
+)
+def sweep(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, workers: int | None) -> None:
+    """Try many prunings side by side, choose one on the validation split by a rule, register that one.
+
+    The section `sweep` says what is tried and how it is chosen. Finished candidates are kept in WORKSPACE/cache.
+    """
+    from rich.console import Console
+
+    from regrow.closing import print_closing, print_front
+    from regrow.config import check_pipeline
+    from regrow.running import tracking_environment
+    from regrow.sweep_parameters import check_sweep
+    from regrow.sweeping import Sweep, run_sweep
+
+    config = read_config(params_file, overrides)
+    check_pipeline(config)
+    check_sweep(config)
+    console = Console() if sys.stdout.isatty() else Console(width=110)
+    tracking = tracking_environment(
+        uri=config.tracking.uri,
+        experiment=config.tracking.experiment,
+        wandb=config.tracking.wandb,
+        workspace=workspace,
+    )
+    done = run_sweep(config, workspace=workspace, tracking=tracking, console=console, workers=workers)
+    run_of_it = done.run if isinstance(done, Sweep) else done
+    print_closing(run_of_it, console=console, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
+    if isinstance(done, Sweep):
+        print_front(done, console=console)
 
 
 def _arguments(config: Any) -> dict[str, str]:
@@ -78,6 +127,15 @@ def _arguments(config: Any) -> dict[str, str]:
 
     arguments: dict[str, str] = importlib.import_module("regrow_pipelines.compiling").arguments(config)
     return arguments
+
+
+def _check_containers(arguments: dict[str, str]) -> None:
+    import importlib
+
+    from regrow.cluster.engine import connect
+
+    connect().close()
+    importlib.import_module("regrow_pipelines.containers").check(arguments)
 
 
 cli.add_command(compile_command)
@@ -189,6 +247,7 @@ def _step_command(name: str) -> click.Command:
                     f"{model}: nothing says what to do with it; for example --set prune.target.macs=0.5 keeps half of"
                     f" its multiply-accumulates (`regrow keys {name}` lists all that can be set)"
                 )
+            _only_of(name, overrides, model)
             # The params.yaml of the folder that one happens to stand in is not meant for this file.
             params = step_params(load_config(params_file, overrides), name)
             run_on_file(spec, params, model, output=output, paths=paths)
@@ -216,6 +275,15 @@ def _step_command(name: str) -> click.Command:
     if spec.on_file is not None:
         command, text = _file_options(command), f"{spec.summary}\n\n{ON_FILE}"
     return click.command(name, help=text, short_help=spec.summary)(command)
+
+
+def _only_of(name: str, overrides: tuple[str, ...], model: Path) -> None:
+    """Refuse values for other sections, which would be ignored."""
+    for text in overrides:
+        if (section := text.partition("=")[0].partition(".")[0]) != name:
+            raise RegrowError(
+                f"--set {text}: section '{section}' is of no use to {model} alone; accepted: {name}.KEY=VALUE"
+            )
 
 
 def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -277,7 +345,7 @@ def _run_step(
     click.echo(f"{spec.name}: {figures_line(result.statement.figures)}")
 
 
-for _name in NAMES:
+for _name in (*NAMES, *SWEEP_NAMES):
     cli.add_command(_step_command(_name))
 
 

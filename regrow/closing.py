@@ -9,12 +9,14 @@ from rich.table import Table
 from regrow.artifacts import read_json
 from regrow.registry.client import without_credentials
 from regrow.running import Run
+from regrow.sweeping import Sweep, front_table
 
 
 def print_closing(done: Run, *, console: Console, tracking_uri: str) -> None:
     """Print the table parent / pruned / recovered, the verdict, the paths, and the time of each step."""
     if done.stopped:
         console.print("nothing has changed since the champion was made: there is no work to do")
+        _outcome(console, done)
         return
     from regrow.evaluation.summary import comparison_table
 
@@ -34,6 +36,28 @@ def print_closing(done: Run, *, console: Console, tracking_uri: str) -> None:
         f"version   {registration['name']} {registration['version']}, aliases: {_standing(registration)}",
     )
     _line(console, f"tracking  {without_credentials(tracking_uri)}")
+    _outcome(console, done)
+
+
+def _outcome(console: Console, done: Run) -> None:
+    """What became of the run's outcome, where somebody asked to be told or where it could not be recorded."""
+    said = {"sent": "sent to the webhook", "failed": "NOT taken by the webhook"}.get(
+        done.outcome.get("webhook", "")
+    )
+    parts = [said] if said else []
+    if done.outcome.get("recorded") is False:
+        parts.append("NOT recorded in MLflow")
+    if parts or (done.stopped and done.outcome):
+        _line(console, f"outcome   {done.outcome['state']}{''.join(f', {part}' for part in parts)}")
+
+
+def print_front(done: Sweep, *, console: Console) -> None:
+    """Print what the sweep chose from, why, and who failed."""
+    console.print(front_table(done.front))
+    _line(console, f"chosen    {done.front['chosen']['sentence']}")
+    for name, why in done.failed.items():
+        _line(console, f"failed    {name}: {why}")
+    _line(console, f"front     {done.run.results / 'selection' / 'front.html'}")
 
 
 def check_text(check: Mapping[str, Any]) -> str:

@@ -14,7 +14,8 @@ from regrow.errors import RegrowError, nearest
 from regrow.parameters import Parameters, canonical_json
 from regrow.provenance.digest import text_digest
 from regrow.registry.weights_and_biases import WeightsAndBiases
-from regrow.steps import NAMES, all_specs
+from regrow.steps import NAMES, SWEEP_NAMES, all_specs
+from regrow.sweep_parameters import SweepParams, measure_params, select_params
 
 DEFAULT = Path("params.yaml")
 
@@ -34,6 +35,10 @@ def config_model() -> type[Parameters]:
         for name, spec in all_specs().items()
     }
     fields["tracking"] = (Tracking, Field(default_factory=Tracking, description="experiment tracking"))
+    fields["sweep"] = (
+        SweepParams | None,
+        Field(None, description="what `regrow sweep` tries; null: nothing"),
+    )
     fields[SECTION] = (
         ClusterSettings,
         Field(
@@ -105,7 +110,7 @@ def _overlay(path: Path) -> dict[str, Any]:
 def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
     """``resolve``'s section, with what it must share with others filled in; a user cannot set it apart."""
     given = document.get("resolve") or {}
-    for name in ("source", "model_name", "fingerprint", "sections"):
+    for name in ("source", "model_name", "start", "fingerprint", "sections"):
         if name in given:
             raise RegrowError(f"{where}: resolve.{name}: is taken from the other sections; leave it out")
     sections = {name: step_params(config, name) for name in NAMES if name != "resolve"}
@@ -113,7 +118,8 @@ def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
     shared = {
         "source": config.prepare.source,
         "model_name": config.register.model_name,
-        "fingerprint": text_digest(canonical_json(shown)),
+        "start": config.train.start,
+        "fingerprint": text_digest(canonical_json(_of_results(shown))),
         # `prepare`'s is `source`.
         "sections": {
             name: shown[name]
@@ -124,8 +130,17 @@ def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
     return config.resolve.model_copy(update=shared)
 
 
+def _of_results(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """``shown`` without what changes no result: where raw data lies (its digest counts), what is unpacked at most."""
+    places = ("repo", "rev", "path", "max_bytes", "max_ratio")
+    source = {key: value for key, value in shown["prepare"]["source"].items() if key not in places}
+    return {**shown, "prepare": {**shown["prepare"], "source": source}}
+
+
 def step_params(config: Any, name: str) -> Parameters:
-    """The validated section of step ``name``."""
+    """The validated section of step ``name``; that of a sweep's own steps is made of others."""
+    if name in SWEEP_NAMES:
+        return measure_params(config) if name == "measure" else select_params(config)
     section: Parameters = getattr(config, name)
     return section
 
@@ -152,7 +167,7 @@ def read_document(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         kind = "a list" if isinstance(document, list) else f"the value {document!r}"
         raise RegrowError(
-            f"{path}: holds {kind}; accepted: sections {', '.join([*NAMES, 'tracking', SECTION])}"
+            f"{path}: holds {kind}; accepted: sections {', '.join([*NAMES, 'tracking', 'sweep', SECTION])}"
         )
     return document
 

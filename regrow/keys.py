@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 from regrow.config import config_model
 from regrow.errors import RegrowError, nearest
 
-FILLED = frozenset({"resolve.source", "resolve.model_name", "resolve.fingerprint"})
+FILLED = frozenset({"resolve.source", "resolve.model_name", "resolve.start", "resolve.fingerprint"})
 
 
 class Key(NamedTuple):

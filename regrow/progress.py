@@ -46,11 +46,11 @@ def _show(fields: dict[str, Any]) -> None:
 
 
 def figures_line(figures: Mapping[str, Any]) -> str:
-    """Key figures on one line, four digits each; truth values are for programs and left out."""
+    """Key figures on one line, four digits each; truth values and JSON are for programs and left out."""
     return "  ".join(
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
         for key, value in figures.items()
-        if not isinstance(value, bool)
+        if not isinstance(value, bool) and value != "" and not str(value).startswith("{")
     )
 
 

@@ -28,6 +28,8 @@ from regrow.steps.execution import CACHE
 from regrow.workspace import identity, new_logs, only_one, tidy
 
 SMALLEST_FREE = 1 << 16  # bytes; with less, a step may not have been able to say that the disk is full
+# What executes the pipeline: each step a process of its own, or a container of its own image.
+RUNNERS = {"subprocess": "regrow_pipelines.local", "docker": "regrow_pipelines.containers"}
 RESULTS = (
     "data_report",
     "overlay",
@@ -69,12 +71,16 @@ class StepLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A finished run: where its results lie and how long each step took. ``stopped``: nothing had changed."""
+    """A finished run: where its results lie and how long each step took. ``stopped``: nothing had changed.
+
+    ``outcome`` is what the exit handler says: ``state``, ``recorded``, ``webhook``; empty where it did not get so far.
+    """
 
     results: Path
     steps: list[StepLine]
     seconds: float
     stopped: bool
+    outcome: dict[str, Any] = field(default_factory=dict)
 
 
 def tracking_environment(
@@ -100,8 +106,11 @@ def run_pipeline(
     workspace: Path,
     tracking: dict[str, str],
     console: Console,
+    runner: str = "subprocess",
 ) -> Run:
     """Run the pipeline with ``arguments`` in ``workspace``; finished steps with whole outputs are not repeated.
+
+    ``runner`` is one of `RUNNERS`.
 
     Raises:
         RegrowError: a step failed; the message is the step's own, with the log file named for a defect.
@@ -109,11 +118,24 @@ def run_pipeline(
     workspace = workspace.absolute()
     with disk_errors(workspace), only_one(workspace) as lock:
         tidy(workspace)
-        return _run(arguments, workspace=workspace, tracking=tracking, console=console, lock=lock)
+        return _run(
+            arguments,
+            workspace=workspace,
+            tracking=tracking,
+            console=console,
+            module=RUNNERS[runner],
+            lock=lock,
+        )
 
 
 def _run(
-    arguments: dict[str, str], *, workspace: Path, tracking: dict[str, str], console: Console, lock: int
+    arguments: dict[str, str],
+    *,
+    workspace: Path,
+    tracking: dict[str, str],
+    console: Console,
+    module: str,
+    lock: int,
 ) -> Run:
     logs = new_logs(workspace)
     root = workspace / "kfp" / logs.name
@@ -132,7 +154,7 @@ def _run(
         "REGROW_TENSORBOARD": str(workspace / "tensorboard" / logs.name),
         "PYTHONUNBUFFERED": "1",
     }
-    command = [sys.executable, "-m", "regrow_pipelines.local", str(logs / "arguments.json"), str(root)]
+    command = [sys.executable, "-m", module, str(logs / "arguments.json"), str(root)]
     start = time.monotonic()
     results = workspace / "results"
     try:
@@ -145,13 +167,15 @@ def _run(
                 start_new_session=True,
                 pass_fds=(lock,),
             )
-            steps, outputs = _follow(process, events, console=console, logs=logs)
+            view = _follow(process, events, console=console, logs=logs)
+        steps, outputs = view.steps, view.outputs
         stopped = "register" not in {step.name for step in steps}
         if not stopped:
             _collect(outputs, results)
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    return Run(results=results, steps=steps, seconds=time.monotonic() - start, stopped=stopped)
+    seconds = time.monotonic() - start
+    return Run(results=results, steps=steps, seconds=seconds, stopped=stopped, outcome=view.outcome)
 
 
 def _collect(outputs: dict[str, Path], results: Path) -> None:
@@ -162,15 +186,13 @@ def _collect(outputs: dict[str, Path], results: Path) -> None:
                 copy_tree(outputs[name], place / name)
 
 
-def _follow(
-    process: subprocess.Popen[bytes], events: Path, *, console: Console, logs: Path
-) -> tuple[list[StepLine], dict[str, Path]]:
+def _follow(process: subprocess.Popen[bytes], events: Path, *, console: Console, logs: Path) -> "_View":
     """Show events until the process ends; when interrupted, end the process and its steps first."""
     view = _View(console)
     try:
         with console.status("starting") as status:
             view.status = status
-            for event in _events(process, events):
+            for event in follow_events(process, events):
                 view.take(event)
     except KeyboardInterrupt:
         os.killpg(process.pid, signal.SIGTERM)
@@ -187,10 +209,11 @@ def _follow(
                 f" see {logs / view.working}.log"
             )
         raise RegrowError(f"the pipeline ended with status {process.returncode}; see {logs / 'pipeline.log'}")
-    return view.steps, view.outputs
+    return view
 
 
-def _events(process: subprocess.Popen[bytes], path: Path) -> Iterator[dict[str, Any]]:
+def follow_events(process: subprocess.Popen[bytes], path: Path) -> Iterator[dict[str, Any]]:
+    """What ``process`` reports in the file ``path``, until it ends."""
     with path.open(encoding="utf-8") as file:
         rest = ""
         while True:
@@ -214,6 +237,7 @@ class _View:
         self.steps: list[StepLine] = []
         self.outputs: dict[str, Path] = {}
         self.failure: dict[str, Any] | None = None
+        self.outcome: dict[str, Any] = {}
         self.working = ""
         self._last_end = time.time()
         self._last_shown = 0.0
@@ -234,6 +258,8 @@ class _View:
             self._finished(event)
         elif kind == "failed":
             self.failure = event
+        elif kind == "outcome":
+            self.outcome = event
         elif kind == "notice":
             self.console.print(f"note: {event['message']}", markup=False, highlight=False)
 

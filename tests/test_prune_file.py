@@ -157,6 +157,33 @@ def test_code_and_subclasses_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     assert "own: " in refused("prune", "own", *HALF)
 
 
+def test_a_value_for_another_section_is_refused(file: Path) -> None:
+    message = refused("prune", "mine.h5", *HALF, "--set", "train.fit.epochs=3")
+    assert message == (
+        "--set train.fit.epochs=3: section 'train' is of no use to mine.h5 alone; accepted: prune.KEY=VALUE"
+    )
+
+
+def test_a_layer_that_no_rule_knows_is_named_in_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tf_keras
+
+    layers = tf_keras.layers
+    monkeypatch.chdir(tmp_path)
+    inputs = layers.Input((6, 6, 4))
+    x = layers.Conv2D(8, 3, activation="relu", name="free")(inputs)
+    x = layers.Conv2D(8, 3, name="before")(x)
+    x = layers.Discretization(bin_boundaries=[0.0])(x)
+    x = layers.Conv2D(6, 1, name="after")(tf_keras.layers.Rescaling(1.0)(x))
+    tf_keras.Model(inputs, layers.GlobalAveragePooling2D()(x)).save("odd.keras")
+    result = regrow("prune", "odd.keras", *HALF)
+    assert result.exception is None, result.output
+    found = read_json(tmp_path / "odd-pruned/report.json")["channels"]["left_whole"]
+    assert list(found) == ["discretization"]
+    assert f"not followed: {found['discretization']}" in " ".join(result.output.split())
+
+
 def test_groups_are_printed(file: Path) -> None:
     result = regrow("inspect", "mine.h5", "--groups")
     assert result.exception is None, result.output

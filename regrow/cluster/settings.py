@@ -116,6 +116,24 @@ class Sources(Parameters):
     secret: Name | None = Field(None, description="Secret; null: none")
 
 
+class Mlflow(Sources):
+    """MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME; MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD."""
+
+    config_map: Name | None = Field("regrow-mlflow", description="ConfigMap with the address; null: none")
+    secret: Name | None = Field(
+        "regrow-mlflow-credentials", description="Secret with the credentials; null: none"
+    )
+
+
+class Data(Sources):
+    """AWS_ENDPOINT_URL, AWS_DEFAULT_REGION; AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY."""
+
+    config_map: Name | None = Field("regrow-data", description="ConfigMap with the address; null: none")
+    secret: Name | None = Field(
+        "regrow-data-credentials", description="Secret with the credentials; null: none"
+    )
+
+
 class Checkpoints(Parameters):
     """A volume that outlives pods, so that a step that was ended goes on where it was."""
 
@@ -138,14 +156,8 @@ class ClusterSettings(Parameters):
         description="image by step, with digest or tag; train-gpu, recover-gpu: the GPU variants; default:"
         " REGISTRY/regrow-STEP:TAG of the environment",
     )
-    mlflow: Sources = Field(
-        Sources(config_map="regrow-mlflow", secret="regrow-mlflow-credentials"),
-        description="MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME; MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD",
-    )
-    data: Sources = Field(
-        Sources(config_map="regrow-data", secret="regrow-data-credentials"),
-        description="AWS_ENDPOINT_URL, AWS_DEFAULT_REGION; AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY",
-    )
+    mlflow: Mlflow = Field(default_factory=Mlflow, description="where MLflow is and who may use it")
+    data: Data = Field(default_factory=Data, description="where raw data is and who may read it")
     webhook_secret: Name | None = Field(None, description="Secret with REGROW_WEBHOOK_URL; null: no webhook")
     checkpoints: Checkpoints | None = Field(
         None, description="volume for checkpoints of train and recover; null: they end with their pod"

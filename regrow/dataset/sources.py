@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -230,6 +230,12 @@ def _dvc(source: Dvc) -> Resource:
         digest=digest,
         annotations={"dvc_rev": commit, "path": source.path},
     )
+
+
+def pin(source: Source, resources: Sequence[Resource]) -> Source:
+    """``source`` at the commit that ``resources``, what `identify` gave for it, were found at: a branch moves on."""
+    commit = next((item.annotations.get("dvc_rev") for item in resources), None)
+    return source.model_copy(update={"rev": commit}) if isinstance(source, Dvc) and commit else source
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ STYLE: dict[str, Any] = {
 }
 
 
-def _draw(width: float, height: float, paint: Any, *, columns: int = 1) -> str:
+def draw(width: float, height: float, paint: Any, *, columns: int = 1) -> str:
     """``paint(axes)`` on a new figure of ``width`` by ``height`` inches; the SVG element as text."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -92,7 +92,7 @@ def accuracy_intervals(metrics: Mapping[str, Any]) -> str:
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("test accuracy, %, with 95% interval")
 
-    return _draw(WIDE, 0.6 + 0.4 * len(roles), paint)
+    return draw(WIDE, 0.6 + 0.4 * len(roles), paint)
 
 
 def recovery_curve(curve: Mapping[str, Any]) -> str:
@@ -129,7 +129,7 @@ def recovery_curve(curve: Mapping[str, Any]) -> str:
         axes.set_ylabel("validation accuracy, %")
         axes.legend(loc="lower right", ncols=2)
 
-    return _draw(WIDE, 3.2, paint)
+    return draw(WIDE, 3.2, paint)
 
 
 def _stage(name: str) -> str:
@@ -156,7 +156,7 @@ def layer_sparsity(report: Mapping[str, Any]) -> str:
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("zeros, % of the layer's weights (dotted: all layers together)")
 
-    return _draw(WIDE, 0.7 + 0.24 * max(2, len(layers)), paint)
+    return draw(WIDE, 0.7 + 0.24 * max(2, len(layers)), paint)
 
 
 def accuracy_against_size(metrics: Mapping[str, Any], formats: Sequence[str]) -> str:
@@ -188,7 +188,7 @@ def accuracy_against_size(metrics: Mapping[str, Any], formats: Sequence[str]) ->
         axes.set_ylabel("test accuracy, %")
         axes.legend(fontsize=8)
 
-    return _draw(WIDE, 3.2, paint)
+    return draw(WIDE, 3.2, paint)
 
 
 def bars(groups: Groups, *, label: str, upper: Groups | None = None) -> str:
@@ -219,7 +219,7 @@ def bars(groups: Groups, *, label: str, upper: Groups | None = None) -> str:
         axes.set_ylabel(label)
         axes.legend(ncols=len(roles), loc="lower left", bbox_to_anchor=(0, 1))
 
-    return _draw(COLUMN, 3.0, paint)
+    return draw(COLUMN, 3.0, paint)
 
 
 def confusion(matrices: Mapping[str, Any], classes: Sequence[str]) -> str:
@@ -262,7 +262,7 @@ def confusion(matrices: Mapping[str, Any], classes: Sequence[str]) -> str:
         for number, (place, role) in enumerate(zip(np.atleast_1d(axes), matrices, strict=True)):
             one(place, role, number == 0)
 
-    return _draw(WIDE, 0.9 + min(9.6 / len(matrices), 4.6), paint, columns=len(matrices))
+    return draw(WIDE, 0.9 + min(9.6 / len(matrices), 4.6), paint, columns=len(matrices))
 
 
 def reliability_diagram(rows: Mapping[str, Sequence[Mapping[str, float]]], ece: Mapping[str, float]) -> str:
@@ -286,7 +286,7 @@ def reliability_diagram(rows: Mapping[str, Sequence[Mapping[str, float]]], ece: 
         axes.set_ylabel("accuracy")
         axes.legend(loc="upper left", fontsize=8, markerscale=0.6)
 
-    return _draw(COLUMN, 4.0, paint)
+    return draw(COLUMN, 4.0, paint)
 
 
 def class_accuracies(shares: Mapping[str, Sequence[float]], classes: Sequence[str]) -> str:
@@ -306,4 +306,4 @@ def class_accuracies(shares: Mapping[str, Sequence[float]], classes: Sequence[st
         axes.set_xlabel("accuracy within the class, %")
         axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
 
-    return _draw(COLUMN, max(2.2, 0.9 + 0.27 * len(order)), paint)
+    return draw(COLUMN, max(2.2, 0.9 + 0.27 * len(order)), paint)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from regrow.evaluation import plots
+from regrow.evaluation.front import front_plot, front_rows
 from regrow.evaluation.statistics import class_accuracy
 from regrow.evaluation.summary import roles_of, rows
 
@@ -23,8 +24,9 @@ class Findings:
 
     ``metrics`` is flat, as in ``metrics.json``; ``curve``, ``pruning`` and ``parity`` are what `recover`,
     `prune` and `export` wrote; ``examples`` is ``dataset.json``'s; ``confusion`` (counts) and ``reliability``
-    (`statistics.reliability`) are by model; ``notes`` are sentences the reader must not miss; ``data``,
-    ``provenance`` and ``warnings`` say where all this comes from.
+    (`statistics.reliability`) are by model; ``notes`` are sentences the reader must not miss; ``sweep`` is `select`'s
+    ``front.json``, where the pruned model was chosen; ``data``, ``provenance`` and ``warnings`` say where all this
+    comes from.
     """
 
     metrics: Mapping[str, Any]
@@ -36,6 +38,7 @@ class Findings:
     confusion: Mapping[str, Any]
     reliability: Mapping[str, Sequence[Mapping[str, float]]]
     notes: Sequence[str] = ()
+    sweep: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
     data: Sequence[tuple[str, str]] = ()
     provenance: Sequence[tuple[str, str]] = field(default_factory=list)
@@ -60,6 +63,7 @@ def render_report(found: Findings) -> str:
         test_examples=metrics["test_examples"],
         pairs=_pairs(metrics),
         notes=found.notes,
+        sweep=_sweep(found.sweep),
         plots=_plots(found, per_class),
         techniques=found.curve.get("techniques", []),
         has_control="from_scratch" in found.curve,
@@ -98,6 +102,20 @@ def _plots(found: Findings, per_class: Mapping[str, Any]) -> dict[str, str]:
         "confusion": plots.confusion(matrices, found.classes),
         "reliability": plots.reliability_diagram(reliability, ece),
         "classes": plots.class_accuracies(per_class, found.classes),
+    }
+
+
+def _sweep(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The front's plot, rows and words; None where there was no sweep."""
+    if found is None:
+        return None
+    return {
+        "plot": front_plot(found),
+        "rows": front_rows(found),
+        "sentence": found["chosen"]["sentence"],
+        "examples": found["validation_examples"],
+        "spanned": ", ".join(found["objectives"]).replace("_", " "),
+        "failed": found["failed"],
     }
 
 
@@ -150,6 +168,8 @@ def _channels(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
         f"Layers in one row make channels that can only be removed together. Criterion {found['criterion']},"
         f" {found['scope'].replace('_', ' ')}; wanted: {wanted}; kept: {kept}."
     )
+    if unknown := list(found["left_whole"].values()):
+        caption += f" Not followed: {'; '.join(unknown)}."
     return {"rows": rows, "caption": caption.replace("macs", "MACs")}
 
 

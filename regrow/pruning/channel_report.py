@@ -21,7 +21,8 @@ def channel_report(
 ) -> dict[str, Any]:
     """Costs before and after, and channel counts by group and by layer.
 
-    ``left_whole`` gives the reason where no channel may go. A layer has a row for each size in its config that
+    ``left_whole`` gives the reason where no channel may go; beside the groups it is that of each layer that no rule
+    could follow, by its name. A layer has a row for each size in its config that
     counts channels: ``filters``, ``units``, ``key_dim``.
     """
     before, after = ({**_costs(channels, mask)} for mask in (np.zeros_like(removed), removed))
@@ -34,6 +35,7 @@ def channel_report(
         "scope": options.scope,
         "before": before,
         "after": after,
+        "left_whole": dict(channels.whole),
         "groups": [
             {
                 "name": group.name,

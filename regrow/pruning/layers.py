@@ -66,11 +66,13 @@ def prune_layers(
     """
     graph = Graph.of(model)
     check_patterns(graph.locations, skip)
+    check_patterns(graph.locations, options.skip, field="prune.layers.skip")
+    staying = (*skip, *options.skip)
     whole = _Step((), graph, Surgery(), trace(graph))
     blocks = [
         block
         for block in residual_blocks(graph)
-        if not any(matches(layer, pattern) for layer in block.layers for pattern in skip)
+        if not any(matches(layer, pattern) for layer in block.layers for pattern in staying)
     ]
     if not blocks:
         raise RegrowError("prune.method: 'layers' finds no residual block that may go")

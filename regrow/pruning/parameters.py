@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from regrow.parameters import Parameters
 from regrow.pruning.sparse_training import SPARSE_FIT, SparseTraining
-from regrow.pruning.targets import ChannelOptions, LayerOptions, Target
+from regrow.pruning.targets import ChannelOptions, LayerOptions, Target, listed
 from regrow.training.settings import FitSettings, OwnFitSettings
 
 MethodName = Literal["layers", "channels", "magnitude", "n_m"]
@@ -42,16 +42,12 @@ class Gradual(Parameters):
         return self
 
 
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
 class PruneParams(Parameters):
     """Section `prune` of `params.yaml`: what is pruned, how much, and how it is shared out."""
 
     method: Annotated[
         tuple[MethodName, ...],
-        BeforeValidator(_listed, json_schema_input_type=MethodName | tuple[MethodName, ...]),
+        BeforeValidator(listed, json_schema_input_type=MethodName | tuple[MethodName, ...]),
     ] = Field(
         ("magnitude",),
         description="one method or several, one after the other: residual blocks (layers) or channels are removed, the"
@@ -84,7 +80,7 @@ class PruneParams(Parameters):
     n: int = Field(2, ge=1, description="n_m: weights kept of each m")
     m: int = Field(4, ge=2, description="n_m: block of consecutive weights along the input channels")
     skip: Annotated[
-        tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])
+        tuple[str, ...], BeforeValidator(listed, json_schema_input_type=str | tuple[str, ...])
     ] = Field((), description="patterns of layer names that are left alone, such as 'conv1*'")
     seed: int = Field(0, ge=0, lt=2**31, description="gradual.fit.seed unless given there")
 

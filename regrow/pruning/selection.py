@@ -19,15 +19,15 @@ def matches(path: str, pattern: str) -> bool:
     return any(fnmatchcase("/".join(parts[:count]), pattern) for count in range(1, len(parts) + 1))
 
 
-def check_patterns(paths: Collection[str], skip: Sequence[str]) -> None:
-    """Check that each pattern in ``skip`` matches one of the layers ``paths``.
+def check_patterns(paths: Collection[str], skip: Sequence[str], *, field: str = "prune.skip") -> None:
+    """Check that each pattern in ``skip``, which the parameter ``field`` gives, matches one of the layers ``paths``.
 
     Raises:
         RegrowError: one does not.
     """
     for pattern in skip:
         if not any(matches(path, pattern) for path in paths):
-            raise RegrowError(f"prune.skip: '{pattern}' matches no layer{nearest(pattern, paths)}")
+            raise RegrowError(f"{field}: '{pattern}' matches no layer{nearest(pattern, paths)}")
 
 
 def chosen_kernels(model: Any, skip: Sequence[str] = ()) -> dict[str, Any]:

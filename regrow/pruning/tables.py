@@ -40,7 +40,8 @@ def outcome_tables(
         if "latency_ms" in channels["before"]:
             old, new = (channels[when]["latency_ms"] for when in ("before", "after"))
             table.add_row("latency, ms", f"{old:.3f}", f"{new:.3f}", f"{new / old:.1%}")
-        parts += [_shrunk(channels["groups"]), *_whole(channels["groups"])]
+        unknown = [f"not followed: {why}" for why in channels["left_whole"].values()]
+        parts += [_shrunk(channels["groups"]), *_whole(channels["groups"]), *unknown]
     return Group(*parts)
 
 

@@ -1,8 +1,8 @@
 """What the user wants to reach, and how channels may be removed on the way there."""
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from regrow.parameters import Parameters
 from regrow.pruning.criteria.registry import (
@@ -14,6 +14,11 @@ from regrow.pruning.criteria.registry import (
 
 TOLERANCE = 0.03
 Ratio = Literal["macs", "parameters", "bytes"]
+
+
+def listed(value: Any) -> Any:
+    """A single pattern as a list of one."""
+    return [value] if isinstance(value, str) else value
 
 
 class Target(Parameters):
@@ -100,6 +105,12 @@ class LayerOptions(Parameters):
 
     blocks: int | None = Field(
         None, ge=1, description="how many residual blocks go; unless given, as many as the target asks for"
+    )
+    skip: Annotated[
+        tuple[str, ...], BeforeValidator(listed, json_schema_input_type=str | tuple[str, ...])
+    ] = Field(
+        (),
+        description="patterns of layer names; a block that holds one stays whole, while its channels may go",
     )
     criterion: CriterionName = Field("l2", description="what a block is worth: the mean over its channels")
     examples: int = Field(512, ge=1, description="calibration examples for taylor and apoz")

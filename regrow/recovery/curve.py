@@ -57,11 +57,12 @@ class RecoveryCurve:
         write_json(directory / "curve.json", found)
         with (directory / "curve.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["point", "stage", "epoch", "val_accuracy", "val_loss"])
+            writer.writerow(["point", "stage", "attempt", "epoch", "val_accuracy", "val_loss"])
             for number, point in enumerate(self.points):
                 row = (
                     number,
                     point["stage"],
+                    point.get("attempt", 1) if "epoch" in point else "",
                     point.get("epoch", ""),
                     point["val_accuracy"],
                     point["val_loss"],

@@ -37,7 +37,8 @@ def without_credentials(uri: str) -> str:
     return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
 
-def _sqlite_file(uri: str) -> Path | None:
+def sqlite_file(uri: str) -> Path | None:
+    """The file of an SQLite address; None for other addresses."""
     if not uri.startswith("sqlite:"):
         return None
     return Path(urllib.parse.urlsplit(uri).path.removeprefix("/")).absolute()
@@ -57,7 +58,7 @@ def check_reachable(uri: str) -> None:
             f"MLFLOW_TRACKING_URI: {shown!r} is not an address that MLflow's registry can use;"
             f" accepted: {', '.join(f'{name}:…' for name in SCHEMES)}"
         )
-    file = _sqlite_file(uri)
+    file = sqlite_file(uri)
     if file is not None:
         _check_sqlite(file)
         return
@@ -113,7 +114,7 @@ def connect(uri: str) -> Any:
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
-    file = _sqlite_file(uri)
+    file = sqlite_file(uri)
     if file is not None:
         create_database(file)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -131,7 +132,7 @@ def experiment_id(client: Any, name: str) -> str:
 
     found = client.get_experiment_by_name(name)
     if found is None:
-        file = _sqlite_file(client.tracking_uri)
+        file = sqlite_file(client.tracking_uri)
         location = (file.parent / "mlruns").as_uri() if file is not None else None
         try:
             return str(client.create_experiment(name, artifact_location=location))

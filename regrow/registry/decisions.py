@@ -2,6 +2,8 @@
 
 import datetime
 import json
+import random
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +13,7 @@ from regrow.registry.gate import GateParams, Verdict
 
 GATE_TAG = "regrow.gate"
 DECISION_TAG = "regrow.decision"
+SETTLING_S = (0.02, 0.1)
 EVIDENCE = ("gate", "metrics", "verdict", "provenance")
 
 
@@ -77,14 +80,22 @@ def read_decisions(tags: Mapping[str, str]) -> dict[int, dict[str, Any]]:
 
 
 def record(client: Any, version: Any, decision: Decision) -> tuple[int, dict[str, Any]]:
-    """Add ``decision`` to the version's unless the last says the same; gives the last, with its number."""
-    known = read_decisions(client.get_model_version(version.name, version.version).tags)
-    last = max(known, default=0)
-    if last and _evidence(known[last]) == _evidence(asdict(decision)):
-        return last, known[last]
-    tag = decision_tag(last + 1)
-    client.set_model_version_tag(version.name, version.version, tag, canonical_json(asdict(decision)))
-    return last + 1, asdict(decision)
+    """Add ``decision`` to the version's unless the last says the same; gives the last, with its number.
+
+    Two that add one at the same instant may choose the same number, of which MLflow keeps the later: who finds
+    another's in its place takes the next. (The log, `regrow.registry.ledger`, numbers without such accidents.)
+    """
+    fresh, text = asdict(decision), canonical_json(asdict(decision))
+    while True:
+        known = read_decisions(client.get_model_version(version.name, version.version).tags)
+        last = max(known, default=0)
+        if last and _evidence(known[last]) == _evidence(fresh):
+            return last, known[last]
+        tag = decision_tag(last + 1)
+        client.set_model_version_tag(version.name, version.version, tag, text)
+        time.sleep(random.uniform(*SETTLING_S))
+        if client.get_model_version(version.name, version.version).tags.get(tag) == text:
+            return last + 1, fresh
 
 
 def _evidence(decision: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A model version that is there whole or not at all, and its aliases."""
+"""A model version that is there whole or not at all, and once for each model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +8,6 @@ from pydantic import Field
 
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
-from regrow.progress import emit
-from regrow.registry.champion import find_alias
-from regrow.registry.gate import Verdict
 
 MODEL_TAG = "regrow.model"
 DATA_TAG = "regrow.data"
@@ -57,10 +54,13 @@ def check_servable(directory: Path) -> None:
 def create_version(
     client: Any, *, name: str, run_id: str, model: str, tags: Mapping[str, str], description: str
 ) -> Any:
-    """A new version of ``name`` for ``model`` with ``tags``, which are never changed afterwards.
+    """The version of ``name`` for ``model``: a new one with ``tags``, which are never changed afterwards.
 
     Call it when the run holds all artifacts: MLflow writes a version and its tags in one transaction, so a
     process killed before leaves no version and one killed after leaves a whole one.
+
+    Where another process makes one for the same model at the same instant, both see the lower number, which is seen
+    before the higher: that one is the model's version, and whoever made another takes it back.
 
     Raises:
         RegrowError: MLflow did not make the version ready.
@@ -80,20 +80,27 @@ def create_version(
             f"models:/{name}/{version.version}: MLflow reports status {version.status}"
             f" ({version.status_message or 'no reason given'})"
         )
+    first = find_version(client, name, model)
+    if first is not None and int(first.version) < int(version.version):
+        client.delete_model_version(name, version.version)
+        return first
     return version
 
 
 def find_version(client: Any, name: str, model: str) -> Any:
-    """The newest version of ``name`` for ``model``; ones that never became ready are deleted. None: no such."""
-    ready = None
+    """The version of ``name`` for ``model``, of several the first; ones that failed are deleted. None: no such.
+
+    There are several where a process was killed before it could take back what another had made at the same time.
+    """
+    ready = []
     for version in client.search_model_versions(f"name = '{name}' and tags.`{MODEL_TAG}` = '{model}'"):
         if version.tags.get(MODEL_TAG) != model:
             continue
-        if version.status != "READY":
+        if version.status not in ("READY", "PENDING_REGISTRATION"):
             client.delete_model_version(name, version.version)
-        elif ready is None or int(version.version) > int(ready.version):
-            ready = version
-    return ready
+        elif version.status == "READY":
+            ready.append(version)
+    return min(ready, key=lambda item: int(item.version), default=None)
 
 
 def _ensure_registered_model(client: Any, name: str) -> None:
@@ -104,42 +111,3 @@ def _ensure_registered_model(client: Any, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def set_aliases(client: Any, *, name: str, version: str, verdict: Verdict, judged: str | None) -> list[str]:
-    """Move ``challenger`` and, when ``verdict`` passed, ``champion`` to ``version``.
-
-    Args:
-        client: an ``MlflowClient``.
-        name: the registered model.
-        version: the version.
-        verdict: what the gate said.
-        judged: the version that held ``champion`` when it said so; None: none did.
-
-    Returns:
-        the aliases that the version holds. A version that holds ``champion`` already keeps it.
-    """
-    client.set_registered_model_alias(name, CHALLENGER, version)
-    if verdict.passed:
-        _promote(client, name=name, version=version, judged=judged)
-    return [alias for alias in (CHALLENGER, CHAMPION) if find_alias(client, name, alias).version == version]
-
-
-def _promote(client: Any, *, name: str, version: str, judged: str | None) -> None:
-    """Move ``champion`` unless another version took it after the gate had looked; MLflow cannot swap and compare."""
-    holder = find_alias(client, name, CHAMPION).version
-    if holder not in (judged, version):
-        emit("notice", message=_overtaken(name, version, holder, "while this one was judged; it stays"))
-        return
-    client.set_registered_model_alias(name, CHAMPION, version)
-    holder = find_alias(client, name, CHAMPION).version
-    if holder != version:
-        emit("notice", message=_overtaken(name, version, holder, "at the same time and holds it"))
-
-
-def _overtaken(name: str, version: str, holder: str | None, how: str) -> str:
-    other = f"version {holder} took" if holder else "somebody removed"
-    return (
-        f"models:/{name}/{version} is not the {CHAMPION}: {other} the alias {how};"
-        " run again to have the two compared"
-    )

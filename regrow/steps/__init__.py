@@ -6,6 +6,8 @@ from typing import Any
 from regrow.steps.spec import StepSpec
 
 NAMES = ("resolve", "prepare", "augment", "train", "prune", "recover", "export", "evaluate", "register")
+# Of sweeps only: between `recover` of each candidate and `export` of the chosen one.
+SWEEP_NAMES = ("measure", "select")
 
 
 def get_spec(name: str) -> StepSpec[Any]:

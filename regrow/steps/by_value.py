@@ -6,7 +6,7 @@ and of every step a version that follows from what it made and by which code.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +59,27 @@ def start(figures: Mapping[str, Any]) -> str:
     if not found:
         return ""
     return literal(found if isinstance(found, str) else canonical_json(found))
+
+
+def measured(candidate: str, measurement: Path) -> str:
+    """What a sweep's candidate (its index, name, group and seed as JSON) is worth, for `select`."""
+    found = read_json(measurement / "measurement.json")
+    return literal(canonical_json({"candidate": json.loads(candidate), "measurement": found}))
+
+
+def listed(measurements: Sequence[str]) -> str:
+    """The texts of `measured` as one, in the order of the candidates: Kubeflow does not promise any."""
+    found = [json.loads(text) for text in measurements]
+    return canonical_json(sorted(found, key=lambda item: int(item["candidate"]["index"])))
+
+
+def chosen(candidates: Sequence[Mapping[str, str]], index: int) -> Mapping[str, str]:
+    """The candidate with this index, with its steps' parameters."""
+    (found,) = (item for item in candidates if int(json.loads(item["candidate"])["index"]) == index)
+    return found
+
+
+def front(selection: Path) -> str:
+    """A sweep's front, for the report; without what was measured of each seed, which is in the artifact."""
+    found = read_json(selection / "front.json")
+    return literal(canonical_json({**found, "candidates": []}))

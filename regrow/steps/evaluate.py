@@ -211,6 +211,7 @@ def _report(
         confusion=confusion,
         reliability=reliability,
         notes=notes,
+        sweep=read_json(inputs["front"] / "front.json") if "front" in inputs else None,
         warnings=data.get("warnings", []),
         data=facts.data_facts(data, dataset_digest=dataset.digest),
         provenance=[
@@ -273,6 +274,13 @@ SPEC = StepSpec(
             name="champion", producer="resolve", output="champion", help="the present champion", optional=True
         ),
         Input(name="dataset", producer="prepare", output="dataset", help="the dataset"),
+        Input(
+            name="front",
+            producer="select",
+            output="selection",
+            help="what the pruned model was chosen from",
+            optional=True,
+        ),
     ],
     outputs=[
         Output(name="metrics", kind="metrics", help="all numbers"),

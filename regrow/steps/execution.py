@@ -21,6 +21,7 @@ from regrow.provenance.code import code_digest
 from regrow.provenance.digest import digest_of_files, file_digests, text_digest
 from regrow.provenance.environment import surroundings
 from regrow.provenance.statement import FILE_NAME, Resource, Statement, make_statement, read_statement
+from regrow.steps.checkpoints import scratch_for
 from regrow.steps.spec import STATEMENT, P, StepContext, StepSpec
 
 CACHE = "REGROW_CACHE"
@@ -92,37 +93,37 @@ def _execute(
         restored = _restore(spec, store, outputs=outputs, statement=statement)
         if restored is not None:
             return StepResult(statement=restored, cached=True, imports_s=0.0, work_s=0.0)
-    scratch = _scratch(spec, key)
     imports_s = _import(spec)
-    with contextlib.ExitStack() as stack:
-        places = {name: stack.enter_context(new_directory(path)) for name, path in outputs.items()}
-        context = StepContext(
-            step=spec.name, params=params, inputs=dict(inputs), outputs=places, scratch=scratch
-        )
-        started = datetime.datetime.now(datetime.UTC)
-        clock = time.monotonic()
-        with disk_errors(next(iter(outputs.values()), statement)):
-            spec.run(context)
-        work_s = time.monotonic() - clock
-        made = make_statement(
-            step=spec.name,
-            outputs=places,
-            dependencies=[*outside, *used, *context.dependencies],
-            parameters=params.model_dump(mode="json"),
-            cache_key=key,
-            code=code,
-            surroundings=surroundings(),
-            started=started,
-            finished=datetime.datetime.now(datetime.UTC),
-            figures=context.figures,
-            mlflow_runs=context.mlflow_runs,
-        )
-        _withdraw(statement)
-    with new_directory(statement) as place:
-        made.write(place)
-    if spec.cached and store is not None:
-        _keep(store, outputs=outputs, statement=statement)
-    shutil.rmtree(scratch, ignore_errors=True)
+    root = Path(os.environ.get(CACHE) or Path.cwd() / ".regrow") / CHECKPOINTS
+    with scratch_for(spec.name, key, root=root, resumes=spec.resumes) as scratch:
+        with contextlib.ExitStack() as stack:
+            places = {name: stack.enter_context(new_directory(path)) for name, path in outputs.items()}
+            context = StepContext(
+                step=spec.name, params=params, inputs=dict(inputs), outputs=places, scratch=scratch
+            )
+            started = datetime.datetime.now(datetime.UTC)
+            clock = time.monotonic()
+            with disk_errors(next(iter(outputs.values()), statement)):
+                spec.run(context)
+            work_s = time.monotonic() - clock
+            made = make_statement(
+                step=spec.name,
+                outputs=places,
+                dependencies=[*outside, *used, *context.dependencies],
+                parameters=params.model_dump(mode="json"),
+                cache_key=key,
+                code=code,
+                surroundings=surroundings(),
+                started=started,
+                finished=datetime.datetime.now(datetime.UTC),
+                figures=context.figures,
+                mlflow_runs=context.mlflow_runs,
+            )
+            _withdraw(statement)
+        with new_directory(statement) as place:
+            made.write(place)
+        if spec.cached and store is not None:
+            _keep(store, outputs=outputs, statement=statement)
     return StepResult(statement=made, cached=False, imports_s=imports_s, work_s=work_s)
 
 
@@ -191,12 +192,6 @@ def _cache_key(spec: StepSpec[Any], params: Parameters, *, code: str, resources:
 def _store(spec: StepSpec[Any], key: str) -> Path | None:
     root = os.environ.get(CACHE)
     return Path(root) / spec.name / key if root else None
-
-
-def _scratch(spec: StepSpec[Any], key: str) -> Path:
-    """A directory for checkpoints, outside the outputs, found again by the same work."""
-    root = Path(os.environ.get(CACHE) or Path.cwd() / ".regrow")
-    return root / CHECKPOINTS / f"{spec.name}-{key[:16]}"
 
 
 def _restore(

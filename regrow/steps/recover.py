@@ -18,7 +18,8 @@ def run(context: StepContext[RecoverParams]) -> None:
         RegrowError: the pruned model does not fit its masks, or training diverged again and again.
     """
     from regrow.graph.files import load_model, save_model
-    from regrow.recovery.sequence import Recovery
+    from regrow.recovery.sequence import recover
+    from regrow.recovery.work import Work
     from regrow.registry.tracking import stream
 
     params = context.params
@@ -28,7 +29,7 @@ def run(context: StepContext[RecoverParams]) -> None:
     with stream(step=context.step, parameters=params.model_dump(mode="json")) as tracked:
         if tracked.run_id:
             context.mlflow_runs.append(tracked.run_id)
-        recovery = Recovery(
+        work = Work(
             model=model,
             parent=load_model(context.inputs["parent"]),
             pruning=pruning,
@@ -43,7 +44,7 @@ def run(context: StepContext[RecoverParams]) -> None:
             on_epoch=tracked.log,
             tensorboard=lambda phase: log_directory(context.step, context.scratch.name, phase),
         )
-        curve = recovery.run()
+        curve = recover(work)
         tracked.log_curve(curve.points)
     pruning.apply(model)
     pruning.verify(model)

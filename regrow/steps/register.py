@@ -8,6 +8,7 @@ from pydantic import Field
 
 from regrow.artifacts import read_json, write_json
 from regrow.errors import RegrowError
+from regrow.progress import Progress
 from regrow.provenance.digest import file_digest
 from regrow.provenance.statement import Statement, read_statement
 from regrow.registry.chain import (
@@ -20,13 +21,15 @@ from regrow.registry.chain import (
     model_digest,
     pipeline_run_digest,
 )
-from regrow.registry.champion import KERAS_FILE, KERAS_TAG, find_alias
+from regrow.registry.champion import KERAS_FILE, KERAS_TAG
 from regrow.registry.client import connection, experiment_name, tracking_uri, without_credentials
-from regrow.registry.decisions import decide, first_tags, record
+from regrow.registry.decisions import Decision, decide, first_tags, record
 from regrow.registry.evidence import log_files, log_model, log_numbers, raw_data
 from regrow.registry.gate import GateParams, Verdict, judge
+from regrow.registry.parents import log_parent, parent_tags
+from regrow.registry.patience import patiently
+from regrow.registry.promotion import set_aliases, settle
 from regrow.registry.registration import (
-    CHAMPION,
     CODE_TAG,
     DATA_TAG,
     OUTSIDE_TAG,
@@ -36,7 +39,6 @@ from regrow.registry.registration import (
     check_servable,
     create_version,
     find_version,
-    set_aliases,
 )
 from regrow.registry.runs import (
     CHAIN_TAG,
@@ -74,27 +76,14 @@ def run(context: StepContext[RegisterParams]) -> None:
     check_chain(statements, {name: path for name, path in inputs.items() if not name.endswith(STATEMENT)})
     check_servable(inputs["recovered_exports"] / "mlflow")
     progress = context.progress(5)
-    uri = tracking_uri()
-    name = context.params.model_name
-    with connection(uri, seconds=UPLOAD_S, retries=RETRIES) as client:
-        run_id = _begin(client, context, statements)
-        progress.update(1, "children linked")
-        log_numbers(client, run_id, inputs, statements)
-        progress.update(2, "metrics logged")
-        version = find_version(client, name, model_digest(statements))
-        if version is None:
-            log_model(client, run_id, inputs["recovered_exports"])
-        if version is None or version.run_id != run_id:
-            stated = {step: inputs[f"{step}_{STATEMENT}"] for step in statements}
-            log_files(client, run_id, inputs, stated)
-        progress.update(3, "artifacts logged")
-        present = find_alias(client, name, CHAMPION).version
-        verdict = _judge(context, present=present, version=version)
-        version = _decided(client, context, statements, run_id=run_id, version=version, verdict=verdict)
-        progress.update(4, f"version {version.version}")
-        number = str(version.version)
-        aliases = set_aliases(client, name=name, version=number, verdict=verdict, judged=present)
-        finish_parent(client, run_id)
+    uri, name = tracking_uri(), context.params.model_name
+
+    def attempt() -> tuple[str, Any, Verdict, list[str]]:
+        with connection(uri, seconds=UPLOAD_S, retries=RETRIES) as client:
+            return _register(client, context, statements, progress)
+
+    run_id, version, verdict, aliases = patiently(attempt, what="step 'register'")
+    number = str(version.version)
     progress.update(5, "aliases set")
     registration = {
         "name": name,
@@ -111,6 +100,43 @@ def run(context: StepContext[RegisterParams]) -> None:
     context.figures["gate"] = _summary(verdict)
 
 
+def _register(
+    client: Any,
+    context: StepContext[RegisterParams],
+    statements: Mapping[str, Statement],
+    progress: Progress,
+) -> tuple[str, Any, Verdict, list[str]]:
+    """The id of the run, the version, the verdict and the version's aliases. Can be repeated."""
+    inputs, name = context.inputs, context.params.model_name
+    run_id = _begin(client, context, statements)
+    progress.update(1, "children linked")
+    log_numbers(client, run_id, inputs, statements)
+    progress.update(2, "metrics logged")
+    version = find_version(client, name, model_digest(statements))
+    if version is None:
+        log_model(client, run_id, inputs["recovered_exports"])
+        log_parent(client, run_id, inputs)
+    if version is None or version.run_id != run_id:
+        stated = {step: inputs[f"{step}_{STATEMENT}"] for step in statements}
+        log_files(client, run_id, inputs, stated)
+    progress.update(3, "artifacts logged")
+    present = settle(client, name).version
+    verdict = _judge(context, present=present, version=version)
+    version, decision = _decided(client, context, statements, run_id=run_id, version=version, verdict=verdict)
+    progress.update(4, f"version {version.version}")
+    aliases = set_aliases(
+        client,
+        name=name,
+        version=str(version.version),
+        run=run_id,
+        decision=decision,
+        passed=verdict.passed,
+        judged=present,
+    )
+    finish_parent(client, run_id)
+    return run_id, version, verdict, aliases
+
+
 def _begin(client: Any, context: StepContext[RegisterParams], statements: Mapping[str, Statement]) -> str:
     """The id of this pipeline run's MLflow run, with its children."""
     parent = parent_run(
@@ -121,7 +147,8 @@ def _begin(client: Any, context: StepContext[RegisterParams], statements: Mappin
         statements=statements,
     )
     run_id = str(parent.info.run_id)
-    context.mlflow_runs.append(run_id)
+    if run_id not in context.mlflow_runs:
+        context.mlflow_runs.append(run_id)
     link_children(client, parent, statements)
     return run_id
 
@@ -160,7 +187,7 @@ def _decided(
     run_id: str,
     version: Any,
     verdict: Verdict,
-) -> Any:
+) -> tuple[Any, Decision]:
     """The version with this decision on record: made with it, or, when it is there already, given it."""
     metrics = read_json(context.inputs["metrics"] / "metrics.json")
     provenance = _provenance(context.inputs, statements)
@@ -173,13 +200,18 @@ def _decided(
             name=context.params.model_name,
             run_id=run_id,
             model=model_digest(statements),
-            tags={**provenance, **_files(context.inputs), **first_tags(decision, verdict)},
+            tags={
+                **provenance,
+                **_files(context.inputs),
+                **parent_tags(context.inputs),
+                **first_tags(decision, verdict),
+            },
             description=_description(metrics),
         )
     number, recorded = record(client, version, decision)
     link_version(client, run_id, version)
     client.log_dict(run_id, recorded, f"decisions/{number:04d}.json")
-    return version
+    return version, decision
 
 
 def _provenance(inputs: Mapping[str, Path], statements: Mapping[str, Statement]) -> dict[str, str]:
@@ -234,6 +266,7 @@ SPEC = StepSpec(
         Input(name="parity", producer="export", output="parity", help="how far the exports agree with Keras"),
         Input(name="recovery", producer="recover", output="recovery", help="the recovery curve"),
         Input(name="training", producer="train", output="training", help="the training history"),
+        Input(name="parent", producer="train", output="parent", help="the model before pruning"),
         Input(name="dataset", producer="prepare", output="dataset", help="the dataset"),
         Input(name="data", producer="resolve", output="data", help="the raw data's version", optional=True),
         Input(

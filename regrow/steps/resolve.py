@@ -7,18 +7,19 @@ from typing import Any, Literal
 from pydantic import Field
 
 from regrow.artifacts import write_json
-from regrow.dataset.sources import Digits, Source, identify
+from regrow.dataset.sources import Digits, Source, identify, pin
 from regrow.parameters import canonical_json
 from regrow.progress import emit
 from regrow.provenance.digest import text_digest
 from regrow.provenance.environment import surroundings
 from regrow.provenance.statement import Resource
 from regrow.registry.chain import OUTSIDE, PACKAGE, PACKAGES, data_version, package_digest
-from regrow.registry.champion import Champion, fetch_classes, fetch_model, find_alias
+from regrow.registry.champion import Champion, fetch_classes, fetch_model
 from regrow.registry.client import connection, experiment_id, experiment_name, tracking_uri
 from regrow.registry.decisions import read_decisions
+from regrow.registry.parents import find_start
+from regrow.registry.promotion import settle
 from regrow.registry.registration import (
-    CHAMPION,
     CODE_TAG,
     DATA_TAG,
     OUTSIDE_TAG,
@@ -26,6 +27,7 @@ from regrow.registry.registration import (
     PARAMETERS_TAG,
     RegisteredModel,
 )
+from regrow.registry.starting import Start, start_text, write_start
 from regrow.registry.tracking import close_stale
 from regrow.steps import all_specs
 from regrow.steps.spec import Output, StepContext, StepSpec
@@ -39,6 +41,9 @@ class ResolveParams(RegisteredModel):
     source: Source = Field(default_factory=Digits, description="raw data; copied from `prepare.source`")
     when_unchanged: Literal["continue", "stop"] = Field(
         "continue", description="what to do when data, code and parameters are those of the champion"
+    )
+    start: Literal["new", "champion"] = Field(
+        "new", description="whether to look for the champion's parent; copied from `train.start`"
     )
     fingerprint: str = Field(
         "", description="digest of the other sections of params.yaml; filled in, empty means unknown"
@@ -61,13 +66,15 @@ def run(context: StepContext[ResolveParams]) -> None:
     progress.update(1, "data found")
     with connection(tracking_uri()) as client:
         close_stale(client, experiment_id(client, experiment_name()))
-        champion = find_alias(client, params.model_name, CHAMPION)
+        champion = settle(client, params.model_name)
         progress.update(2, "MLflow answers")
     known: dict[str, Any] = {}
+    start: Start | None = None
     if champion.version is not None:
         with connection(tracking_uri(), seconds=60, retries=1) as client:
             classes = fetch_classes(client, champion)
             known = {} if classes is None else {"classes": classes}
+            start = find_start(champion, classes=classes) if params.start == "champion" else None
             if not fetch_model(client, champion, context.outputs["champion"]):
                 emit(
                     "notice",
@@ -77,11 +84,16 @@ def run(context: StepContext[ResolveParams]) -> None:
                 )
     progress.update(3, "champion found")
     described = [item.to_json() for item in resources]
+    pinned = pin(params.source, resources)
     write_json(
         context.outputs["data"] / "data.json",
-        {"source": params.source.model_dump(mode="json"), "resources": described},
+        {"source": pinned.model_dump(mode="json"), "resources": described},
     )
     write_json(context.outputs["champion"] / "champion.json", {**champion.to_json(), **known})
+    if start is not None:
+        write_start(start_text(start), context.outputs["champion"])
+    elif params.start == "champion":
+        emit("notice", message=_no_start(champion))
     used = _used(params)
     context.dependencies.extend([*resources, *used.values()])
     present = {tag: item.digest["sha256"] for tag, item in used.items()}
@@ -89,7 +101,17 @@ def run(context: StepContext[ResolveParams]) -> None:
     changed = _changed(champion, present)
     context.figures.update(_figures(described, champion, changed=changed))
     context.figures["proceed"] = proceed = changed or params.when_unchanged == "continue"
+    context.figures["start"] = start_text(start)
     context.figures["work"] = _work(champion, changed=changed, proceed=proceed)
+
+
+def _no_start(champion: Champion) -> str:
+    if champion.version is None:
+        return f"train.start is champion, but models:/{champion.name} has none yet: training starts new"
+    return (
+        f"train.start is champion, but the run of models:/{champion.name}/{champion.version} does not hold its parent,"
+        " as it was registered by an older Regrow or by something else: training starts new"
+    )
 
 
 def _used(params: ResolveParams) -> dict[str, Resource]:

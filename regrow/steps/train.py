@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -13,9 +13,11 @@ from regrow.parameters import Parameters
 from regrow.progress import emit
 from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import Resource
+from regrow.registry.starting import START_FILE, read_start
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 from regrow.training.options import IMAGENET_MD5, IMAGENET_URI, Architecture, Resnet50Transfer
 from regrow.training.parent import PLANNED, RANGE_TEST
+from regrow.training.seen import write_seen
 from regrow.training.settings import FitSettings, OwnFitSettings
 from regrow.training.tensorboard import log_directory
 
@@ -52,6 +54,11 @@ class TrainParams(Parameters):
         default_factory=FitSettings,
         description="how to train; resnet50_transfer's default is adam with a constant rate of 1e-4",
     )
+    start: Literal["new", "champion"] = Field(
+        "new",
+        description="champion: go on from the weights of the model that the champion was pruned from, where there is"
+        " one; its architecture must be this one",
+    )
     rewind_epoch: int = Field(
         1, ge=0, description="the early weights that recovery can rewind to are those after this epoch"
     )
@@ -76,6 +83,8 @@ class TrainParams(Parameters):
                 f"has both an architecture ('{self.architecture.name}') and a model to import "
                 f"({self.import_model.path}); give one of them, 'architecture: null' for the import"
             )
+        if self.import_model is not None and self.start == "champion":
+            raise ValueError("start is 'champion', but a model is imported; set start: new or import: null")
         if self.import_model is None and self.rewind_epoch > self.epochs:
             raise ValueError(
                 f"rewind_epoch is {self.rewind_epoch}, but there are {self.epochs} epochs; "
@@ -156,6 +165,7 @@ def _train(context: StepContext[TrainParams], dataset: Dataset) -> None:
     if params.architecture is None:
         raise AssertionError("parameters are validated")
     model = build(params.architecture, signature_of(dataset), seed=params.seed)
+    seen = _start(context, model, dataset)
     # Not among the outputs yet: a killed training's are lost, but it goes on from its last epoch.
     early = context.scratch / "early"
 
@@ -187,9 +197,37 @@ def _train(context: StepContext[TrainParams], dataset: Dataset) -> None:
         copy_tree(early, context.outputs["training"] / "early")
     save_model(model, context.outputs["parent"])
     _describe(context.outputs["training"], history=history, settings=params.fit)
+    write_seen(context.outputs["training"], dataset, before=seen)
     context.figures.update(
         val_accuracy=round(best, 4), parameters=int(model.count_params()), epochs=len(history)
     )
+
+
+def _start(context: StepContext[TrainParams], model: Any, dataset: Dataset) -> Any:
+    """Give ``model`` the weights that it is to start from; the digests of what these were trained on, or None.
+
+    What is fetched is held to the digest that `resolve` wrote down: the result is a function of the step's inputs.
+
+    Raises:
+        RegrowError: see `regrow.training.starting.take_start`.
+    """
+    if context.params.start == "new":
+        return None
+    start = read_start(context.inputs["start"]) if "start" in context.inputs else None
+    if start is None:
+        emit(
+            "notice",
+            message="train: start is champion, but no champion's parent is known; training starts new",
+        )
+        return None
+    from regrow.training.starting import take_start
+
+    digest = {"sha256": start.sha256}
+    context.dependencies.append(Resource(name="start_model", uri=start.address, digest=digest))
+    seen, told = take_start(model, dataset, start, scratch=context.scratch / "start")
+    write_json(context.outputs["training"] / START_FILE, told)
+    context.figures["started_from"] = f"{start.name}/{start.version}"
+    return seen
 
 
 def _phases(
@@ -274,6 +312,13 @@ SPEC = StepSpec(
     inputs=(
         Input(name="dataset", producer="prepare", output="dataset", help="the prepared dataset"),
         Input(name="overlay", producer="augment", output="overlay", help="how to vary training examples"),
+        Input(
+            name="start",
+            producer="resolve",
+            output="champion",
+            help="start.json: the model to go on from, with start: champion",
+            optional=True,
+        ),
     ),
     outputs=(
         Output(name="parent", kind="model", help="the trained model"),

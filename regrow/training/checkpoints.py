@@ -1,24 +1,67 @@
-"""Training that was interrupted goes on from its last epoch as if nothing had happened."""
+"""Training that was interrupted goes on from its last checkpoint as if nothing had happened.
 
+There is one after each epoch, or as ``REGROW_CHECKPOINT_EVERY`` says (``5 epochs``, ``600 s``) where the store is slow
+and epochs are short; how often decides no result, so it is no parameter. Half an epoch is never kept: at most the
+interval is lost, and at least the epoch that was cut off.
+"""
+
+import contextlib
+import errno
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
+from regrow.errors import RegrowError
 from regrow.progress import emit
+from regrow.scratch import scratch_beside, sweep
 
+EVERY = "REGROW_CHECKPOINT_EVERY"
 STATE, VARIABLES, CANDIDATES = "state.json", "variables", "candidates.npz"
+
+
+class Interval:
+    """When the next checkpoint is due: ``text`` is ``N epochs`` or ``N s``; default: after each epoch.
+
+    Raises:
+        RegrowError: it is neither.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        found = re.fullmatch(r"(\d{1,9})\s*(epochs?|s|seconds?)", text.strip() or "1 epoch")
+        if found is None or int(found[1]) == 0:
+            raise RegrowError(
+                f"{EVERY}: is {text!r}; accepted: a number of epochs or seconds, as '5 epochs' or '600 s'"
+            )
+        self._epochs, self._seconds = 1, 0.0
+        if found[2].startswith("e"):
+            self._epochs = int(found[1])
+        else:
+            self._seconds = float(found[1])
+        self._kept = time.monotonic()
+
+    def is_due(self, epoch: int) -> bool:
+        """Whether to keep the state after ``epoch``; if so, the next interval begins."""
+        now = time.monotonic()
+        if epoch % self._epochs or now - self._kept < self._seconds:
+            return False
+        self._kept = now
+        return True
 
 
 class Checkpoints:
     """The newest epoch's state in ``directory``: variables, and what the loop knows.
 
-    A checkpoint appears under its name only when it is whole, and the one before it is removed only then.
+    A checkpoint appears under its name only when it is whole and on the disk, and the one before it is removed only
+    then. Two processes that do the same work at once write under names of their own; of equal checkpoints the later
+    stays.
 
     Args:
         directory: used by this training alone.
@@ -30,22 +73,27 @@ class Checkpoints:
         self.directory = directory
         self.work = dict(work)
         self.variables = list(variables)
+        self._interval = Interval(os.environ.get(EVERY, ""))
+
+    def is_due(self, epoch: int) -> bool:
+        """Whether the state after ``epoch`` is to be kept."""
+        return self._interval.is_due(epoch)
 
     def save(self, epoch: int, state: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
         """Keep the state after ``epoch``; a disk that refuses costs no more than the checkpoint, and is said."""
         # NumPy says why a disk refuses; TensorFlow's checkpoints do not.
-        name = f"epoch-{epoch:05d}"
-        place = self.directory / f"{name}.part"
+        target = self.directory / f"epoch-{epoch:05d}"
+        place = scratch_beside(target)
         try:
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True)
-            np.savez(
-                place / f"{VARIABLES}.npz",
-                **{f"v{number:05d}": variable.numpy() for number, variable in enumerate(self.variables)},
-            )
-            np.savez(place / CANDIDATES, **arrays)
-            (place / STATE).write_text(json.dumps({"work": self.work, **state}), "utf-8")
-            place.rename(self.directory / name)
+            self.directory.mkdir(parents=True, exist_ok=True)
+            sweep(self.directory, name="epoch-*")
+            place.mkdir()
+            named = {f"v{number:05d}": item.numpy() for number, item in enumerate(self.variables)}
+            _write(place / f"{VARIABLES}.npz", lambda file: np.savez(file, **named))
+            _write(place / CANDIDATES, lambda file: np.savez(file, **arrays))
+            text = json.dumps({"work": self.work, **state})
+            _write(place / STATE, lambda file: file.write(text.encode()))
+            _publish(place, target)
         except OSError as error:
             emit("notice", message=f"{self.directory}: no checkpoint after epoch {epoch} ({error.strerror})")
             shutil.rmtree(place, ignore_errors=True)
@@ -55,6 +103,11 @@ class Checkpoints:
 
     def restore(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Set the variables to the newest whole checkpoint; its state and arrays, or None where there is none."""
+        found = self._restore()
+        # Another process at the same work may just have removed the one that was found, for a newer.
+        return found if found is not None or not self._found() else self._restore()
+
+    def _restore(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         for place in reversed(self._found()):
             try:
                 state = json.loads((place / STATE).read_text("utf-8"))
@@ -78,8 +131,31 @@ class Checkpoints:
         return sorted(
             Path(entry.path)
             for entry in os.scandir(self.directory)
-            if entry.is_dir() and entry.name.startswith("epoch-") and not entry.name.endswith(".part")
+            if entry.is_dir() and entry.name.startswith("epoch-")
         )
+
+
+def _write(file: Path, content: Callable[[Any], object]) -> None:
+    """Write ``file`` to the disk, not only to memory: a node that goes down must not leave an empty one."""
+    with file.open("wb") as stream:
+        content(stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _publish(place: Path, target: Path) -> None:
+    """Give ``place`` its name; what has it already, damaged or another process's equal one, is put aside."""
+    for last in (False, True):
+        try:
+            place.rename(target)
+            return
+        except OSError as error:
+            if last or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        old = place.with_name(place.name + "-old")
+        with contextlib.suppress(FileNotFoundError):
+            target.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _read(file: Path) -> dict[str, Any]:

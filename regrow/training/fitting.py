@@ -141,7 +141,9 @@ def fit(
 
 
 def _work(settings: FitSettings, rate_factor: float) -> dict[str, Any]:
-    return {"settings": settings.model_dump(mode="json"), "rate_factor": rate_factor}
+    """What tells this training's checkpoints from others'; time that was spent on what went before is none of it."""
+    shown = settings.model_dump(mode="json", exclude={"time_budget_s"})
+    return {"settings": shown, "rate_factor": rate_factor}
 
 
 def _with_tested_rate(

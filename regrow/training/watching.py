@@ -97,6 +97,7 @@ class Watch:
     stopped_early: bool = False
     _to_beat: float = -math.inf
     _waited: int = 0
+    _stopping: bool = False
     _spent: float = 0.0
     _clock: float = field(default_factory=time.monotonic)
     _initial: list[Any] = field(init=False)
@@ -231,11 +232,15 @@ class Watch:
         stop = stop or (rule is not None and self._waited >= rule.patience)
         if stop and epoch < self.epochs:
             self.stopped_early = True
+        self._stopping = stop
         if stop:
             self.stop()
 
     def _save(self, epoch: int) -> None:
         if self.checkpoints is None:
+            return
+        last = epoch >= self.epochs or self._stopping
+        if not self.checkpoints.is_due(epoch) and not last:
             return
         held = self.selection.candidates
         state = {

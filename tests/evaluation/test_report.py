@@ -220,6 +220,7 @@ def test_channels_are_a_table_and_zeros_are_drawn_only_where_there_are_some() ->
         "scope": "per_layer",
         "before": {"macs": 1000, "parameters": 200, "bytes": 800},
         "after": {"macs": 495, "parameters": 120, "bytes": 480},
+        "left_whole": {"odd": "Odd 'odd' is of a class that no rule knows"},
         "groups": [
             {"name": "a", "layers": ["<i>a</i>", "b"], "before": 1600, "after": 400},
             {"name": "c", "layers": ["c"], "before": 10, "after": 10, "left_whole": "they are the outputs"},
@@ -231,6 +232,7 @@ def test_channels_are_a_table_and_zeros_are_drawn_only_where_there_are_some() ->
     assert "<td>&lt;i&gt;a&lt;/i&gt;, b</td><td>1,600</td><td>400</td><td>25%</td><td></td>" in text
     assert "<td>c</td><td>10</td><td>10</td><td>100%</td><td>they are the outputs</td>" in text
     assert "Criterion l2, per layer; wanted: 50% of the MACs; kept: 49.5% of the MACs, 60.0% of" in text
+    assert "Not followed: Odd &#39;odd&#39; is of a class that no rule knows." in text
     assert "of the prunable weights are zero" not in text
     masked = pruning | {
         "sparsity": 0.5,

@@ -13,7 +13,7 @@ from regrow.cli import cli
 from regrow.config import load_config
 from regrow.errors import RegrowError
 from regrow.stages import STAGES, render_stages
-from regrow.steps import NAMES, all_specs, get_spec
+from regrow.steps import NAMES, SWEEP_NAMES, all_specs, get_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPES = {
@@ -25,10 +25,33 @@ TYPES = {
 
 
 # What Kubeflow's pages show besides; no other step takes it.
-VIEWS = {"evaluate": {"confusion": "system.ClassificationMetrics", "page": "system.HTML"}}
+VIEWS = {
+    "evaluate": {"confusion": "system.ClassificationMetrics", "page": "system.HTML"},
+    "select": {"page": "system.HTML"},
+}
+EVERY = (*NAMES, *SWEEP_NAMES)
+# In the order in which they run.
+ORDER = (*NAMES[: NAMES.index("export")], *SWEEP_NAMES, *NAMES[NAMES.index("export") :])
 
 # Inputs that come from `resolve` by value, and what the component calls them; a cached step takes no artifact of its.
-BY_VALUE = {"prepare": {"data": "resolved"}, "train": {"start": "start"}, "evaluate": {"": "rival"}}
+BY_VALUE = {
+    "resolve": {"": "run"},
+    "register": {"": "run"},
+    "prepare": {"data": "resolved"},
+    "train": {"start": "start"},
+    "evaluate": {"": "rival", "front": "front"},
+    "measure": {"": "candidate"},
+    "select": {"measurements": "measured", "": "candidates"},
+}
+# What a component gives by value, besides its version.
+GIVEN = {
+    "resolve": {"Output": "Boolean", "resolved": "String", "rival": "String", "start": "String"},
+    "measure": {"measured": "String"},
+    "select": {
+        "index": "Integer",
+        **dict.fromkeys(("train_params", "prune_params", "recover_params", "front"), "String"),
+    },
+}
 
 
 def component(step: str) -> Any:
@@ -46,33 +69,32 @@ def artifacts(step: str) -> list[Any]:
     return [item for item in get_spec(step).inputs if item.name not in BY_VALUE.get(step, {})]
 
 
-@pytest.mark.parametrize("step", NAMES)
+@pytest.mark.parametrize("step", EVERY)
 def test_every_input_is_the_output_of_an_earlier_step(step: str) -> None:
     for item in get_spec(step).inputs:
-        assert NAMES.index(item.producer) < NAMES.index(step)
+        assert ORDER.index(item.producer) < ORDER.index(step)
         assert output_kind(item.producer, item.output)
 
 
-@pytest.mark.parametrize("step", NAMES)
+@pytest.mark.parametrize("step", EVERY)
 def test_component_is_its_specification(step: str) -> None:
     spec, found = get_spec(step), component(step).component_spec
     inputs = {name: item.type for name, item in found.inputs.items()}
     assert inputs.pop("params") == "String"
     assert inputs.pop("code_version") == "String"
     for name in BY_VALUE.get(step, {}).values():
-        assert inputs.pop(name) == "String"
+        assert inputs.pop(name) in ("String", "List")
     expected = {item.name: TYPES[output_kind(item.producer, item.output)] for item in artifacts(step)}
     assert {name: kind.partition("@")[0] for name, kind in inputs.items()} == expected
     outputs = {name: item.type.partition("@")[0] for name, item in found.outputs.items()}
     assert outputs.pop("version") == "String"
-    if step == "resolve":
-        assert outputs.pop("Output") == "Boolean"
-        assert [outputs.pop(name) for name in ("resolved", "rival", "start")] == ["String"] * 3
+    for name, kind in GIVEN.get(step, {}).items():
+        assert outputs.pop(name) == kind
     made = {item.name: TYPES[item.kind] for item in spec.outputs}
     assert outputs == made | {"statement": "system.Artifact"} | VIEWS.get(step, {})
 
 
-@pytest.mark.parametrize("step", NAMES)
+@pytest.mark.parametrize("step", EVERY)
 def test_component_is_thin_and_installs_nothing(step: str) -> None:
     container = component(step).component_spec.implementation.container
     assert "pip install" not in " ".join(container.command)
@@ -121,7 +143,7 @@ def test_stages_are_the_specifications(monkeypatch: pytest.MonkeyPatch) -> None:
         assert {f"regrow/steps/{name}.py", "requirements.lock"} <= set(stage["deps"])
 
 
-@pytest.mark.parametrize("step", NAMES)
+@pytest.mark.parametrize("step", EVERY)
 def test_command_line_verb_is_the_specification(step: str) -> None:
     spec = get_spec(step)
     options = {option for parameter in cli.commands[step].params for option in parameter.opts}
@@ -133,7 +155,7 @@ def test_command_line_verb_is_the_specification(step: str) -> None:
 
 def test_schema_has_a_section_per_step() -> None:
     schema = json.loads(CliRunner().invoke(cli, ["schema"]).output)
-    assert set(schema["properties"]) == {*NAMES, "tracking", "cluster"}
+    assert set(schema["properties"]) == {*NAMES, "tracking", "sweep", "cluster"}
     assert schema["additionalProperties"] is False
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from regrow.provenance.code import DATA, PACKAGE, import_closure, source_files
-from regrow.steps import NAMES, get_spec
+from regrow.steps import NAMES, SWEEP_NAMES, get_spec
 
 PROJECT = PACKAGE.parent / "pyproject.toml"
 
@@ -26,7 +26,7 @@ def test_no_data_goes_unseen() -> None:
     assert every <= {name for step in NAMES for name in source_files(get_spec(step).module)}
 
 
-@pytest.mark.parametrize("step", NAMES)
+@pytest.mark.parametrize("step", (*NAMES, *SWEEP_NAMES))
 def test_files_are_sources_and_data_beside_them(step: str) -> None:
     module = get_spec(step).module
     files, sources = set(source_files(module)), set(import_closure(module))
@@ -42,7 +42,7 @@ def test_all_data_that_is_installed_counts() -> None:
 
 def test_every_module_of_the_package_is_seen_from_some_entry() -> None:
     """A module that no import names, loaded by its name alone, could be edited without any step being run again."""
-    reached = {name for step in NAMES for name in import_closure(get_spec(step).module)}
+    reached = {name for step in (*NAMES, *SWEEP_NAMES) for name in import_closure(get_spec(step).module)}
     reached |= {name for entry in ("regrow.cli", "regrow.steps.component") for name in import_closure(entry)}
     every = {path.relative_to(PACKAGE.parent).as_posix() for path in PACKAGE.rglob("*.py")}
     assert every == reached

@@ -95,6 +95,19 @@ def test_what_cannot_be_dropped(deep: Any) -> None:
         prune_layers(deep, LayerOptions(blocks=1), target=None, skip=["second*"])
 
 
+def test_a_block_that_stays_may_still_lose_channels(deep: Any) -> None:
+    layers = {"blocks": 1, "skip": "second1"}
+    params = PruneParams.model_validate(
+        {"method": ["layers", "channels"], "layers": layers, "target": {"macs": 0.4}}
+    )
+    task = Task(params=params, dataset=None, overlay=None, step="prune", progress=lambda total: None)  # type: ignore[arg-type,return-value]
+    done = prune(deep, task)
+    assert done.blocks is not None and dropped(done.blocks) == ["add3[1]"]
+    assert done.model.get_layer("second1").filters < 8
+    with pytest.raises(RegrowError, match=r"prune\.layers\.skip: 'frist\*' matches no layer"):
+        prune_layers(deep, LayerOptions(blocks=1, skip=("frist*",)), target=None)
+
+
 def test_of_two_branches_one_stays_and_a_block_within_a_block_counts_once() -> None:
     import tf_keras
 

@@ -87,7 +87,7 @@ def test_fine_tuning_can_be_left_out(
     assert (
         (made / "recovery/curve.csv")
         .read_text()
-        .startswith("point,stage,epoch,val_accuracy,val_loss\n0,pruned")
+        .startswith("point,stage,attempt,epoch,val_accuracy,val_loss\n0,pruned")
     )
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,13 @@ def test_fine_tuning_ends_at_the_accuracy_that_was_asked_for(
     assert curve["points"][-1]["val_accuracy"] >= curve["parent"]["val_accuracy"] - 0.2
 
 
+def test_a_goal_that_is_met_already_trains_nothing(
+    residual: Path, digits: Dataset, overlay: Path, tmp_path: Path
+) -> None:
+    curve = recover(residual, digits, overlay, tmp_path, stop_when="accuracy >= 0.05")
+    assert "fine_tuning" not in stages(curve)
+
+
 @pytest.mark.parametrize(
     ("goal", "wanted"),
     [("accuracy >= parent - 0.01", 0.79), ("accuracy>=parent", 0.8), ("accuracy >= 0.93", 0.93)],
@@ -191,6 +199,26 @@ def test_a_rate_that_diverges_is_halved_until_it_is_given_up(
     assert not (tmp_path / "recovered").exists()
     (curve,) = tmp_path.glob(".regrow/checkpoints/recover-*/curve.csv")
     assert "batch_norm_recalibration" in curve.read_text("utf-8")
+
+
+def test_attempts_share_the_time_budget(
+    residual: Path, digits: Dataset, overlay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time is what it is, so a first attempt is made to take more than there was."""
+    from regrow.training import fitting
+
+    budgets = []
+
+    def diverges(model: Any, dataset: Any, overlay: Any, settings: Any, **options: Any) -> Any:
+        budgets.append(settings.time_budget_s)
+        time.sleep(0.3)
+        raise DivergedError("diverged", best_epoch=None, history=[])
+
+    monkeypatch.setattr(fitting, "fit", diverges)
+    with pytest.raises(RegrowError, match=r"2 attempts diverged, .*fit\.time_budget_s leaves no time"):
+        recover(residual, digits, overlay, tmp_path, fit={"time_budget_s": 0.5})
+    assert budgets[0] == 0.5
+    assert 0 < budgets[1] <= 0.2
 
 
 def test_the_second_attempt_begins_with_the_best_weights_at_half_the_rate(
@@ -260,7 +288,6 @@ def test_a_control_that_diverges_is_told_and_costs_nothing_else(
 
 KILLED = """
     import os, signal
-    from regrow.recovery.sequence import Recovery
     from regrow.training import watching
 
     save = watching.Watch._save

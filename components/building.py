@@ -1,0 +1,231 @@
+"""Builds the images of ``components/Dockerfile``: ``python -m regrow_components.building``, called by ``make images``.
+
+The build sees the files of the commit and nothing else (``git archive``), and the package files that
+``components/requirements`` names, which are fetched here, with this machine's package client and its settings.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+from regrow.cluster.engine import engine_command
+from regrow.errors import RegrowError
+from regrow.provenance.digest import file_digest, text_digest
+from regrow_components.images import CODE_LABEL
+from regrow_components.locking import FOLDER, GPU, IMAGES, PYTHON, ROOT, pins_of
+
+GPU_IMAGES = ("train-gpu", "recover-gpu")
+DIRTY = "-dirty"
+INSTALLED_AS = {"regrow": "regrow", "components": "regrow_components", "pipelines": "regrow_pipelines"}
+
+
+def git(*arguments: str) -> str:
+    """What git says in the project's folder.
+
+    Raises:
+        RegrowError: git refuses.
+    """
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RegrowError(f"git {' '.join(arguments)}: {done.stderr.strip() or done.returncode}")
+    return done.stdout.strip()
+
+
+def tree_state(*, allow_dirty: bool) -> tuple[str, str]:
+    """The commit, and what to make images of: the commit itself, or with ``allow_dirty`` a commit of the tracked files.
+
+    Raises:
+        RegrowError: tracked files were changed since the commit, and that is not allowed.
+    """
+    commit = git("rev-parse", "HEAD")
+    if not git("status", "--porcelain", "-uno"):
+        return commit, commit
+    if not allow_dirty:
+        raise RegrowError(
+            "the tree has changes that are in no commit, so the images could not say what is in them; commit them,"
+            f" or DIRTY=1 builds images whose revision ends in {DIRTY}"
+        )
+    return commit + DIRTY, git("stash", "create") or commit
+
+
+def context(treeish: str, folder: Path) -> None:
+    """Unpack the tracked files of ``treeish`` into ``folder``."""
+    archive = folder.with_suffix(".tar")
+    git("archive", "--format=tar", f"--output={archive}", treeish)
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    archive.unlink()
+
+
+def fetch(names: Iterable[str], folder: Path) -> Path:
+    """The package files that the requirements ``names`` list, in a folder of their own below ``folder``.
+
+    Raises:
+        RegrowError: the package client could not get one.
+    """
+    pins = sorted({pin for name in names for pin in pins_of(FOLDER / f"{name}.txt")})
+    place = folder / text_digest("".join(pins))[:16]
+    if (place / ".whole").exists():
+        return place
+    place.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--require-hashes"]
+    # What goes together has been decided: some packages name an upper bound for Python that pip would insist on.
+    command += ["--ignore-requires-python", "--python-version", PYTHON, "--dest", str(place)]
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
+        listed.write("".join(pins))
+        listed.flush()
+        done = subprocess.run([*command, "-r", listed.name], check=False)
+    if done.returncode != 0:
+        raise RegrowError(
+            f"pip could not get the packages of the images (status {done.returncode}; see above)"
+        )
+    (place / ".whole").touch()
+    return place
+
+
+def wheels_image(engine: list[str], place: Path) -> str:
+    """An image that holds the files in ``place`` and nothing else; made once."""
+    name = f"regrow-wheels:{place.name}"
+    if subprocess.run([*engine, "image", "inspect", name], capture_output=True, check=False).returncode == 0:
+        return name
+    tar = subprocess.Popen(["tar", "-C", str(place), "--exclude=.whole", "-c", "."], stdout=subprocess.PIPE)
+    done = subprocess.run([*engine, "import", "-", name], stdin=tar.stdout, capture_output=True, check=False)
+    if tar.wait() != 0 or done.returncode != 0:
+        raise RegrowError(f"{name}: cannot be made: {done.stderr.decode().strip()}")
+    return name
+
+
+def code_version(folder: Path) -> str:
+    """The code version (`regrow_pipelines.compiling`) of the sources in ``folder``."""
+    names = folder.with_name("names")  # the folders under the names that they are installed as
+    names.mkdir()
+    for name, source in {
+        "regrow": "regrow",
+        "regrow_components": "components",
+        "regrow_pipelines": "pipelines",
+    }.items():
+        (names / name).symlink_to(folder / source)
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        " from regrow_pipelines.compiling import code_version; print(code_version())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program, str(names)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise RegrowError(f"the code version cannot be computed: {done.stderr.strip()[-500:]}")
+    return done.stdout.strip()
+
+
+def full_name(image: str, *, registry: str, tag: str) -> str:
+    """``REGISTRY/regrow-IMAGE:TAG``."""
+    prefix = f"{registry.rstrip('/')}/" if registry else ""
+    return f"{prefix}regrow-{image}:{tag}"
+
+
+def build(images: Iterable[str], options: argparse.Namespace) -> None:
+    """Build ``images`` and say what each took.
+
+    Raises:
+        RegrowError: the tree, the packages, or the engine are in the way.
+    """
+    engine = engine_command()
+    revision, treeish = tree_state(allow_dirty=options.dirty)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    layers = ["core", "tensorflow", "tools", *IMAGES]
+    start = time.monotonic()
+    place = fetch([*layers, GPU] if set(images) & set(GPU_IMAGES) else layers, options.wheels)
+    wheels = wheels_image(engine, place)
+    print(f"{wheels}: {time.monotonic() - start:.0f} s", flush=True)
+    with tempfile.TemporaryDirectory(prefix="regrow-images-") as scratch:
+        folder = Path(scratch) / "context"
+        context(treeish, folder)
+        arguments = {
+            "BASE_IMAGE": options.base_image,
+            "WHEELS_IMAGE": wheels,
+            "REVISION": revision,
+            "VERSION": version,
+            "DIRTY": str(revision.endswith(DIRTY)).lower(),
+            "LOCK": file_digest(folder / "requirements.lock"),
+        }
+        code = code_version(folder)
+        for image in images:
+            started = time.monotonic()
+            name = full_name(image, registry=options.registry, tag=options.tag)
+            command = [*engine, "build", "--network", "none", "--target", image, "--tag", name]
+            command += [f"--label={CODE_LABEL}={code}", "--file", str(folder / "components" / "Dockerfile")]
+            command += [f"--build-arg={key}={value}" for key, value in arguments.items() if value]
+            _run([*command, str(folder)], log=options.log, what=name)
+            size = json.loads(_output([*engine, "image", "inspect", name]))[0]["Size"]
+            print(f"{name}: {time.monotonic() - started:.0f} s, {size / 1e6:.0f} MB", flush=True)
+    print(f"all in {time.monotonic() - start:.0f} s")
+
+
+def _run(command: list[str], *, log: Path, what: str) -> None:
+    with log.open("ab") as file:
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        end = log.read_text("utf-8", "replace").splitlines()[-15:]
+        raise RegrowError(f"{what}: was not built; the end of {log}:\n" + "\n".join(end))
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def push(images: Iterable[str], options: argparse.Namespace) -> None:
+    """Push ``images`` to the registry.
+
+    Raises:
+        RegrowError: no registry is named, or it refuses.
+    """
+    if not options.registry:
+        raise RegrowError(
+            "REGISTRY: is not set; for example make push-images REGISTRY=registry.example.org/team"
+        )
+    engine = engine_command()
+    for image in images:
+        name = full_name(image, registry=options.registry, tag=options.tag)
+        if subprocess.run([*engine, "push", name], check=False).returncode != 0:
+            raise RegrowError(f"{name}: was not pushed; see above")
+
+
+def main() -> None:
+    """Parse the command line; a user's mistake is one sentence and status 1."""
+    parser = argparse.ArgumentParser(prog="python -m regrow_components.building")
+    parser.add_argument("action", choices=("build", "push"))
+    parser.add_argument(
+        "images", nargs="*", help="such as train or train-gpu; without any, all that need no GPU"
+    )
+    parser.add_argument("--registry", default="")
+    parser.add_argument("--tag", default="0.1.0")
+    parser.add_argument(
+        "--base-image", default="", help="where Python 3.11 is; the Dockerfile names the default"
+    )
+    parser.add_argument("--wheels", type=Path, default=ROOT / "build" / "wheels")
+    parser.add_argument("--log", type=Path, default=ROOT / "build" / "images.log")
+    parser.add_argument(
+        "--dirty", action="store_true", help="build from a changed tree, and say so in the label"
+    )
+    options = parser.parse_args()
+    try:
+        images = options.images or list(IMAGES)
+        unknown = sorted({*images} - {*IMAGES, *GPU_IMAGES})
+        if unknown:
+            raise RegrowError(f"{unknown[0]}: is no image; accepted: {', '.join([*IMAGES, *GPU_IMAGES])}")
+        options.log.parent.mkdir(parents=True, exist_ok=True)
+        options.log.write_bytes(b"")
+        {"build": build, "push": push}[options.action](images, options)
+    except RegrowError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""The exit handler as a Kubeflow component: it runs however the steps have ended, and never fails itself."""
+
+from kfp import dsl
+
+from regrow_components.images import image
+
+
+@dsl.component(base_image=image("outcome"), packages_to_install=[], install_kfp_package=False)
+def outcome(status: dsl.PipelineTaskFinalStatus, run: str, code_version: str) -> None:
+    """Record how the run ended, and tell the webhook."""
+    import os
+
+    from regrow.registry.outcome import conclude
+    from regrow.steps.component import QUIET
+
+    try:
+        told = {
+            "state": status.state,
+            "message": status.error_message,
+            "resource": status.pipeline_job_resource_name,
+        }
+        conclude(told, job=run, hurried=bool(os.environ.get(QUIET)))
+    except Exception as error:
+        print(f"the run's outcome could not be recorded: {type(error).__name__}: {error}")

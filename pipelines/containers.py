@@ -1,0 +1,167 @@
+"""Execute the pipeline on this machine with each step in a container of its own image.
+
+Started by ``regrow run --runner docker`` as ``python -m regrow_pipelines.containers ARGUMENTS.json PIPELINE_ROOT``.
+Folders of this machine are mounted where they lie, so a path means the same inside and outside. Containers run as
+the user who started them, with a root file system that cannot be written to.
+"""
+
+import functools
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from kfp import local
+from kfp.local import docker_task_handler
+from pydantic import BaseModel
+
+from regrow.cluster.engine import connect, find_image
+from regrow.errors import RegrowError
+from regrow.progress import emit
+from regrow.registry.client import sqlite_file, tracking_uri
+from regrow.registry.tracking import WORKSPACE
+from regrow.steps import get_spec
+from regrow_components.images import CODE_LABEL, image
+from regrow_pipelines.attempts import WORKSPACE_LABEL, VerifiedHandler, remove_containers
+from regrow_pipelines.compiling import code_version
+from regrow_pipelines.orphans import end_with_parent
+from regrow_pipelines.prune_and_recover import prune_and_recover
+
+MOUNTS = "REGROW_MOUNTS"
+# Variables of this process that a step's container is given; what an image says of itself is its own.
+GIVEN = (
+    "REGROW_",
+    "MLFLOW_",
+    "WANDB_",
+    "AWS_",
+    "TF_",
+    "OMP_",
+    "OPENBLAS_",
+    "MKL_",
+    "NO_PROXY",
+    "HTTPS_PROXY",
+)
+OWN = ("REGROW_GIT_", "REGROW_LOCK_", "REGROW_IMAGE", "REGROW_REGISTRY", "REGROW_TAG", MOUNTS)
+PARAMS = "_params"
+
+
+def check(arguments: Mapping[str, str]) -> None:
+    """Check, before anything is started, that an engine answers and has an image of this code for each step.
+
+    Raises:
+        RegrowError: one of them is missing; it says which and what to do.
+    """
+    client = connect()
+    code = code_version()
+    try:
+        for step in steps(arguments):
+            name = image(step)
+            found = find_image(client, name).labels.get(CODE_LABEL)
+            if found != code:
+                raise RegrowError(
+                    f"{name}: holds other code than is installed here (code version {str(found)[:12]}, here"
+                    f" {code[:12]}); `make images` builds it anew"
+                )
+    finally:
+        client.close()
+
+
+def steps(arguments: Mapping[str, str]) -> list[str]:
+    """The steps that ``arguments`` hold parameters for."""
+    return [name.removesuffix(PARAMS) for name in arguments if name.endswith(PARAMS)]
+
+
+def execute(arguments: dict[str, str], root: Path) -> None:
+    """Run the pipeline with ``arguments``; artifacts go below ``root``, which lies in the workspace.
+
+    Raises:
+        RuntimeError: a step failed; its message has been reported as an event.
+    """
+    emit("ready")
+    workspace = os.environ[WORKSPACE]
+    remove_containers(workspace)  # of a run that was killed with its engine at work
+    docker_task_handler.DockerTaskHandler = VerifiedHandler
+    local.init(runner=_runner(arguments, root, workspace), pipeline_root=str(root), raise_on_error=True)
+    try:
+        prune_and_recover(**arguments)
+    finally:
+        remove_containers(workspace)
+
+
+def _runner(arguments: Mapping[str, str], root: Path, workspace: str) -> local.DockerRunner:
+    return local.DockerRunner(
+        mounts=_mounts(arguments, folder=root.parent.parent),
+        environment=_environment(),
+        user=f"{os.getuid()}:{os.getgid()}",
+        working_dir=str(Path.cwd()),
+        # What a step reaches is what this machine reaches: MLflow at localhost, git, an object store.
+        network_mode="host",
+        labels={WORKSPACE_LABEL: workspace},
+        read_only=True,
+        tmpfs={"/tmp": "mode=1777,exec"},
+        shm_size="1g",
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+    )
+
+
+def _environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(GIVEN) and not name.startswith(OWN)
+    }
+
+
+def _mounts(arguments: Mapping[str, str], *, folder: Path) -> list[Any]:
+    """The workspace and SQLite's folder to write to; what parameters and ``REGROW_MOUNTS`` name to read."""
+    from docker.types import Mount
+
+    written = {folder}
+    database = sqlite_file(tracking_uri())
+    if database is not None:
+        written.add(database.parent)
+    read = {path.resolve() for text in _extra_mounts() for path in [Path(text)] if path.exists()}
+    read |= {path.absolute() for step in steps(arguments) for path in _named(step, arguments[step + PARAMS])}
+    read -= written
+    return [
+        *(Mount(str(path), str(path), type="bind") for path in sorted(written)),
+        *(Mount(str(path), str(path), type="bind", read_only=True) for path in sorted(read)),
+    ]
+
+
+def _extra_mounts() -> list[str]:
+    return [text for text in os.environ.get(MOUNTS, "").split(os.pathsep) if text]
+
+
+def _named(step: str, params: str) -> Iterator[Path]:
+    """Paths on this machine that the parameters of ``step`` name and that exist."""
+    for value in _paths(get_spec(step).params.model_validate(json.loads(params))):
+        path = Path(value)
+        if path.exists() and path.resolve() != Path("/"):
+            yield path
+
+
+def _paths(value: Any) -> Iterator[str | Path]:
+    """All paths in ``value``; a git repository is one when it is a folder here."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            inner = getattr(value, name)
+            yield from [inner] if name == "repo" and isinstance(inner, str) else _paths(inner)
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _paths(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _paths(inner)
+
+
+if __name__ == "__main__":
+    end_with_parent(before=functools.partial(remove_containers, os.environ[WORKSPACE]))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    execute(json.loads(Path(sys.argv[1]).read_text("utf-8")), Path(sys.argv[2]))

@@ -1,0 +1,25 @@
+"""Processes that do not outlive the one that started them."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+
+def end_with_parent(before: Callable[[], None] = lambda: None) -> None:
+    """End this process and its steps when ``regrow`` is gone: its next run must not meet this one's work.
+
+    ``before`` ends what is no process of this group.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        with contextlib.suppress(Exception):
+            before()
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()

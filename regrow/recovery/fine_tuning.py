@@ -1,0 +1,204 @@
+"""Fine-tuning with all that acts meanwhile: again at half the rate where it diverges, and the control from scratch."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from regrow.errors import RegrowError
+from regrow.progress import emit
+from regrow.recovery.curve import RecoveryCurve
+from regrow.recovery.parameters import goal_accuracy
+from regrow.recovery.work import Work
+from regrow.training.parts import Part
+from regrow.training.settings import FitSettings
+from regrow.training.watching import DivergedError, FitResult
+
+STAGE, CONTROL = "fine_tuning", "from_scratch"
+
+
+@dataclass(kw_only=True)
+class FineTuning:
+    """Trains ``work.model`` and adds each epoch to ``curve``."""
+
+    work: Work
+    curve: RecoveryCurve
+
+    def run(self) -> None:
+        """Fine-tune; a model that has met its goal is left as it is, and one that got no better is put back.
+
+        Raises:
+            RegrowError: fine-tuning diverged once more than ``retries`` allows, or had no time for another attempt; its
+                curve is in the scratch directory.
+        """
+        goal, best = self._goal(), self.curve.best["val_accuracy"]
+        if goal is not None and best >= goal:
+            emit(
+                "notice",
+                message=f"{self.work.step}: stop_when is met without fine-tuning: {best:.4f} of {goal:.4f}",
+            )
+            return
+        before = self.work.model.get_weights()
+        fitted = self._attempts(before)
+        if self.curve.improved_by(fitted):
+            self.curve.keep(fitted)
+        else:
+            self.work.model.set_weights(before)
+
+    def run_control(self) -> None:
+        """The control of Liu et al. 2019: the same architecture and budget, new weights, the labels alone."""
+        from regrow.graph.graph import Graph
+        from regrow.recovery.initialisation import Reinitialise
+
+        model = Graph.of(self.work.model).to_model()
+        self.work.initialise(model, Reinitialise())
+        try:
+            best: int | None = self._fitted(model, CONTROL, self.work.params.fit, attempt=0).best_epoch
+        except DivergedError as error:
+            # The recovery stands without its control.
+            emit(
+                "notice", message=f"{error}; that was the control from scratch, and the recovered model stays"
+            )
+            best = error.best_epoch
+        if best is not None:
+            self.curve.from_scratch = self._point(CONTROL, best, 0)
+
+    def _goal(self) -> float | None:
+        goal = self.work.params.stop_when
+        return goal_accuracy(goal, self.curve.parent["val_accuracy"]) if goal else None
+
+    def _attempts(self, before: list[Any]) -> dict[str, Any]:
+        """Fine-tune, and again at half the rate where that diverges; the curve's point that the model is left at.
+
+        All attempts share the time budget.
+        """
+        model, retries = self.work.model, self.work.params.retries
+        settings, began = self.work.params.fit, time.monotonic()
+        for attempt in range(retries + 1):
+            try:
+                result = self._fitted(model, STAGE, settings, attempt=attempt)
+            except DivergedError as error:
+                best = error.best_epoch
+                point = self._point(STAGE, best, attempt) if best is not None else None
+                if point is not None and self.curve.improved_by(point):
+                    self.curve.keep(point)
+                    before[:] = model.get_weights()
+                else:
+                    model.set_weights(before)
+                left = _left(self.work.params.fit.time_budget_s, time.monotonic() - began)
+                if attempt == retries or left == 0:
+                    raise self._gave_up(error, attempts=attempt + 1, no_time=left == 0) from None
+                settings = settings.model_copy(update={"time_budget_s": left})
+                emit("notice", message=f"{error}; again at half the rate, from the best weights so far")
+            else:
+                if result.range_test is not None:
+                    result.range_test.write(self.work.output / "range_test.json")
+                return self._point(STAGE, result.best_epoch, attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _gave_up(self, error: DivergedError, *, attempts: int, no_time: bool) -> RegrowError:
+        self.curve.write(self.work.scratch)
+        shown = ", ".join(f"{point['val_accuracy']:.4f}" for point in self.curve.points[-12:])
+        why = "; fit.time_budget_s leaves no time for another" if no_time else ""
+        return RegrowError(
+            f"{error}; {attempts} attempts diverged, the last at "
+            f"{0.5 ** (attempts - 1):g} of the rate{why}; validation accuracies: {shown} "
+            f"(all of them: {self.work.scratch / 'curve.csv'})"
+        )
+
+    def _point(self, stage: str, epoch: int, attempt: int) -> dict[str, Any]:
+        return next(
+            point
+            for point in self.curve.points
+            if (point["stage"], point.get("epoch"), point.get("attempt", 1)) == (stage, epoch, attempt + 1)
+        )
+
+    def _fitted(self, model: Any, stage: str, settings: FitSettings, *, attempt: int) -> FitResult:
+        from regrow.recovery.recalibration import trained_normalisation_layers
+        from regrow.recovery.regularisation import training_copy, transfer
+        from regrow.training.fitting import fit
+
+        work, params = self.work, self.work.params
+        is_control = stage == CONTROL
+        working = (
+            training_copy(model, params.regularise, seed=settings.seed)
+            if params.regularise.active and not is_control
+            else model
+        )
+        parts = [] if is_control else self._parts(working)
+
+        def on_epoch(epoch: int, entry: dict[str, float]) -> None:
+            metrics = {"val_accuracy": entry["val_accuracy"], "val_loss": entry["val_loss"]}
+            self.curve.add(stage, metrics, epoch=epoch, attempt=attempt + 1)
+            if not is_control:
+                work.on_epoch({key: value for key, value in entry.items() if key != "epoch"}, epoch)
+
+        phase = stage if not attempt else f"{stage}-{attempt + 1}"
+        try:
+            result = fit(
+                working,
+                work.dataset,
+                work.overlay,
+                settings,
+                step=work.step,
+                progress=work.progress(settings.epochs),
+                masks=work.pruning.masks,
+                parts=parts,
+                on_epoch=on_epoch,
+                settle=lambda shown: work.settle(shown, layers=trained_normalisation_layers(shown)),
+                reached=None if is_control else self.curve.best["val_accuracy"],
+                stop_at=None if is_control else self._goal(),
+                parent=work.parent_training(is_new=is_control or params.initialise.name == "reinitialise"),
+                rate_factor=0.5**attempt,
+                checkpoints=work.scratch / phase,
+                tensorboard=work.tensorboard(phase),
+            )
+        finally:
+            if working is not model:
+                transfer(working, model)
+        if not is_control:
+            self._heads(parts)
+        return result
+
+    def _parts(self, student: Any) -> list[Any]:
+        work, params = self.work, self.work.params
+        parts: list[Any] = []
+        if params.distill is not None:
+            from regrow.recovery.distillation import distillation
+
+            parts.append(
+                distillation(
+                    params.distill,
+                    student=student,
+                    parent=work.parent,
+                    dataset=work.dataset,
+                    overlay=work.overlay,
+                    seed=params.seed,
+                )
+            )
+        if params.multi_task is not None:
+            from regrow.recovery.multi_task import multi_task_part
+
+            parts.append(multi_task_part(params.multi_task, work.dataset, work.overlay, seed=params.seed))
+        return parts
+
+    def _heads(self, parts: list[Part]) -> None:
+        """How good the heads of further tasks are, and a model with them where it is asked for."""
+        from regrow.graph.files import save_model
+        from regrow.recovery.multi_task import MultiTaskPart
+        from regrow.recovery.multi_task_heads import head_accuracies, with_heads
+
+        for part in parts:
+            if isinstance(part, MultiTaskPart):
+                found = head_accuracies(part, self.work.model, self.work.dataset)
+                self.curve.heads = {
+                    name: value if np.isfinite(value) else None for name, value in found.items()
+                }
+                if part.params.keep_heads:
+                    save_model(with_heads(self.work.model, part), self.work.output / "with_heads")
+
+
+def _left(budget: float | None, spent: float) -> float | None:
+    """Seconds that are left of ``budget``; 0 where that is none, None where there is no limit."""
+    return None if budget is None else max(0.0, budget - spent)

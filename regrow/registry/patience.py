@@ -1,0 +1,90 @@
+"""Trying again while MLflow is away: a server that is restarted must not cost the work of hours.
+
+Only for work that can be repeated: what it did before MLflow went away it must find and not do again.
+"""
+
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from regrow.errors import RegrowError
+from regrow.progress import emit
+from regrow.registry.client import first_line
+
+T = TypeVar("T")
+
+PATIENCE = "REGROW_PATIENCE_S"
+DEFAULT_S = 180.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
+# INTERNAL_ERROR is also what MLflow calls a locked database and a connection that broke.
+TRANSIENT = (
+    "TEMPORARILY_UNAVAILABLE",
+    "RESOURCE_EXHAUSTED",
+    "REQUEST_LIMIT_EXCEEDED",
+    "INTERNAL_ERROR",
+    "RESOURCE_CONFLICT",
+    "ABORTED",
+)
+
+
+def patience_s(default: float = DEFAULT_S) -> float:
+    """``REGROW_PATIENCE_S``: for how many seconds MLflow may be away.
+
+    Raises:
+        RegrowError: it is no number, or below 0.
+    """
+    text = os.environ.get(PATIENCE, "")
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise RegrowError(f"{PATIENCE}: is {text!r}; accepted: seconds, 0 or more")
+    return value
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Whether ``error``, or what it was made from, may be gone when it is tried again."""
+    while error is not None:
+        if isinstance(error, ConnectionError | TimeoutError):
+            return True
+        if getattr(error, "error_code", None) in TRANSIENT:
+            return True
+        if type(error).__module__.partition(".")[0] in ("requests", "urllib3", "botocore"):
+            return True
+        error = error.__cause__
+    return False
+
+
+def patiently(work: Callable[[], T], *, what: str, seconds: float | None = None, say_after: float = 2.0) -> T:
+    """What ``work`` gives; while MLflow is away it is begun again, later each time, for ``seconds`` in all.
+
+    Args:
+        work: can be repeated.
+        what: for the notice, such as ``step 'register'``.
+        seconds: default: ``REGROW_PATIENCE_S``, else three minutes.
+        say_after: shorter waits, as for others who write at the same time, are not worth a notice.
+
+    Raises:
+        Exception: the last that ``work`` raised.
+    """
+    limit = patience_s() if seconds is None else seconds
+    begun, pause, said = time.monotonic(), FIRST_PAUSE_S, False
+    while True:
+        try:
+            return work()
+        except Exception as error:
+            waited = time.monotonic() - begun
+            if not is_transient(error) or waited + pause > limit:
+                raise
+            if not said and waited > say_after:
+                said = True
+                emit(
+                    "notice",
+                    message=f"{what}: {first_line(error)}; trying again for up to {limit:.0f} s",
+                )
+        # Who collided must not do so again.
+        time.sleep(pause * random.uniform(0.5, 1.5))
+        pause = min(2 * pause, LONGEST_PAUSE_S)

@@ -1,0 +1,100 @@
+"""Where a step that resumes keeps what a killed process left: on a cluster, a store that outlives the pod.
+
+``REGROW_CHECKPOINTS`` names a directory (a mounted volume) for it. Without it, the place is beside the cache of step
+results, or in the working folder, and goes with the pod. The directory of one piece of work is named by its cache
+key, so that a retried pod finds it by having the same inputs, parameters and code, and nothing else finds it.
+
+Two pods may have the same work at once, as when a node that was given up comes back. Each leaves a mark while it is
+at work (`regrow.scratch`), and who finishes removes the directory only where no other is: the one that goes on would
+lose its early weights. What nobody removed goes after some days, when another step begins.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from regrow.artifacts import make_directory
+from regrow.errors import RegrowError
+from regrow.scratch import MARK, scratch_beside, signs_of_life, sweep
+
+STORE, DAYS = "REGROW_CHECKPOINTS", "REGROW_CHECKPOINTS_DAYS"
+DEFAULT_DAYS = 7.0
+USER = "user"
+
+
+def keep_days() -> float:
+    """``REGROW_CHECKPOINTS_DAYS``: after how many days without a change the checkpoints of other work are removed.
+
+    Raises:
+        RegrowError: it is no number above 0.
+    """
+    text = os.environ.get(DAYS, "")
+    try:
+        value = float(text) if text else DEFAULT_DAYS
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e5:
+        raise RegrowError(f"{DAYS}: is {text!r}; accepted: days, above 0")
+    return value
+
+
+@contextlib.contextmanager
+def scratch_for(step: str, key: str, *, root: Path, resumes: bool) -> Iterator[Path]:
+    """A directory for the work ``key`` of ``step``, which the same work finds again; removed when the block ends well.
+
+    ``root`` is where it lies without a store, and always for a step that does not resume.
+
+    Raises:
+        RegrowError: the store cannot be used.
+    """
+    named = os.environ.get(STORE)
+    if not named or not resumes:
+        scratch = root / f"{step}-{key[:16]}"
+        yield scratch
+        shutil.rmtree(scratch, ignore_errors=True)
+        return
+    store = Path(named)
+    make_directory(store)
+    scratch = store / f"{step}-{key[:16]}"
+    remove_old(store, days=keep_days(), but=scratch)
+    make_directory(scratch)
+    mark = scratch_beside(scratch / USER)
+    try:
+        mark.touch()
+    except OSError as error:
+        raise RegrowError(f"{STORE}: {store}: cannot be written ({error.strerror})") from None
+    try:
+        with signs_of_life(mark):
+            yield scratch
+    finally:
+        mark.unlink(missing_ok=True)
+    if not others_at_work(scratch):
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def others_at_work(scratch: Path) -> bool:
+    """Whether another process is at work in ``scratch``; the marks of those that are gone are removed."""
+    sweep(scratch, name=USER)
+    return any(scratch.glob(f".{USER}{MARK}*"))
+
+
+def remove_old(store: Path, *, days: float, but: Path) -> None:
+    """Remove directories of ``store`` in which nothing has changed for ``days``, except ``but``."""
+    limit = time.time() - days * 86_400
+    for folder in store.iterdir():
+        if folder == but or not folder.is_dir() or folder.is_symlink() or "-" not in folder.name:
+            continue
+        with contextlib.suppress(OSError):  # another pod removes it too
+            if _last_change(folder) < limit and not others_at_work(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_change(folder: Path) -> float:
+    times = [folder.stat().st_mtime]
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime)
+    return max(times)

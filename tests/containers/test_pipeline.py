@@ -1,0 +1,149 @@
+"""The whole default pipeline in containers, beside the same in processes; and with containers killed at random.
+
+``REGROW_KILLED_RUNS=10`` kills one container in each of ten runs (2 minutes each); the default is one run.
+"""
+
+import json
+import os
+import random
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regrow.artifacts import read_json
+from regrow.cluster.engine import engine_command
+from regrow.provenance.digest import tree_digest
+from regrow.provenance.statement import read_statement
+from regrow.steps import NAMES
+from regrow_components.images import CODE_LABEL
+from regrow_pipelines.attempts import STEP_LABEL
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(7200)]
+TAG = "test"  # of the images that conftest.py builds
+Start = Callable[..., "subprocess.Popen[str]"]
+MEASURED = ("latency", "speedup", "seconds")  # what a clock says differs from run to run
+STEPS = tuple(name for name in NAMES if name not in ("measure", "select"))
+FAST = (
+    "--set",
+    "train.fit.epochs=6",
+    "--set",
+    "recover.fit.epochs=4",
+    "--set",
+    "export.formats=[keras,tflite_fp32,mlflow]",
+)
+
+
+def finish(process: "subprocess.Popen[str]", seconds: float = 1800) -> str:
+    text, _ = process.communicate(timeout=seconds)
+    assert process.returncode == 0, text
+    return text
+
+
+def cached(place: Path, step: str, output: str) -> Path:
+    (found,) = (place / "work" / "cache" / step).glob(f"*/{output}")
+    return found
+
+
+def metrics(place: Path) -> dict[str, Any]:
+    found = read_json(place / "work" / "results" / "metrics" / "metrics.json")
+    return {name: value for name, value in found.items() if not any(word in name for word in MEASURED)}
+
+
+def versions(place: Path, name: str = "regrow-digits") -> list[Any]:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{place / 'mlflow.db'}"
+    return list(MlflowClient(tracking_uri=uri, registry_uri=uri).search_model_versions(f"name = '{name}'"))
+
+
+def test_containers_and_processes_give_the_same(start: Start, folder: Path) -> None:
+    inside, outside = folder / "inside", folder / "outside"
+    text = finish(start("--runner", "docker", place=inside))
+    for number, step in enumerate(STEPS, 1):
+        assert f"{number}/" in text and step in text
+    finish(start(place=outside))
+    assert tree_digest(cached(inside, "prepare", "dataset")) == tree_digest(
+        cached(outside, "prepare", "dataset")
+    )
+    assert metrics(inside) == metrics(outside)
+    assert metrics(inside)["recovered.accuracy"] > 0.9
+    (version,) = versions(inside)
+    assert version.status == "READY"
+    statement = read_statement(cached(inside, "train", "statement"))
+    text = json.dumps(statement.dependencies)
+    assert "regrow-train:test@sha256:" in text
+
+
+def kill_one(client: Any, process: "subprocess.Popen[str]", chance: random.Random) -> str:
+    """Kill the container of a step drawn at random, some time into its work; gives the step's name."""
+    wanted, wait_s = chance.choice(STEPS), chance.uniform(0.0, 6.0)
+    while process.poll() is None:
+        found = client.containers.list(filters={"label": f"{STEP_LABEL}={wanted}"})
+        if found:
+            time.sleep(min(wait_s, 1.0) if wanted in ("resolve", "augment") else wait_s)
+            try:
+                how = chance.choice(["kill", "remove"])
+                found[0].kill() if how == "kill" else found[0].remove(force=True)
+            except Exception:  # it has ended by itself: the next one, then
+                wanted = STEPS[min(STEPS.index(wanted) + 1, len(STEPS) - 1)]
+                wait_s = 0.0
+                continue
+            return f"{wanted} ({how})"
+        time.sleep(0.05)
+    raise AssertionError(process.communicate()[0])
+
+
+@pytest.mark.parametrize("number", range(int(os.environ.get("REGROW_KILLED_RUNS", "1"))))
+def test_a_killed_container_is_started_again(client: Any, start: Start, folder: Path, number: int) -> None:
+    chance = random.Random(f"{os.environ.get('REGROW_KILLED_SEED', '')}{number}")
+    process = start("--runner", "docker", *FAST, place=folder / "run")
+    killed = kill_one(client, process, chance)
+    print(f"run {number}: killed {killed}", flush=True)
+    text = finish(process)
+    assert "it is started again" in text, killed
+    (version,) = versions(folder / "run")
+    assert version.status == "READY"
+
+
+def test_an_interrupted_run_leaves_no_container(client: Any, start: Start, folder: Path) -> None:
+    process = start("--runner", "docker", *FAST, place=folder / "run")
+    deadline = time.monotonic() + 300
+    while not client.containers.list(filters={"label": STEP_LABEL}):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    while client.containers.list(all=True, filters={"label": STEP_LABEL}):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_a_mistake_is_one_sentence(start: Start, folder: Path) -> None:
+    process = start(
+        "--runner", "docker", "--set", "prepare.source={kind: npz, path: absent.npz}", place=folder / "run"
+    )
+    text, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "absent.npz: no such file or folder" in text and "Traceback" not in text
+
+
+def test_an_image_that_is_missing_or_of_other_code(start: Start, folder: Path) -> None:
+    text = start("--runner", "docker", place=folder / "run", tag="absent").communicate(timeout=120)[0]
+    assert "error: regrow-resolve:absent: no such image on this machine; `make images` builds it" in text
+    recipe = f"FROM regrow-resolve:{TAG}\nLABEL {CODE_LABEL}=0123456789abcdef\n"
+    engine = engine_command()
+    subprocess.run(
+        [*engine, "build", "--tag", "regrow-resolve:older", "-"], input=recipe, text=True, check=True
+    )
+    try:
+        text = start("--runner", "docker", place=folder / "run", tag="older").communicate(timeout=120)[0]
+    finally:
+        subprocess.run([*engine, "image", "rm", "regrow-resolve:older"], check=True)
+    assert (
+        "error: regrow-resolve:older: holds other code than is installed here (code version 0123456789ab"
+        in text
+    )

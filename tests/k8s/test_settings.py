@@ -1,0 +1,96 @@
+"""What the manifests hold for Regrow is what Regrow reads, and both use the same names."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from regrow.cluster.overlay import merged
+from regrow.cluster.settings import GPU_STEPS, ClusterSettings
+from regrow.config import check_pipeline, load_config
+
+from .rendering import K8S, OVERLAYS, Document, containers, documented_secrets, documents, find, workloads
+
+
+def scheduled(overlay: str, folder: Path) -> tuple[list[Document], Any, list[dict[str, Any]]]:
+    """The documents of the runs' namespace, the configuration of scheduled runs, and the schedules."""
+    namespace = "kubeflow" if overlay == "standalone" else "regrow"
+    inside = [each for each in documents(overlay) if each["metadata"].get("namespace") == namespace]
+    data = find(inside, "ConfigMap", "regrow-schedules")["data"]
+    for name, text in data.items():
+        (folder / name).write_text(text, "utf-8")
+    config = load_config(folder / "params.yaml")
+    return inside, config, yaml.safe_load(data["schedules.yaml"])["schedules"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_scheduled_runs_find_what_they_name(overlay: str, tmp_path: Path) -> None:
+    inside, config, schedules = scheduled(overlay, tmp_path)
+    check_pipeline(config)
+    assert schedules
+    for schedule in schedules:
+        section = merged(
+            config.cluster.model_dump(mode="json", exclude_unset=True), schedule.get("cluster", {})
+        )
+        settings = ClusterSettings.model_validate(section)
+        assert settings.namespace == ("kubeflow" if overlay == "standalone" else "regrow")
+        assert settings.endpoint == "http://ml-pipeline.kubeflow.svc:8888"
+        assert find(inside, "ServiceAccount", settings.service_account)
+        for sources in (settings.mlflow, settings.data):
+            assert sources.secret in documented_secrets()
+            assert find(inside, "ConfigMap", sources.config_map or "")["data"]
+        assert settings.checkpoints is not None
+        assert find(inside, "PersistentVolumeClaim", settings.checkpoints.claim)
+        gpus = {name for name in GPU_STEPS if settings.for_step(name).gpus}
+        assert gpus == (set(GPU_STEPS) if overlay == "gpu" else set())
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_steps_write_checkpoints_as_the_volume_was_prepared(overlay: str, tmp_path: Path) -> None:
+    inside, config, _ = scheduled(overlay, tmp_path)
+    job = find(inside, "Job", "checkpoints-ready")["spec"]["template"]["spec"]
+    for step in ("train", "recover"):
+        context = config.cluster.for_step(step).security_context
+        assert context.run_as_group == job["securityContext"]["fsGroup"]
+        assert context.run_as_user == job["securityContext"]["runAsUser"]
+
+
+def test_defaults_of_the_settings_are_the_manifests_names(tmp_path: Path) -> None:
+    inside, config, _ = scheduled("dev", tmp_path)
+    bare = ClusterSettings()
+    for field in ("namespace", "service_account", "mlflow", "data"):
+        assert getattr(bare, field) == getattr(config.cluster, field)
+    secrets = documented_secrets()
+    for sources in (bare.mlflow, bare.data):
+        told = str(ClusterSettings.model_fields["mlflow" if sources is bare.mlflow else "data"].description)
+        names = secrets[sources.secret or ""][0] | set(
+            find(inside, "ConfigMap", sources.config_map or "")["data"]
+        )
+        assert set(told.replace(";", ",").replace(" ", "").split(",")) == names
+    assert secrets["regrow-webhook"] == ({"REGROW_WEBHOOK_URL"}, True)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_steps_and_servers_come_from_one_registry(overlay: str, tmp_path: Path) -> None:
+    inside, _, _ = scheduled(overlay, tmp_path)
+    place = find(inside, "ConfigMap", "regrow-images")["data"]
+    own = {
+        container["image"]
+        for _, template in workloads(documents(overlay))
+        for container in containers(template)
+        if "/regrow-" in container["image"]
+    }
+    assert own == {
+        f"{place['REGROW_REGISTRY']}/regrow-{name}:{place['REGROW_TAG']}" for name in ("mlflow", "pipeline")
+    }
+
+
+def test_a_gpu_overlay_is_one_for_compile(tmp_path: Path) -> None:
+    _, config, _ = scheduled("dev", tmp_path)
+    placed = yaml.safe_load((K8S / "components" / "gpu" / "gpu.yaml").read_text("utf-8"))["cluster"]
+    settings = ClusterSettings.model_validate(
+        merged(config.cluster.model_dump(mode="json", exclude_unset=True), placed)
+    )
+    assert settings.image_key("train") == "train-gpu"
+    assert settings.for_step("train").security_context.run_as_user == 10001

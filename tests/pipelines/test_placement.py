@@ -1,0 +1,254 @@
+"""What a cluster is told of each step, read back with Kubeflow's own definitions and Kubernetes' schemas."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+from google.protobuf import json_format
+from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
+from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
+from ruamel.yaml import YAML
+
+from regrow.cluster.settings import COMPONENTS, GPU_STEPS, IMAGES
+from regrow.config import load_config
+from regrow.steps import NAMES
+from regrow_components.images import image
+from regrow_pipelines import compiling, manifest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples/cluster-gpu.yaml"
+KUBERNETES = "1.31"
+Found = dict[str, Any]
+
+
+def read(text: str) -> tuple[PipelineSpec, dict[str, KubernetesExecutorConfig], Found]:
+    """The pipeline and, by step, what Kubernetes is told, unknown fields refused; the first as written, too."""
+    spec, platform = YAML(typ="safe").load_all(text)
+    parsed = json_format.ParseDict(spec, PipelineSpec())
+    found = json_format.ParseDict(platform, PlatformSpec())
+    executors = found.platforms["kubernetes"].deployment_spec.executors
+    configs = {
+        name.removeprefix("exec-"): json_format.ParseDict(
+            json_format.MessageToDict(item), KubernetesExecutorConfig()
+        )
+        for name, item in executors.items()
+    }
+    return parsed, configs, spec
+
+
+def containers(spec: Found) -> dict[str, Found]:
+    executors = spec["deploymentSpec"]["executors"]
+    return {name.removeprefix("exec-"): item["container"] for name, item in executors.items()}
+
+
+def pod(name: str, container: Found, config: KubernetesExecutorConfig) -> Found:
+    """The pod that Kubeflow makes of both, as far as they say."""
+    wanted = json_format.MessageToDict(config)
+    told = container["resources"]
+    resources = {
+        kind: {"cpu": told[f"resourceCpu{word}"], "memory": told[f"resourceMemory{word}"]}
+        for kind, word in (("requests", "Request"), ("limits", "Limit"))
+    }
+    if "accelerator" in told:
+        resources["limits"][told["accelerator"]["resourceType"]] = told["accelerator"]["resourceCount"]
+    variables = [dict(item) for item in container.get("env", [])]
+    for kind, key, reference in (
+        ("configMap", "configMapKey", "configMap"),
+        ("secret", "secretKey", "secret"),
+    ):
+        for source in wanted.get(f"{kind}AsEnv", []):
+            for item in source["keyToEnv"]:
+                chosen = {
+                    "name": source[f"{kind}Name"],
+                    "key": item[key],
+                    "optional": source.get("optional", False),
+                }
+                variables.append({"name": item["envVar"], "valueFrom": {f"{reference}KeyRef": chosen}})
+    volumes, mounts = [], []
+    for item in wanted.get("pvcMount", []):
+        volumes.append({"name": item["constant"], "persistentVolumeClaim": {"claimName": item["constant"]}})
+        mounts.append({"name": item["constant"], "mountPath": item["mountPath"]})
+    for item in wanted.get("emptyDirMounts", []):
+        volumes.append(
+            {
+                "name": item["volumeName"],
+                "emptyDir": {"medium": item["medium"], "sizeLimit": item["sizeLimit"]},
+            }
+        )
+        mounts.append({"name": item["volumeName"], "mountPath": item["mountPath"]})
+    context = {
+        key: int(value) if key != "runAsNonRoot" else value
+        for key, value in wanted["securityContext"].items()
+    }
+    tolerations = [
+        {
+            key: int(value) if key == "tolerationSeconds" else value
+            for key, value in item.items()
+            if key != "tolerationJson"
+        }
+        for item in wanted.get("tolerations", [])
+    ]
+    spec = {
+        "activeDeadlineSeconds": int(wanted["activeDeadlineSeconds"]),
+        "nodeSelector": wanted.get("nodeSelector", {}).get("labels", {}),
+        "tolerations": tolerations,
+        "volumes": volumes,
+        "containers": [
+            {
+                "name": name,
+                "image": container["image"],
+                "env": variables,
+                "resources": resources,
+                "securityContext": context,
+                "volumeMounts": mounts,
+            }
+        ],
+    }
+    labels = wanted["podMetadata"]["labels"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": labels},
+        "spec": spec,
+    }
+
+
+@pytest.fixture(scope="module")
+def placed() -> tuple[PipelineSpec, dict[str, KubernetesExecutorConfig], Found]:
+    """The pipeline as the example's cluster gets it."""
+    return read(compiling.compiled(load_config(ROOT / "params.yaml", overlay=EXAMPLE)))
+
+
+def test_both_documents_are_what_kubeflow_defines(placed: Any) -> None:
+    spec, configs, _ = placed
+    assert spec.pipeline_info.name == "regrow-prune-and-recover"
+    assert set(NAMES) <= set(configs)
+    assert set(spec.root.input_definitions.parameters) >= {"code_version", "train_code", "train_params"}
+
+
+def test_every_step_becomes_a_pod_that_kubernetes_takes(placed: Any) -> None:
+    _, configs, spec = placed
+    for name, container in containers(spec).items():
+        made = pod(name, container, configs[name])
+        kubernetes_validate.validate(made, KUBERNETES, strict=True)
+        assert made["metadata"]["labels"]["app.kubernetes.io/component"] == name
+        assert made["spec"]["containers"][0]["securityContext"]["runAsNonRoot"] is True
+        assert 0 < made["spec"]["activeDeadlineSeconds"] <= 86400
+
+
+def test_a_sweep_is_placed_as_the_pipeline_is(tmp_path: Path) -> None:
+    params = tmp_path / "params.json"
+    params.write_text(
+        json.dumps({"sweep": {"targets": [{"sparsity": 0.8}], "methods": ["magnitude"], "seeds": [0]}})
+    )
+    config = load_config(params, overlay=EXAMPLE)
+    pipeline, parameters = compiling.swept(config)
+    _, configs, spec = read(compiling.compiled(config, pipeline=pipeline, parameters=parameters))
+    found = containers(spec)
+    assert {"measure", "select", "prune", "prune-2", "recover", "recover-2"} <= set(found)
+    for name, container in found.items():
+        made = pod(name, container, configs[name])
+        kubernetes_validate.validate(made, KUBERNETES, strict=True)
+        step = name.removesuffix("-2")
+        assert made["metadata"]["labels"]["app.kubernetes.io/component"] == step
+        assert ("nvidia.com/gpu" in made["spec"]["containers"][0]["resources"]["limits"]) == (
+            step in GPU_STEPS
+        )
+
+
+def test_training_gets_gpus_and_the_rest_does_not(placed: Any) -> None:
+    _, configs, spec = placed
+    for name, container in containers(spec).items():
+        made = pod(name, container, configs[name])["spec"]
+        limits = made["containers"][0]["resources"]["limits"]
+        assert (limits.get("nvidia.com/gpu") == "1") == (name in GPU_STEPS), name
+        assert (f"regrow-{name}-gpu" in container["image"]) == (name in GPU_STEPS), name
+        shared = [item for item in made["volumes"] if item.get("emptyDir", {}).get("medium") == "Memory"]
+        assert bool(shared) == (name in GPU_STEPS)
+        assert bool(made["tolerations"]) == bool(made["nodeSelector"]) == (name in GPU_STEPS)
+        claims = [item for item in made["volumes"] if "persistentVolumeClaim" in item]
+        assert bool(claims) == (name in GPU_STEPS)
+        environment = {item["name"]: item.get("value") for item in container["env"]}
+        assert (environment.get("REGROW_CHECKPOINTS") == "/checkpoints") == (name in GPU_STEPS)
+        assert environment["REGROW_IMAGE"] == container["image"]
+
+
+def test_credentials_are_named_and_only_where_they_are_needed(placed: Any) -> None:
+    _, configs, spec = placed
+    secrets = {name: {item.secret_name for item in config.secret_as_env} for name, config in configs.items()}
+    mlflow, data = "regrow-mlflow-credentials", "regrow-data-credentials"
+    assert {name for name in NAMES if mlflow in secrets[name]} == {"resolve", "train", "recover", "register"}
+    assert {name for name in NAMES if data in secrets[name]} == {"resolve", "prepare"}
+    values = {item["name"] for container in containers(spec).values() for item in container["env"]}
+    assert values == {"REGROW_IMAGE", "REGROW_CHECKPOINTS"}
+    assert not re.search(r"(?i)password\W+[^A-Z_ ]", str(spec["deploymentSpec"]))
+
+
+def test_the_end_of_a_run_is_told_whoever_is_to_know() -> None:
+    config = load_config(None, ["cluster.webhook_secret=regrow-webhook"])
+    _, configs, _ = read(compiling.compiled(config))
+    told = {
+        name
+        for name, item in configs.items()
+        if "regrow-webhook" in {secret.secret_name for secret in item.secret_as_env}
+    }
+    assert told == {"outcome"}
+    assert "regrow-mlflow" in {item.config_map_name for item in configs["outcome"].config_map_as_env}
+
+
+def test_every_step_is_tried_again_with_growing_waits(placed: Any) -> None:
+    _, _, spec = placed
+    graphs = [spec["root"], *spec["components"].values()]
+    tasks = {name: task for graph in graphs for name, task in graph.get("dag", {}).get("tasks", {}).items()}
+    for name in NAMES:
+        policy = tasks[name]["retryPolicy"]
+        assert policy["maxRetryCount"] == (5 if name in GPU_STEPS else 2), name
+        assert policy["backoffFactor"] > 1
+        assert {policy["backoffDuration"], policy["backoffMaxDuration"]} == {"30s", "600s"}
+
+
+def test_an_image_of_the_cluster_s_own_is_used_for_its_step_only() -> None:
+    digest = f"registry.example.com/regrow-prune@sha256:{'0' * 64}"
+    config = load_config(None, [f"cluster.images.prune={digest}"])
+    found = {name: item["image"] for name, item in containers(read(compiling.compiled(config))[2]).items()}
+    assert found["prune"] == digest
+    assert {name: found[name] for name in NAMES if name != "prune"} == {
+        name: image(name) for name in NAMES if name != "prune"
+    }
+
+
+def test_where_no_credentials_are_wanted_none_are_asked_for() -> None:
+    config = load_config(
+        None, ["cluster.mlflow.secret=null", "cluster.data={config_map: null, secret: null}"]
+    )
+    _, configs, _ = read(compiling.compiled(config))
+    assert not any(config.secret_as_env for config in configs.values())
+    assert {item.config_map_name for config in configs.values() for item in config.config_map_as_env} == {
+        "regrow-mlflow"
+    }
+
+
+def test_the_same_work_has_the_same_parameters_on_every_cluster() -> None:
+    plain, there = load_config(ROOT / "params.yaml"), load_config(ROOT / "params.yaml", overlay=EXAMPLE)
+    assert plain.cluster != there.cluster
+    assert compiling.arguments(plain) == compiling.arguments(there)
+
+
+def test_settings_know_the_steps_and_their_images() -> None:
+    assert set(NAMES) <= set(COMPONENTS)
+    assert set(IMAGES) == {*COMPONENTS, *(f"{name}-gpu" for name in GPU_STEPS)}
+    components = {
+        path.stem for path in (ROOT / "components").glob("*.py") if "@dsl.component" in path.read_text()
+    }
+    assert components <= set(COMPONENTS)
+
+
+def test_the_checked_in_pipeline_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REGROW_REGISTRY", "REGROW_TAG"):
+        monkeypatch.delenv(name, raising=False)
+    text = manifest.manifest(load_config(ROOT / "params.yaml"), commit=False)
+    found = (ROOT / "k8s/pipelines/prune-and-recover.yaml").read_text("utf-8")
+    assert found == text, "run `make pipelines`"
