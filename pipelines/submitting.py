@@ -3,6 +3,7 @@
 import datetime
 import tempfile
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import kfp_server_api
 import yaml
 
-from regrow.errors import RegrowError
 from regrow.provenance.digest import text_digest
 from regrow_pipelines import compiling
 from regrow_pipelines.api import Api
@@ -43,14 +43,14 @@ def package(config: Any, *, sweep: bool = False) -> Package:
     """The pipeline, or the sweep over many, for ``config``.
 
     Raises:
-        RegrowError: this installation knows no sweeps.
+        RegrowError: no section `sweep` for a sweep, or parameters that do not go together.
     """
-    compile_it = getattr(compiling, "compile_sweep", None) if sweep else compiling.compile_pipeline
-    if compile_it is None:
-        raise RegrowError("--sweep: this version of Regrow compiles no sweeps")
+    compile_it = compiling.compile_sweep if sweep else compiling.compile_pipeline
     with tempfile.TemporaryDirectory(prefix="regrow-") as folder:
         target = Path(folder) / PACKAGE
-        compile_it(config, target)
+        # Kubeflow walks over the whole stack for each thing it sets on a task: one of its own is short.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(compile_it, config, target).result()
         text = target.read_text("utf-8")
     document = next(iter(yaml.load_all(text, Loader=LOADER)))  # the second one, if any, is the platform's
     parameters = document["root"].get("inputDefinitions", {}).get("parameters", {})

@@ -136,6 +136,17 @@ def test_submit_uploads_once_and_sends_the_parameters(server: KubeflowServer, ru
     assert "register" in json.dumps(documents[0])
 
 
+def test_a_sweep_is_submitted_too(server: KubeflowServer, run: Run, tmp_path: Path) -> None:
+    assert "sweep" in str(run("submit", "--no-wait", "--sweep").exception)
+    with (tmp_path / "params.yaml").open("a") as file:
+        file.write("sweep: {targets: [{macs: 0.5}, {macs: 0.3}], methods: [channels]}\n")
+    done = run("submit", "--no-wait", "--sweep")
+    assert done.exit_code == 0, done.exception
+    (started,) = server.runs.values()
+    assert len(started.runtime_config.parameters["candidates"]) == 2
+    assert "sweep" in next(iter(server.pipelines.values())).display_name
+
+
 def test_a_failed_run_names_the_step(server: KubeflowServer, run: Run) -> None:
     tasks = [
         task("root", "FAILED", order=1, took=60, error="child failed"),
