@@ -130,7 +130,9 @@ def test_an_interval_is_epochs_or_seconds() -> None:
     minutes = Interval("600 s")
     assert not minutes.is_due(1)
     for text in ("0 epochs", "often", "1.5 s"):
-        with pytest.raises(RegrowError, match=r"REGROW_CHECKPOINT_EVERY: is .*; accepted: a number of epochs"):
+        with pytest.raises(
+            RegrowError, match=r"REGROW_CHECKPOINT_EVERY: is .*; accepted: a number of epochs"
+        ):
             Interval(text)
 
 
