@@ -19,15 +19,15 @@ def test_results_travel_through_s3(tmp_path: Path, store: ObjectStore) -> None:
     one = make_repository(tmp_path / "one")
     one.environment |= store.environment
     one.run("dvc", "remote", "add", "-d", "store", "s3://results/dvc")
-    assert stages_run(one.run("dvc", "repro", "augment")) == ["prepare", "augment"]
+    assert stages_run(one.run("dvc", "repro", "prepare")) == ["prepare"]
     one.commit("made")
-    one.run("dvc", "push", "-q", "augment", "prepare")
+    one.run("dvc", "push", "-q", "prepare")
     assert store.keys("results")
 
     one.run("git", "clone", "-q", str(tmp_path / "one"), str(tmp_path / "two"))
     two = Repository(tmp_path / "two")
     two.environment |= store.environment
     shutil.rmtree(tmp_path / "one/.dvc/cache")
-    two.run("dvc", "pull", "-q", "augment", "prepare")
+    two.run("dvc", "pull", "-q", "prepare")
     assert tree_digest(tmp_path / "two" / DATASET) == tree_digest(tmp_path / "one" / DATASET)
-    assert stages_run(two.run("dvc", "repro", "augment")) == [], "what was pulled is up to date"
+    assert stages_run(two.run("dvc", "repro", "prepare")) == [], "what was pulled is up to date"
