@@ -9,6 +9,7 @@ import json
 import os
 import random
 import ssl
+import string
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from typing import Any
 
 import kfp_server_api
 import urllib3
-from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
 from regrow.errors import RegrowError
 
@@ -107,7 +107,7 @@ class Connection:
         self.namespace = namespace
         self.policy = policy or DEFAULT_POLICY
         self.client = kfp_server_api.ApiClient(
-            _configuration(self.endpoint), cookie=os.environ.get(COOKIE) or None
+            _configuration(self.endpoint), cookie=_credential(COOKIE, os.environ.get(COOKIE, "")) or None
         )
 
     def call(
@@ -130,13 +130,13 @@ class Connection:
             options: its options; those that are None are left out.
 
         Raises:
-            ApiError: it was refused, or no attempt was answered.
+            ApiError: it was refused, no attempt was answered, or what answers is not Kubeflow Pipelines.
         """
         given = {name: value for name, value in options.items() if value is not None}
         limit = (self.policy.connect_s, self.policy.answer_s * patience)
         for pause in self.policy.pauses():
             try:
-                return function(*args, _request_timeout=limit, **given)
+                answer = function(*args, _request_timeout=limit, **given)
             except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError, OSError) as error:
                 fault = self._fault(purpose, error)
             except AttributeError as error:
@@ -144,6 +144,9 @@ class Connection:
                 if not isinstance(error.__context__, kfp_server_api.ApiException):
                     raise
                 fault = self._fault(purpose, error.__context__)
+            else:
+                self._require_json(purpose)
+                return answer
             if not (fault.passes or (fault.exists and found is not None)):
                 raise fault
             if pause is not None and not fault.exists:
@@ -153,6 +156,20 @@ class Connection:
             if fault.exists:
                 raise fault
         raise fault
+
+    def _require_json(self, purpose: str) -> None:
+        """Refuse a page with status 200, of a login or of another server, which `kfp_server_api` reads as nothing."""
+        answered = self.client.last_response
+        try:
+            found = json.loads(answered.data or "{}") if answered is not None else {}
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ApiError(
+                f"{self.endpoint}: cannot {purpose}: what answers there is not Kubeflow Pipelines, but a login page"
+                f" or another server; is cluster.endpoint (or {ENDPOINT}) right, and does it want {TOKEN} or {COOKIE}?",
+                status=answered.status,
+            )
 
     def _fault(self, purpose: str, error: BaseException) -> ApiError:
         """The sentence for what `kfp_server_api` or `urllib3` has raised."""
@@ -235,7 +252,25 @@ def _endpoint(given: str | None) -> str:
         raise RegrowError(
             f"cluster.endpoint: '{found}' is no address; accepted: one that begins with http:// or https://"
         )
+    try:
+        host = None if set(found) & set(string.whitespace) else urllib3.util.parse_url(found).host
+    except urllib3.exceptions.LocationParseError:
+        host = None
+    if not host:
+        raise RegrowError(
+            f"cluster.endpoint: '{found}' names no machine; accepted: such as http://localhost:8888"
+        )
     return found.rstrip("/")
+
+
+def _credential(source: str, text: str) -> str:
+    """``text`` as a header can carry it; an error names the ``source``, not the value."""
+    text = text.strip()
+    if not (text.isascii() and text.isprintable()):
+        raise RegrowError(
+            f"{source}: holds characters that no credential has; was it copied whole, on one line?"
+        )
+    return text
 
 
 def _configuration(endpoint: str) -> kfp_server_api.Configuration:
@@ -245,14 +280,20 @@ def _configuration(endpoint: str) -> kfp_server_api.Configuration:
         if not Path(authority).is_file():
             raise RegrowError(f"{CERTIFICATES}: there is no file {authority}")
         configuration.ssl_ca_cert = authority
-    mounted = Path(os.environ.get(TOKEN_FILE) or MOUNTED_TOKEN)
-    if token := os.environ.get(TOKEN):
+    named = os.environ.get(TOKEN_FILE)
+    mounted = Path(named or MOUNTED_TOKEN)
+    if token := _credential(TOKEN, os.environ.get(TOKEN, "")):
         configuration.api_key["authorization"] = token
     elif mounted.is_file():
-        # Kubernetes renews the file; it is read before each request.
-        hook = ServiceAccountTokenVolumeCredentials(path=str(mounted)).refresh_api_key_hook
-        configuration.refresh_api_key_hook = hook
-        hook(configuration)
+
+        def read(configuration: kfp_server_api.Configuration) -> None:
+            """Kubernetes renews the file; it is read before each request."""
+            configuration.api_key["authorization"] = _credential(str(mounted), mounted.read_text("utf-8"))
+
+        configuration.refresh_api_key_hook = read
+        read(configuration)
+    elif named:
+        raise RegrowError(f"{TOKEN_FILE}: there is no file {named}")
     if configuration.api_key:
         configuration.api_key_prefix["authorization"] = "Bearer"
     return configuration

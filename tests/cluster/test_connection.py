@@ -2,7 +2,9 @@
 
 import socket
 import subprocess
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,51 @@ def test_a_wrong_namespace_is_named(connect: Connect) -> None:
         connect(namespace="mine").experiment("trials")
 
 
+@pytest.mark.parametrize("body", ["<html>Sign in</html>", "[]"])
+def test_a_page_is_no_answer(body: str, connect: Connect) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Page) as pages:
+        threading.Thread(target=pages.serve_forever, daemon=True).start()
+        with pytest.raises(ApiError, match=r"not Kubeflow Pipelines.*cluster\.endpoint"):
+            _ = connect(endpoint=f"http://127.0.0.1:{pages.server_port}").namespace
+        pages.shutdown()
+
+
+@pytest.mark.parametrize("name", ["REGROW_KFP_TOKEN", "REGROW_KFP_COOKIE", "KF_PIPELINES_SA_TOKEN_PATH"])
+@pytest.mark.parametrize("secret", ["s3cret\nline", "s3cret\u20ac"])
+def test_a_broken_credential_is_named_and_not_shown(
+    name: str, secret: str, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(secret, "utf-8")
+    monkeypatch.setenv(name, str(file) if name.endswith("PATH") else secret)
+    with pytest.raises(RegrowError, match="holds characters that no credential has") as caught:
+        _ = connect().namespace
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_token_s_last_line_may_end(
+    server: KubeflowServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.token = "let me in"
+    monkeypatch.setenv("REGROW_KFP_TOKEN", "let me in\n")
+    assert connect().experiment("trials") in server.experiments
+
+
+def test_a_token_s_file_that_is_named_is_needed(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", "/nowhere/token")
+    with pytest.raises(RegrowError, match="KF_PIPELINES_SA_TOKEN_PATH: there is no file /nowhere/token"):
+        connect()
+
+
 def test_one_user_has_no_namespaces(server: KubeflowServer, connect: Connect) -> None:
     server.multi_user = False
     api = connect(namespace="mine")
@@ -154,6 +201,9 @@ def test_the_endpoint_is_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
         Connection(None, namespace="regrow")
     with pytest.raises(RegrowError, match="begins with http"):
         Connection("kubeflow:8888", namespace="regrow")
+    for address in ("http://[::1", "http://host:port", "http://a b", "http:///x"):
+        with pytest.raises(RegrowError, match="names no machine"):
+            Connection(address, namespace="regrow")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     assert "ml-pipeline.kubeflow.svc" in Connection(None, namespace="regrow").endpoint
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://here:1/")
