@@ -7,6 +7,7 @@ clocks change, the next `regrow schedule apply` moves it again: it is right as l
 """
 
 import datetime
+import re
 import zoneinfo
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from itertools import product
 
 from regrow.errors import RegrowError
 
+# All letters that a schedule may have. croniter knows others, and reads `R` as another time each time.
+NAMES = re.compile(
+    r"jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|sun|mon|tue|wed|thu|fri|sat", re.IGNORECASE
+)
 FORM = "five fields: minute hour day-of-month month day-of-week, such as '30 2 * * 1-5'"
 LOWEST = (0, 0, 1, 1, 0)
 HIGHEST = (59, 23, 31, 12, 6)
@@ -62,8 +67,10 @@ def read_cron(text: str) -> Fields:
         expanded, nth = croniter.expand(text)
     except (CroniterError, ValueError) as error:
         raise RegrowError(f"cron '{text}' is not accepted ({error}); a schedule has {FORM}") from None
-    if nth or any("l" in values for values in expanded):
-        raise RegrowError(f"cron '{text}' is not accepted: Kubeflow's scheduler knows neither 'L' nor '#'")
+    if nth or re.search(r"[^\W\d_]", NAMES.sub("", text)):
+        raise RegrowError(
+            f"cron '{text}' is not accepted: Kubeflow's scheduler knows none of 'L', 'W', 'R' and '#'"
+        )
     return Fields(*[ALL if values == ["*"] else tuple(sorted(set(values))) for values in expanded])
 
 
