@@ -1,7 +1,7 @@
 """The pipeline as resources of Kubernetes, ``Pipeline`` and ``PipelineVersion``, which GitOps applies.
 
-A version cannot be changed once it is there; its name therefore holds a digest of its content. The commit stands in
-``codeSourceURL`` and ``tags``, where Kubeflow's pages show it.
+Kubeflow refuses any change to the spec of a version that is there; its name therefore holds a digest of all of it. The
+commit stands in ``codeSourceURL`` and ``tags``, where Kubeflow's pages show it: another commit is another version.
 """
 
 import tempfile
@@ -69,16 +69,16 @@ def manifest(
 
 
 def _name(version: dict[str, Any], around: Surroundings | None) -> None:
-    """Name the ``PipelineVersion`` by its content, and say which code it is of."""
+    """Say which code the ``PipelineVersion`` is of, and name it by all that it holds."""
     spec = version["spec"]
-    content = {key: spec.get(key) for key in ("pipelineSpec", "platformSpec")}
-    name = f"{spec['pipelineName']}-{text_digest(canonical_json(content))[:SHOWN]}"
-    version["metadata"]["name"] = spec["displayName"] = name
     spec["tags"] = {CODE_TAG: code_version()[:SHOWN], RELEASE_TAG: __version__}
     if around is not None:
         spec["tags"][COMMIT_TAG] = around.git_commit
         if url := source_url(around.git_url, around.git_commit):
             spec["codeSourceURL"] = url
+    content = {key: value for key, value in spec.items() if key != "displayName"}
+    name = f"{spec['pipelineName']}-{text_digest(canonical_json(content))[:SHOWN]}"
+    version["metadata"]["name"] = spec["displayName"] = name
 
 
 def source_url(remote: str, commit: str) -> str:

@@ -47,13 +47,24 @@ def test_a_version_carries_its_commit_and_its_content_s_name(committed: Path) ->
     assert {item["metadata"]["namespace"] for item in (pipeline, version)} == {"regrow"}
     assert json_format.ParseDict(spec["pipelineSpec"], PipelineSpec()).root.dag.tasks
     assert json_format.ParseDict(spec["platformSpec"], PlatformSpec()).platforms["kubernetes"]
-    again = versions(manifest(config, commit=False))[1]
-    assert again["metadata"]["name"] == version["metadata"]["name"]
-    assert "codeSourceURL" not in again["spec"]
-    assert "git-commit" not in again["spec"]["tags"]
+    without = versions(manifest(config, commit=False))[1]
+    assert "codeSourceURL" not in without["spec"]
+    assert "git-commit" not in without["spec"]["tags"]
     other = versions(manifest(load_config(None, ["prune.sparsity=0.5"]), commit=False))[1]
     assert other["metadata"]["name"] != version["metadata"]["name"]
     assert other["spec"]["pipelineName"] == spec["pipelineName"]
+
+
+def test_versions_of_one_name_have_one_spec(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubeflow's webhook refuses a change to any part of a version's spec, tags included."""
+    config = load_config(None)
+    found = [versions(manifest(config, commit=commit))[1] for commit in (True, True, False)]
+    monkeypatch.setenv("REGROW_GIT_COMMIT", "f" * 40)
+    found.append(versions(manifest(config, commit=True))[1])
+    first, again, without, later = (item["metadata"]["name"] for item in found)
+    assert first == again
+    assert found[0]["spec"] == found[1]["spec"]
+    assert len({first, without, later}) == 3
 
 
 @pytest.mark.parametrize(
