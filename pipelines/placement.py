@@ -10,7 +10,9 @@ from typing import Any
 from kfp import dsl, kubernetes
 from kfp.dsl.pipeline_context import Pipeline
 
+from regrow.cluster.quantities import accepted_image
 from regrow.cluster.settings import ClusterSettings, Sources, StepResources
+from regrow.errors import RegrowError
 from regrow_components.images import image
 
 # The steps that talk to MLflow, to the data's store, to the webhook; those whose checkpoints outlive a pod.
@@ -51,7 +53,7 @@ def place(task: Any, settings: ClusterSettings) -> None:
     step = task.component_spec.name
     wanted = settings.for_step(step)
     key = settings.image_key(step)
-    name = settings.images.get(key) or image(key)
+    name = settings.images.get(key) or _by_environment(key)
     task.set_container_image(name)
     task.set_env_variable(IMAGE, name)
     _compute(task, wanted)
@@ -65,6 +67,19 @@ def place(task: Any, settings: ClusterSettings) -> None:
     if step in CHECKPOINTS and settings.checkpoints is not None:
         kubernetes.mount_pvc(task, settings.checkpoints.claim, settings.checkpoints.mount)
         task.set_env_variable(CHECKPOINTS_PLACE, settings.checkpoints.mount)
+
+
+def _by_environment(key: str) -> str:
+    """The image that ``REGROW_REGISTRY`` and ``REGROW_TAG`` name.
+
+    Raises:
+        RegrowError: they name none, or one that may be another tomorrow.
+    """
+    name = image(key)
+    try:
+        return accepted_image(name)
+    except ValueError as error:
+        raise RegrowError(f"REGROW_REGISTRY, REGROW_TAG: {error}") from None
 
 
 def _compute(task: Any, wanted: StepResources) -> None:

@@ -39,7 +39,10 @@ def compile_command(
         raise RegrowError(f"{output}: is no name of a pipeline's file; accepted: one that ends in .yaml")
     if no_commit and not manifest:
         raise RegrowError("--no-commit: goes with --manifest; else no commit is written")
+    from regrow.config import check_pipeline
+
     config = read_config(params_file, overrides, overlay=cluster_file)
+    check_pipeline(config)
     text = _text(config, sweep=sweep, manifest=manifest, commit=not no_commit)
     if not check:
         with writing(output):

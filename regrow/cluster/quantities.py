@@ -11,8 +11,8 @@ from regrow.errors import nearest
 CPU = re.compile(r"(?P<number>\d+(\.\d+)?|\.\d+)(?P<unit>m?)")
 # As Kubeflow's compiler takes them; it refuses fractions, and `k` for 1000.
 MEMORY = re.compile(r"(?P<number>\d+)(?P<unit>|[KMGTPE]i?)")
-DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
-TAGGED = re.compile(r"[^@\s]*[^@\s:/]:(?P<tag>[\w][\w.-]{0,127})")
+DIGEST = re.compile(r"(?!https?://)[^@\s]+@sha256:[0-9a-f]{64}")
+TAGGED = re.compile(r"(?!https?://)[^@\s]*[^@\s:/]:(?P<tag>[\w][\w.-]{0,127})")
 LABEL_KEY = re.compile(
     r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 )
@@ -54,7 +54,12 @@ def _positive(amount: Any, text: str) -> str:
     return text
 
 
-def _image(text: str) -> str:
+def accepted_image(text: str) -> str:
+    """``text``, which names one image for good.
+
+    Raises:
+        ValueError: it does not.
+    """
     tagged = TAGGED.fullmatch(text)
     if DIGEST.fullmatch(text) or (tagged and tagged["tag"] != "latest"):
         return text
@@ -91,6 +96,6 @@ def known(found: str, accepted: tuple[str, ...], what: str) -> None:
 
 Cpu = Annotated[str, BeforeValidator(_text), AfterValidator(lambda text: _positive(cores(text), text))]
 Memory = Annotated[str, BeforeValidator(_text), AfterValidator(lambda text: _positive(size(text), text))]
-Image = Annotated[str, AfterValidator(_image)]
+Image = Annotated[str, AfterValidator(accepted_image)]
 Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 Name = Annotated[str, AfterValidator(_name)]

@@ -159,6 +159,14 @@ def test_schema_has_a_section_per_step() -> None:
     assert schema["additionalProperties"] is False
 
 
+def test_a_gate_that_nothing_could_pass_is_not_compiled(tmp_path: Path) -> None:
+    arguments = ["compile", "-o", str(tmp_path / "p.yaml"), "--set", "export.formats=[keras]"]
+    arguments += ["--set", "register.gate.size_format=onnx", "--set", "register.gate.max_size_ratio=0.2"]
+    with pytest.raises(RegrowError, match=r"register\.gate\.size_format"):
+        CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("command", ["compile", "dvc-yaml"])
 def test_an_output_that_cannot_be_written_is_said(tmp_path: Path, command: str) -> None:
     arguments = [command, "--params", str(ROOT / "params.yaml"), "-o", str(tmp_path / "missing/p.yaml")]

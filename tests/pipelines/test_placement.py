@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from regrow.cluster.settings import COMPONENTS, GPU_STEPS, IMAGES
 from regrow.config import load_config
+from regrow.errors import RegrowError
 from regrow.steps import NAMES
 from regrow_components.images import image
 from regrow_pipelines import compiling, manifest
@@ -218,6 +219,23 @@ def test_an_image_of_the_cluster_s_own_is_used_for_its_step_only() -> None:
     assert {name: found[name] for name in NAMES if name != "prune"} == {
         name: image(name) for name in NAMES if name != "prune"
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REGROW_TAG", "latest"),
+        ("REGROW_TAG", ""),
+        ("REGROW_TAG", "a b"),
+        ("REGROW_REGISTRY", "https://registry.example.com"),
+    ],
+)
+def test_an_image_of_the_environment_is_checked_as_one_of_the_settings(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(RegrowError, match=r"REGROW_REGISTRY, REGROW_TAG: .* may be another image tomorrow"):
+        compiling.compiled(load_config(None))
 
 
 def test_where_no_credentials_are_wanted_none_are_asked_for() -> None:
