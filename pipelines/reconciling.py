@@ -46,7 +46,7 @@ class Live:
     @property
     def enabled(self) -> bool:
         """Whether it starts by itself."""
-        return self.run.mode == ENABLED or (self.run.mode is None and self.run.status == "ENABLED")
+        return is_enabled(self.run)
 
     @property
     def cron(self) -> str:
@@ -82,6 +82,11 @@ class Step:
     def changes(self) -> bool:
         """Whether there is anything to do."""
         return self.verb not in ("keep", "leave")
+
+
+def is_enabled(run: kfp_server_api.V2beta1RecurringRun) -> bool:
+    """Whether ``run`` starts by itself."""
+    return run.mode == ENABLED or (run.mode is None and run.status == "ENABLED")
 
 
 def ours(runs: Iterable[kfp_server_api.V2beta1RecurringRun]) -> list[Live]:
@@ -166,18 +171,32 @@ def differences(live: Live, wanted: Desired) -> list[str]:
 
 
 def apply(api: Api, steps: Iterable[Step], *, owner: str, report: Callable[[Step], None]) -> None:
-    """Do ``steps``; ``report`` is called after each.
+    """Do ``steps``; ``report`` is called after each. One that the server refuses does not keep the others from theirs.
 
     Raises:
-        ApiError: the server refuses or does not answer; what was done stays, and doing it all again goes on from there.
+        ApiError: the server does not answer, or has refused some of them, each named; what was done stays, and doing
+            it all again goes on from there.
     """
+    refused: list[ApiError] = []
     for step in steps:
-        if step.wanted is not None and step.changes:
-            _converge(api, step, step.wanted, owner=owner)
-        elif step.verb == "delete":
-            for live in step.there:
-                api.delete_recurring_run(live.id)
-        report(step)
+        try:
+            _do(api, step, owner=owner)
+        except ApiError as error:
+            if error.passes:  # no answer, after many attempts: none of the others will get one
+                raise
+            refused.append(ApiError(f"schedule '{step.name}': {error}", status=error.status))
+        else:
+            report(step)
+    if refused:
+        raise ApiError("\n".join(map(str, refused)), status=refused[0].status)
+
+
+def _do(api: Api, step: Step, *, owner: str) -> None:
+    if step.wanted is not None and step.changes:
+        _converge(api, step, step.wanted, owner=owner)
+    elif step.verb == "delete":
+        for live in step.there:
+            api.delete_recurring_run(live.id)
 
 
 def _converge(api: Api, step: Step, wanted: Desired, *, owner: str) -> None:

@@ -7,9 +7,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -50,7 +50,9 @@ class Schedule(Parameters):
         default_factory=dict, description="what differs from params' cluster section"
     )
     concurrency: int = Field(1, ge=1, le=10, description="how many of its runs go on at once at most")
-    catch_up: bool = Field(False, description="whether starts that were missed are made up for")
+    catch_up: bool = Field(
+        False, description="true: all starts missed while disabled are made up for; false: the last of them"
+    )
 
     @field_validator("cron")
     @classmethod
@@ -77,13 +79,14 @@ class Schedules(Parameters):
     def _is_zone(cls, text: str) -> str:
         return _said(read_zone, text)
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        names = [schedule.name for schedule in self.schedules]
+    @field_validator("schedules")
+    @classmethod
+    def _names_differ(cls, schedules: tuple[Schedule, ...]) -> tuple[Schedule, ...]:
+        names = [schedule.name for schedule in schedules]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"schedules: the name '{name}' stands there {names.count(name)} times")
-        return self
+                raise ValueError(f"the name '{name}' stands there {names.count(name)} times")
+        return schedules
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class Desired:
         settings: the section ``cluster`` that holds for it.
         packed: the pipeline with its arguments.
         concurrency: how many runs at once.
-        catch_up: whether missed starts are made up for.
+        catch_up: whether all missed starts are made up for, not the last only.
         next_start: when it starts next, in its own zone.
     """
 

@@ -117,9 +117,11 @@ def list_command(
     from rich.console import Console
     from rich.table import Table
 
+    read_zone(zone)
     config = read_config(params_file, overrides, overlay=cluster_file)
     found = list(connect(config.cluster).recurring_runs())
-    mine = {live.id: live for live in load("reconciling").ours(found)}
+    reconciling = load("reconciling")
+    mine = {live.id: live for live in reconciling.ours(found)}
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("name", "owner", "cron", "state", "next start", "at once", "id"):
         table.add_column(name, no_wrap=True)
@@ -129,7 +131,7 @@ def list_command(
             continue
         cron = run.trigger and run.trigger.cron_schedule and run.trigger.cron_schedule.cron
         names = (live.name, live.owner) if live else (run.display_name, "")
-        enabled = run.mode == "ENABLE"
+        enabled = reconciling.is_enabled(run)
         start = _next_start(cron, zone) if enabled else ""
         state = "enabled" if enabled else "disabled"
         row = (*names, cron or "periodic", state, start, str(run.max_concurrency), run.recurring_run_id)
@@ -143,7 +145,6 @@ def list_command(
 
 def _next_start(cron: str | None, zone: str) -> str:
     """In UTC; empty for what others have written in a way that we do not read."""
-    read_zone(zone)
     try:
         start = next_start(cron or "", scheduler_zone=zone, now=datetime.datetime.now(datetime.UTC))
     except RegrowError:

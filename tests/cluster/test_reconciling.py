@@ -250,3 +250,24 @@ def test_a_lost_answer_changes_nothing(
 def test_a_schedule_that_the_server_refuses_is_named(server: KubeflowServer, connect: Connect) -> None:
     with pytest.raises(ApiError, match=r"create the schedule 'regrow-nightly': .*cron: 0 3 \* \* \*"):
         reconcile(connect(), wanted(cron="0 3 * * *"))
+
+
+def test_one_that_the_server_refuses_does_not_hold_up_the_others(
+    server: KubeflowServer, connect: Connect
+) -> None:
+    items = wanted("bad", cron="0 3 * * *"), wanted(), wanted("worse", cron="0 4 * * *")
+    with pytest.raises(ApiError) as caught:
+        reconcile(connect(), *items)
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("schedule 'bad': ")
+    assert second.startswith("schedule 'worse': ")
+    assert enabled(server) == ["regrow-nightly"]
+
+
+def test_a_server_that_is_away_is_not_asked_for_each(server: KubeflowServer, connect: Connect) -> None:
+    api = connect()
+    steps = plan([wanted(), wanted("weekly")], [], owner="regrow", delete=False)
+    server.fail("POST", "/recurringruns$", 503, times=100)
+    with pytest.raises(ApiError, match="create the schedule 'regrow-nightly'"):
+        apply(api, steps, owner="regrow", report=lambda _: None)
+    assert server.count("POST", "/recurringruns$") == 4
