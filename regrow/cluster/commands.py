@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from regrow.cluster.connecting import connect, load
+from regrow.errors import RegrowError
 from regrow.options import cluster_option, params_options, read_config
 
 
@@ -37,6 +38,12 @@ def submit(
     The server is cluster.endpoint in params.yaml, or KF_PIPELINES_ENDPOINT. The pipeline is uploaded unless its version
     is there. Status 1 if the run fails, with the step that did; Ctrl-C leaves the run alone.
     """
+    if run_id is not None and (sweep or not wait):
+        raise RegrowError(
+            f"--follow: does not go with {'--sweep' if sweep else '--no-wait'}: it starts nothing, and waits"
+        )
+    if run_id == "":
+        raise RegrowError("--follow: needs the id of a run, which `regrow submit` says when it starts one")
     config = read_config(params_file, overrides, overlay=cluster_file)
     if run_id is None:
         from regrow.config import check_pipeline

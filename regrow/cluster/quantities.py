@@ -17,6 +17,10 @@ LABEL_KEY = re.compile(
     r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 )
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
+# An extended resource has a domain: nvidia.com/gpu, nvidia.com/mig-1g.10gb.
+RESOURCE = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
+ADDRESS = r"^[a-z][a-z0-9+.-]*://\S+$"
+LEAST_MEMORY = 2**20
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
@@ -51,6 +55,14 @@ def _text(value: Any) -> Any:
 def _positive(amount: Any, text: str) -> str:
     if not amount > 0:
         raise ValueError(f"'{text}' is nothing; accepted: more than 0")
+    return text
+
+
+def _memory(text: str) -> str:
+    if size(text) < LEAST_MEMORY:
+        raise ValueError(
+            f"'{text}' is {size(text)} bytes, in which nothing runs; accepted: such as 4Gi or 512Mi"
+        )
     return text
 
 
@@ -95,7 +107,7 @@ def known(found: str, accepted: tuple[str, ...], what: str) -> None:
 
 
 Cpu = Annotated[str, BeforeValidator(_text), AfterValidator(lambda text: _positive(cores(text), text))]
-Memory = Annotated[str, BeforeValidator(_text), AfterValidator(lambda text: _positive(size(text), text))]
+Memory = Annotated[str, BeforeValidator(_text), AfterValidator(_memory)]
 Image = Annotated[str, AfterValidator(accepted_image)]
 Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 Name = Annotated[str, AfterValidator(_name)]

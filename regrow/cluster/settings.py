@@ -8,7 +8,18 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from regrow.cluster.overlay import merged
-from regrow.cluster.quantities import Cpu, Image, Labels, Memory, Name, cores, known, size
+from regrow.cluster.quantities import (
+    ADDRESS,
+    RESOURCE,
+    Cpu,
+    Image,
+    Labels,
+    Memory,
+    Name,
+    cores,
+    known,
+    size,
+)
 from regrow.parameters import Parameters
 
 # Components that have an image; a test holds the list to them.
@@ -84,7 +95,7 @@ class StepResources(Parameters):
     cpu_limit: Cpu | None = Field(None, description="most cores; null: what is asked for")
     memory_limit: Memory | None = Field(None, description="most memory; null: what is asked for")
     gpus: int = Field(0, ge=0, description="accelerators; with any, the step's GPU image is used")
-    gpu_type: str = Field("nvidia.com/gpu", min_length=1, description="resource name of the accelerator")
+    gpu_type: str = Field("nvidia.com/gpu", pattern=RESOURCE, description="resource name of the accelerator")
     shared_memory: Memory | None = Field(
         None, description="size of /dev/shm, of the pod's memory; null: the container engine's 64 MiB"
     )
@@ -97,15 +108,17 @@ class StepResources(Parameters):
         default_factory=SecurityContext, description="as whom the container runs"
     )
 
-    def shortage(self) -> str | None:
-        """What is asked for but not allowed, if anything; a step's is asked of `ClusterSettings.for_step`."""
-        most = self.memory_limit or self.memory
+    def fault(self) -> str | None:
+        """What does not go together, if anything; a step's is asked of `ClusterSettings.for_step`."""
+        most, waits = self.memory_limit or self.memory, self.retries
         if self.cpu_limit is not None and cores(self.cpu_limit) < cores(self.cpu):
             return f"cpu_limit {self.cpu_limit} is less than cpu {self.cpu}, which is asked for"
         if size(most) < size(self.memory):
             return f"memory_limit {most} is less than memory {self.memory}, which is asked for"
         if self.shared_memory is not None and size(self.shared_memory) > size(most):
             return f"shared_memory {self.shared_memory} is more than the pod's memory, {most}"
+        if waits.max_backoff_s < waits.backoff_s:
+            return f"retries.max_backoff_s {waits.max_backoff_s} is less than backoff_s {waits.backoff_s}"
         return None
 
 
@@ -150,7 +163,9 @@ class ClusterSettings(Parameters):
     namespace: Name = Field("regrow", description="namespace of the runs")
     experiment: str = Field("regrow", min_length=1, description="Kubeflow experiment of the runs")
     service_account: Name = Field("regrow-pipeline", description="ServiceAccount of the runs' pods")
-    pipeline_root: str | None = Field(None, description="where artifacts go; null: Kubeflow's default")
+    pipeline_root: str | None = Field(
+        None, pattern=ADDRESS, description="where artifacts go; null: Kubeflow's default"
+    )
     images: dict[str, Image] = Field(
         default_factory=dict,
         description="image by step, with digest or tag; train-gpu, recover-gpu: the GPU variants; default:"
@@ -181,13 +196,13 @@ class ClusterSettings(Parameters):
             raise ValueError(
                 f"defaults.gpus: not every step can use one; set it in steps: {' or '.join(GPU_STEPS)}"
             )
-        if (shortage := self.defaults.shortage()) is not None:
-            raise ValueError(f"defaults: {shortage}")
+        if (fault := self.defaults.fault()) is not None:
+            raise ValueError(f"defaults: {fault}")
         for name in self.steps:
             placed = self.for_step(name)
             gpus = placed.gpus
-            if (shortage := placed.shortage()) is not None:
-                raise ValueError(f"steps.{name} over defaults: {shortage}")
+            if (fault := placed.fault()) is not None:
+                raise ValueError(f"steps.{name} over defaults: {fault}")
             if gpus and name not in GPU_STEPS:
                 raise ValueError(
                     f"steps.{name}.gpus: '{name}' has no GPU variant; accepted for {', '.join(GPU_STEPS)}"

@@ -200,6 +200,12 @@ def test_an_unknown_run_is_named(run: Run) -> None:
     assert "cannot look at the run no-such-run: there is none such" in str(done.exception)
 
 
+@pytest.mark.parametrize("words", [("x", "--sweep"), ("x", "--no-wait"), ("",)])
+def test_following_starts_nothing(server: KubeflowServer, run: Run, words: tuple[str, ...]) -> None:
+    assert str(run("submit", "--follow", *words).exception).startswith("--follow: ")
+    assert server.requests == []
+
+
 def test_ctrl_c_leaves_the_run_and_says_how_to_go_on(
     server: KubeflowServer, run: Run, tmp_path: Path
 ) -> None:

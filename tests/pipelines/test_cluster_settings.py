@@ -26,6 +26,16 @@ def write(path: Path, section: object) -> Path:
         ({"defaults": {"cpu": "2x"}}, "cluster.defaults.cpu: '2x' is no amount of CPU; accepted: cores"),
         ({"defaults": {"cpu": "0"}}, "cluster.defaults.cpu: '0' is nothing; accepted: more than 0"),
         ({"defaults": {"memory": "1.5Gi"}}, "cluster.defaults.memory: '1.5Gi' is no amount of memory"),
+        ({"defaults": {"memory": 4}}, "cluster.defaults.memory: '4' is 4 bytes, in which nothing runs"),
+        ({"steps": {"train": {"gpu_type": "nvidia"}}}, "gpu_type: string should match pattern"),
+        ({"pipeline_root": "my bucket"}, "cluster.pipeline_root: string should match pattern"),
+        (
+            {
+                "defaults": {"retries": {"max_backoff_s": 60}},
+                "steps": {"train": {"retries": {"backoff_s": 90}}},
+            },
+            "steps.train over defaults: retries.max_backoff_s 60 is less than backoff_s 90",
+        ),
         ({"defaults": {"memory": True}}, "cluster.defaults.memory: input should be a valid string"),
         ({"steps": {"prepar": {}}}, "cluster.steps: there is no step 'prepar'; did you mean 'prepare'?"),
         ({"steps": {"train": {"cpus": 1}}}, "cluster.steps.train.cpus: unknown key; did you mean 'cpu'?"),
