@@ -2,11 +2,13 @@
 
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from kfp import compiler
 
+from regrow.cluster.settings import ClusterSettings
 from regrow.config import step_params
 from regrow.parameters import canonical_json
 from regrow.provenance.code import code_digest
@@ -41,7 +43,13 @@ def compiled(
 ) -> str:
     """``pipeline`` as YAML, placed by ``config.cluster``, with ``parameters`` (default: ``config``'s) as defaults."""
     given = arguments(config) if parameters is None else parameters
-    placed = for_cluster(config.cluster, pipeline=pipeline)
+    # Kubeflow walks over the whole stack for each thing that is set on a task: that of a new thread is short.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(_compiled, config.cluster, pipeline, given).result()
+
+
+def _compiled(settings: ClusterSettings, pipeline: Any, given: Mapping[str, Any]) -> str:
+    placed = for_cluster(settings, pipeline=pipeline)
     with tempfile.TemporaryDirectory(prefix="regrow-") as folder:
         target = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(placed, package_path=str(target), pipeline_parameters=dict(given))
