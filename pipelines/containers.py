@@ -84,36 +84,40 @@ def execute(arguments: dict[str, str], root: Path) -> None:
     workspace = os.environ[WORKSPACE]
     remove_containers(workspace)  # of a run that was killed with its engine at work
     docker_task_handler.DockerTaskHandler = VerifiedHandler
-    local.init(runner=_runner(arguments, root, workspace), pipeline_root=str(root), raise_on_error=True)
+    runner = local.DockerRunner(**container_options(arguments, root, workspace))
+    local.init(runner=runner, pipeline_root=str(root), raise_on_error=True)
     try:
         prune_and_recover(**arguments)
     finally:
         remove_containers(workspace)
 
 
-def _runner(arguments: Mapping[str, str], root: Path, workspace: str) -> local.DockerRunner:
-    return local.DockerRunner(
-        mounts=_mounts(arguments, folder=root.parent.parent),
-        environment=_environment(),
-        user=f"{os.getuid()}:{os.getgid()}",
-        working_dir=str(Path.cwd()),
+def container_options(arguments: Mapping[str, str], root: Path, workspace: str) -> dict[str, Any]:
+    """How each container is started: what of this machine it sees, and what it may do."""
+    return {
+        "mounts": _mounts(arguments, folder=root.parent.parent),
+        "environment": _environment(),
+        "user": f"{os.getuid()}:{os.getgid()}",
+        "working_dir": str(Path.cwd()),
         # What a step reaches is what this machine reaches: MLflow at localhost, git, an object store.
-        network_mode="host",
-        labels={WORKSPACE_LABEL: workspace},
-        read_only=True,
-        tmpfs={"/tmp": "mode=1777,exec"},
-        shm_size="1g",
-        cap_drop=["ALL"],
-        security_opt=["no-new-privileges"],
-    )
+        "network_mode": "host",
+        "labels": {WORKSPACE_LABEL: workspace},
+        "read_only": True,
+        "tmpfs": {"/tmp": "mode=1777,exec"},
+        "shm_size": "1g",
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+    }
 
 
 def _environment() -> dict[str, str]:
-    return {
+    given = {
         name: value
         for name, value in os.environ.items()
         if name.startswith(GIVEN) and not name.startswith(OWN)
     }
+    # An image does not know this user's number, and some libraries ask for the name that belongs to it.
+    return {**given, "USER": os.environ.get("USER") or "regrow"}
 
 
 def _mounts(arguments: Mapping[str, str], *, folder: Path) -> list[Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import kfp_server_api
-from ruamel.yaml import YAML
+import yaml
 
 from regrow.errors import RegrowError
 from regrow.provenance.digest import text_digest
@@ -18,6 +18,8 @@ from regrow_pipelines.connection import Connection, Policy
 
 PACKAGE = "pipeline.yaml"
 SHOWN = 12
+# Kubeflow's own; the C variant reads a compiled pipeline in a tenth of the time.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def package(config: Any, *, sweep: bool = False) -> Package:
         target = Path(folder) / PACKAGE
         compile_it(config, target)
         text = target.read_text("utf-8")
-    document = next(iter(YAML(typ="safe").load_all(text)))
+    document = next(iter(yaml.load_all(text, Loader=LOADER)))  # the second one, if any, is the platform's
     parameters = document["root"].get("inputDefinitions", {}).get("parameters", {})
     arguments = {name: item["defaultValue"] for name, item in parameters.items() if "defaultValue" in item}
     code = str(arguments.get("code_version", compiling.code_version()))

@@ -1,7 +1,6 @@
 """``regrow submit`` and ``regrow schedule`` against a server that speaks Kubeflow's API, with the real pipeline."""
 
 import datetime
-import functools
 import json
 import os
 import re
@@ -34,10 +33,8 @@ def run(server: KubeflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         f"prune: {{target: {{macs: 0.5}}}}\ncluster: {{endpoint: '{server.url}', service_account: robot}}\n"
     )
     (tmp_path / "params.yaml").write_text(text)
-    quick = functools.partial(
-        connection.Policy, connect_s=0.5, answer_s=1, attempts=3, pause_s=0.02, longest_s=0.1
-    )
-    monkeypatch.setattr(connection, "Policy", quick)
+    quick = connection.Policy(connect_s=0.5, answer_s=1, attempts=3, pause_s=0.02, longest_s=0.1)
+    monkeypatch.setattr(connection, "DEFAULT_POLICY", quick)
 
     def invoke(*arguments: str) -> Result:
         return CliRunner().invoke(cli, arguments)

@@ -14,6 +14,7 @@ from regrow_components.locking import IMAGES, LOCK, TENSORFLOW
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]
 Running = Callable[..., subprocess.CompletedProcess[str]]
 LIMIT = 600e6
+TRIMMED = dict.fromkeys(("resolve", "prepare"), ("scikit-learn",))  # components/trim
 IMPORTS = """
 import importlib, json, sys
 from regrow.steps import get_spec
@@ -86,7 +87,10 @@ print(json.dumps(found))
     for name in ("resolve", "prepare", "register", "train", "export", "mlflow"):
         done = in_image(name, program)
         assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout) == {}, name
+        faults = {
+            key: text for key, text in json.loads(done.stdout).items() if key not in TRIMMED.get(name, ())
+        }
+        assert faults == {}, name
 
 
 @pytest.mark.parametrize("name", ["prepare", "register"])
