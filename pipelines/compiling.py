@@ -15,7 +15,7 @@ from regrow.provenance.code import code_digest
 from regrow.provenance.digest import text_digest
 from regrow.steps import NAMES, SWEEP_NAMES, all_specs, get_spec
 from regrow.steps.by_value import literal
-from regrow.sweep_parameters import candidates, resolve_params, section
+from regrow.sweep_parameters import candidates, check_sweep, resolve_params, section
 from regrow_pipelines.placement import for_cluster
 from regrow_pipelines.prune_and_recover import prune_and_recover
 from regrow_pipelines.sweep import sweep_pipeline
@@ -92,8 +92,10 @@ def swept(config: Any) -> tuple[Any, dict[str, Any]]:
     """The sweep that ``config``'s section `sweep` describes, and its arguments.
 
     Raises:
-        RegrowError: there is no section `sweep`, or its candidates' parameters do not go together.
+        RegrowError: there is no section `sweep`, its candidates' parameters do not go
+            together, or they would be weighed by a file that is not exported.
     """
+    check_sweep(config)
     wanted = section(config)
     pipeline = sweep_pipeline(train_seeds=wanted.train_seeds, parallelism=wanted.workers)
     return pipeline, sweep_arguments(config)
