@@ -48,14 +48,13 @@ IMAGES = {
     "export": TENSORFLOW,
     "evaluate": TENSORFLOW,
     "register": CORE,
-    "outcome": CORE,
     "measure": TENSORFLOW,
     "select": CORE,
     "pipeline": CORE,
     "mlflow": CORE,
 }
 # Images that have the packages of another: one layer for both.
-SHARED = {"outcome": "register", "recover": "train"}
+SHARED = {"recover": "train"}
 EXTRAS = {"mlflow": "mlflow-server"}
 # `train-gpu` and `recover-gpu`: their step's packages, and NVIDIA's libraries below them in one layer.
 GPU, GPU_EXTRA = "gpu", "tensorflow[and-cuda]"
