@@ -80,12 +80,22 @@ def sweep_arguments(config: Any) -> dict[str, Any]:
     }
 
 
-def compile_sweep(config: Any, target: Path) -> None:
-    """Write the sweep as YAML, with ``config``'s section `sweep` as its parameters' defaults.
+def swept(config: Any) -> tuple[Any, dict[str, Any]]:
+    """The sweep that ``config``'s section `sweep` describes, and its arguments.
 
     Raises:
         RegrowError: there is no section `sweep`, or its candidates' parameters do not go together.
     """
-    swept = section(config)
-    pipeline = sweep_pipeline(train_seeds=swept.train_seeds, parallelism=swept.workers)
-    target.write_text(compiled(config, pipeline=pipeline, parameters=sweep_arguments(config)), "utf-8")
+    wanted = section(config)
+    pipeline = sweep_pipeline(train_seeds=wanted.train_seeds, parallelism=wanted.workers)
+    return pipeline, sweep_arguments(config)
+
+
+def compile_sweep(config: Any, target: Path) -> None:
+    """Write the sweep as YAML, with ``config``'s section `sweep` as its parameters' defaults.
+
+    Raises:
+        RegrowError: as `swept`.
+    """
+    pipeline, parameters = swept(config)
+    target.write_text(compiled(config, pipeline=pipeline, parameters=parameters), "utf-8")

@@ -58,6 +58,9 @@ class Policy:
         yield None
 
 
+DEFAULT_POLICY = Policy()
+
+
 class ApiError(RegrowError):
     """Kubeflow Pipelines has not done what was asked.
 
@@ -102,7 +105,7 @@ class Connection:
     def __init__(self, endpoint: str | None, *, namespace: str, policy: Policy | None = None) -> None:
         self.endpoint = _endpoint(endpoint)
         self.namespace = namespace
-        self.policy = policy or Policy()
+        self.policy = policy or DEFAULT_POLICY
         self.client = kfp_server_api.ApiClient(
             _configuration(self.endpoint), cookie=os.environ.get(COOKIE) or None
         )

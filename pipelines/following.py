@@ -7,8 +7,8 @@ from typing import Any
 
 import kfp_server_api
 
-from regrow import steps
 from regrow.errors import RegrowError
+from regrow.steps import NAMES, SWEEP_NAMES
 from regrow_pipelines.api import Api
 from regrow_pipelines.connection import ApiError
 
@@ -17,8 +17,7 @@ OUTAGE_S = 600.0
 DONE = frozenset({"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"})
 SHOWN_STATES = DONE | {"RUNNING", "CANCELING", "PAUSED"}
 DRIVER = "-driver"
-#: Beside the steps themselves; a sweep's are there only where sweeps are.
-KNOWN = (*steps.NAMES, *getattr(steps, "SWEEP_NAMES", ()), "outcome")
+KNOWN = (*NAMES, *SWEEP_NAMES, "outcome")
 STEP = re.compile(rf"({'|'.join(sorted(KNOWN, key=len, reverse=True))})(-\d+)?")
 
 

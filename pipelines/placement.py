@@ -14,7 +14,7 @@ from regrow.cluster.settings import ClusterSettings, Sources, StepResources
 from regrow_components.images import image
 
 # The steps that talk to MLflow, to the data's store, to the webhook; those whose checkpoints outlive a pod.
-MLFLOW = ("resolve", "train", "recover", "register", "measure", "select", "outcome")
+MLFLOW = ("resolve", "train", "recover", "register", "outcome")
 DATA = ("resolve", "prepare")
 WEBHOOK = ("outcome",)
 CHECKPOINTS = ("train", "recover")

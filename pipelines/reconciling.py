@@ -186,7 +186,11 @@ def _converge(api: Api, step: Step, wanted: Desired, *, owner: str) -> None:
     if lives and matches(lives[0], wanted):
         keep, others = lives[0], lives[1:]
     else:
-        keep, others = _create(api, wanted, owner=owner), lives
+        made = _create(api, wanted, owner=owner)
+        # Another `apply` at the same time may have made one too: both take the older.
+        lives = _mine(api, wanted, owner=owner)
+        keep = next((live for live in lives if matches(live, wanted)), made)
+        others = [live for live in lives if live.id != keep.id]
     was_enabled = [other for other in others if other.enabled]
     for other in was_enabled:
         api.set_enabled(other.id, enabled=False)
@@ -209,6 +213,11 @@ def _restore(api: Api, lives: Sequence[Live]) -> None:
             return
 
 
+def _mine(api: Api, wanted: Desired, *, owner: str) -> list[Live]:
+    """What is on the server under the name, oldest first."""
+    return [live for live in ours(api.recurring_runs()) if live.owner == owner and live.name == wanted.name]
+
+
 def _create(api: Api, wanted: Desired, *, owner: str) -> Live:
     """A new recurring run, disabled."""
     marker = f"[regrow schedule: owner={owner} name={wanted.name} fingerprint={wanted.fingerprint}]"
@@ -228,9 +237,7 @@ def _create(api: Api, wanted: Desired, *, owner: str) -> Live:
     )
 
     def found() -> kfp_server_api.V2beta1RecurringRun | None:
-        mine = [
-            live for live in ours(api.recurring_runs()) if live.owner == owner and live.name == wanted.name
-        ]
+        mine = _mine(api, wanted, owner=owner)
         return next((live.run for live in mine if matches(live, wanted)), None)
 
     made = api.create_recurring_run(body, found=found)

@@ -3,14 +3,14 @@
 import datetime
 import tempfile
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import kfp_server_api
-from ruamel.yaml import YAML
+import yaml
 
-from regrow.errors import RegrowError
 from regrow.provenance.digest import text_digest
 from regrow_pipelines import compiling
 from regrow_pipelines.api import Api
@@ -18,6 +18,8 @@ from regrow_pipelines.connection import Connection, Policy
 
 PACKAGE = "pipeline.yaml"
 SHOWN = 12
+# Kubeflow's own; the C variant reads a compiled pipeline in a tenth of the time.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,16 @@ def package(config: Any, *, sweep: bool = False) -> Package:
     """The pipeline, or the sweep over many, for ``config``.
 
     Raises:
-        RegrowError: this installation knows no sweeps.
+        RegrowError: no section `sweep` for a sweep, or parameters that do not go together.
     """
-    compile_it = getattr(compiling, "compile_sweep", None) if sweep else compiling.compile_pipeline
-    if compile_it is None:
-        raise RegrowError("--sweep: this version of Regrow compiles no sweeps")
+    compile_it = compiling.compile_sweep if sweep else compiling.compile_pipeline
     with tempfile.TemporaryDirectory(prefix="regrow-") as folder:
         target = Path(folder) / PACKAGE
-        compile_it(config, target)
+        # Kubeflow walks over the whole stack for each thing it sets on a task: one of its own is short.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(compile_it, config, target).result()
         text = target.read_text("utf-8")
-    document = next(iter(YAML(typ="safe").load_all(text)))
+    document = next(iter(yaml.load_all(text, Loader=LOADER)))  # the second one, if any, is the platform's
     parameters = document["root"].get("inputDefinitions", {}).get("parameters", {})
     arguments = {name: item["defaultValue"] for name, item in parameters.items() if "defaultValue" in item}
     code = str(arguments.get("code_version", compiling.code_version()))

@@ -14,6 +14,7 @@ from regrow_components import augment as augment_component
 from regrow_components import evaluate as evaluate_component
 from regrow_components import export as export_component
 from regrow_components import measure as measure_component
+from regrow_components import outcome as outcome_component
 from regrow_components import prepare as prepare_component
 from regrow_components import prune as prune_component
 from regrow_components import recover as recover_component
@@ -36,7 +37,11 @@ class _Swept:
 
     def resolve(self) -> Any:
         """Fix the data; every other method is for a condition on what it says."""
-        task = resolve_component.resolve(params=self.params["resolve"], code_version=self.code_version)
+        task = resolve_component.resolve(
+            params=self.params["resolve"],
+            code_version=self.code_version,
+            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        )
         task.set_caching_options(False)
         self.resolved = task
         return task
@@ -144,12 +149,14 @@ class _Swept:
         register = register_component.register(
             params=self.params["register"],
             code_version=self.code_version,
+            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             recovered_exports=export.outputs["recovered_exports"],
             metrics=evaluate.outputs["metrics"],
             report=evaluate.outputs["report"],
             parity=export.outputs["parity"],
             recovery=recover.outputs["recovery"],
             training=training,
+            parent=parent,
             dataset=self.dataset,
             data=self.resolved.outputs["data"],
             champion=champion,
@@ -215,27 +222,30 @@ def sweep_pipeline(*, train_seeds: bool, parallelism: int | None) -> Any:
             },
             code_version=code_version,
         )
-        resolve = swept.resolve()
-        with dsl.If(resolve.outputs["Output"] == True, name="work-to-do"):  # noqa: E712 - Kubeflow's own condition
-            swept.data()
-            shared = None if train_seeds else swept.train(train_params)
-            with dsl.ParallelFor(candidates, name="candidates", parallelism=parallelism) as item:
-                train = shared or swept.train(item.train_params)
-                _, recover = swept.prune_and_recover(
-                    train, prune_params=item.prune_params, recover_params=item.recover_params
+        outcome = outcome_component.outcome(run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, code_version=code_version)
+        outcome.set_caching_options(False)
+        with dsl.ExitHandler(outcome, name="steps"):
+            resolve = swept.resolve()
+            with dsl.If(resolve.outputs["Output"] == True, name="work-to-do"):  # noqa: E712 - as Kubeflow has it
+                swept.data()
+                shared = None if train_seeds else swept.train(train_params)
+                with dsl.ParallelFor(candidates, name="candidates", parallelism=parallelism) as item:
+                    train = shared or swept.train(item.train_params)
+                    _, recover = swept.prune_and_recover(
+                        train, prune_params=item.prune_params, recover_params=item.recover_params
+                    )
+                    measure = swept.measure(train, recover, candidate=item.candidate)
+                select = select_component.select(
+                    params=select_params,
+                    code_version=select_code,
+                    candidates=candidates,
+                    measured=dsl.Collected(measure.outputs["measured"]),
                 )
-                measure = swept.measure(train, recover, candidate=item.candidate)
-            select = select_component.select(
-                params=select_params,
-                code_version=select_code,
-                candidates=candidates,
-                measured=dsl.Collected(measure.outputs["measured"]),
-            )
-            chosen = select.outputs
-            train = shared or swept.train(chosen["train_params"])
-            prune, recover = swept.prune_and_recover(
-                train, prune_params=chosen["prune_params"], recover_params=chosen["recover_params"]
-            )
-            swept.ship(train, prune, recover, front=chosen["front"])
+                chosen = select.outputs
+                train = shared or swept.train(chosen["train_params"])
+                prune, recover = swept.prune_and_recover(
+                    train, prune_params=chosen["prune_params"], recover_params=chosen["recover_params"]
+                )
+                swept.ship(train, prune, recover, front=chosen["front"])
 
     return sweep

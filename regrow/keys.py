@@ -16,7 +16,10 @@ FILLED = frozenset({"resolve.source", "resolve.model_name", "resolve.start", "re
 
 
 class Key(NamedTuple):
-    """One key; of a choice between kinds, one row per kind and key, such as ``prepare.source (kind: csv).label``."""
+    """One key; of a choice between kinds, one row per kind and key, such as ``prepare.source (kind: csv).label``.
+
+    Of a list of sections of one kind, ``sweep.targets[].macs``.
+    """
 
     name: str
     type: str
@@ -66,9 +69,10 @@ def _rows(name: str, field: FieldInfo, preset: Any = PydanticUndefined) -> Itera
         )
         for section in inner:
             tag, choice = _tag(section)
+            which = f"{name}[]" if len(inner) == 1 else f"{name} ({tag}: {choice})"
             for key, value in section.model_fields.items():
                 if key != tag:
-                    yield from _rows(f"{name} ({tag}: {choice}).{value.alias or key}", value)
+                    yield from _rows(f"{which}.{value.alias or key}", value)
     else:
         yield Key(name, " or ".join(_type(item) for item in plain), _default(field, preset), meaning)
 

@@ -13,6 +13,7 @@ from regrow.options import cluster_option, params_options, read_config, writing
 @click.command("compile")
 @params_options
 @cluster_option
+@click.option("--sweep", is_flag=True, help="The sweep that the section sweep describes, instead.")
 @click.option(
     "--manifest", is_flag=True, help="Write Kubernetes resources (Pipeline, PipelineVersion), for GitOps."
 )
@@ -27,6 +28,7 @@ def compile_command(
     params_file: Path | None,
     overrides: tuple[str, ...],
     cluster_file: Path | None,
+    sweep: bool,
     manifest: bool,
     no_commit: bool,
     check: bool,
@@ -38,11 +40,11 @@ def compile_command(
     if no_commit and not manifest:
         raise RegrowError("--no-commit: goes with --manifest; else no commit is written")
     config = read_config(params_file, overrides, overlay=cluster_file)
-    text = _text(config, manifest=manifest, commit=not no_commit)
+    text = _text(config, sweep=sweep, manifest=manifest, commit=not no_commit)
     if not check:
         with writing(output):
             output.write_text(text, "utf-8")
-    elif not output.is_file() or output.read_text("utf-8") != text:
+    elif not output.is_file() or output.read_bytes() != text.encode():
         raise RegrowError(
             f"{output}: is out of date; `regrow compile` with the same options, but without --check, writes it anew"
         )
@@ -50,9 +52,15 @@ def compile_command(
         click.echo(f"{output}: up to date")
 
 
-def _text(config: Any, *, manifest: bool, commit: bool) -> str:
+def _text(config: Any, *, sweep: bool, manifest: bool, commit: bool) -> str:
+    compiling = importlib.import_module("regrow_pipelines.compiling")
+    given: dict[str, Any] = {}
+    if sweep:
+        given["pipeline"], given["parameters"] = compiling.swept(config)
     if manifest:
-        found: str = importlib.import_module("regrow_pipelines.manifest").manifest(config, commit=commit)
+        found: str = importlib.import_module("regrow_pipelines.manifest").manifest(
+            config, commit=commit, **given
+        )
     else:
-        found = importlib.import_module("regrow_pipelines.compiling").compiled(config)
+        found = compiling.compiled(config, **given)
     return found

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from regrow.artifacts import is_full
+from regrow.dataset.dvc_access import dvc_files, reason
 from regrow.dataset.unpacking import MAX_BYTES, MAX_RATIO
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
@@ -213,10 +214,7 @@ def _digits() -> Resource:
 
 
 def _dvc(source: Dvc) -> Resource:
-    with _dvc_faults(source, "cannot be reached"):
-        from dvc.api import DVCFileSystem
-
-        files = DVCFileSystem(source.repo, rev=source.rev)
+    with _dvc_faults(source, "cannot be reached"), dvc_files(source.repo, source.rev) as files:
         info = files.info(source.path)
         commit = str(getattr(files.repo, "get_rev", lambda: "")() or source.rev or "")
     tracked = info.get("dvc_info") or {}
@@ -252,16 +250,7 @@ def _dvc_faults(source: Dvc, what: str) -> Iterator[None]:
     except Exception as error:  # every kind of remote has errors of its own
         if is_full(error):
             raise
-        raise RegrowError(f"prepare.source: {source}: {what} ({_reason(error)})") from error
-
-
-def _reason(error: BaseException) -> str:
-    """What ``error`` says in one line; what lies under a bare ``SCM error``; a path without DVC's root."""
-    while error.__cause__ is not None and type(error).__module__.startswith(("dvc.scm", "scmrepo")):
-        error = error.__cause__
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.strerror}: {str(error.filename).lstrip('/')}"
-    return " ".join(str(error).split()) or type(error).__name__
+        raise RegrowError(f"prepare.source: {source}: {what} ({reason(error)})") from error
 
 
 def fetch(source: Dvc, target: Path, *, digest: Mapping[str, str]) -> Path:
@@ -273,10 +262,9 @@ def fetch(source: Dvc, target: Path, *, digest: Mapping[str, str]) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     place = target / Path(source.path).name
-    with _dvc_faults(source, "cannot be fetched from its DVC remote"):
-        from dvc.api import DVCFileSystem
-
-        DVCFileSystem(source.repo, rev=source.rev).get(source.path, str(place), recursive=True)
+    faults = _dvc_faults(source, "cannot be fetched from its DVC remote")
+    with faults, dvc_files(source.repo, source.rev, scratch=target) as files:
+        files.get(source.path, str(place), recursive=True)
     expected = digest.get("md5")
     if expected and dvc_hash(place) != expected:
         raise RegrowError(

@@ -9,6 +9,7 @@ from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest
 
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+REFUSED = "PERMISSION_DENIED"
 EXPORTS = "exports"
 KERAS_FILE = "model.keras"
 KERAS_TAG = "regrow.keras_sha256"
@@ -31,13 +32,21 @@ class Champion:
 
 
 def find_alias(client: Any, name: str, alias: str) -> Champion:
-    """The version of the registered model ``name`` that holds ``alias``, or a `Champion` without version."""
+    """The version of the registered model ``name`` that holds ``alias``, or a `Champion` without version.
+
+    A server with login refuses to say anything of a model that does not exist as it does of one that the user may not
+    read. Its search lists only what may be read, so a model that it does not list counts as absent here; if it is
+    there, `register` is refused when it makes the model.
+
+    Raises:
+        MlflowException: what went wrong, a refusal to a user who may see the model among it.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
         found = client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        if error.error_code in ABSENT:
+        if error.error_code in ABSENT or (error.error_code == REFUSED and not _may_see(client, name)):
             return Champion(name=name, alias=alias)
         raise
     return Champion(
@@ -47,6 +56,11 @@ def find_alias(client: Any, name: str, alias: str) -> Champion:
         run_id=found.run_id or None,
         tags=dict(found.tags),
     )
+
+
+def _may_see(client: Any, name: str) -> bool:
+    """Whether the registered model ``name`` is there for this user."""
+    return any(item.name == name for item in client.search_registered_models(f"name = '{name}'"))
 
 
 def fetch_classes(client: Any, champion: Champion) -> list[str] | None:

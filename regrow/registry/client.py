@@ -66,7 +66,7 @@ def check_reachable(uri: str) -> None:
     try:
         socket.create_connection((parts.hostname or "localhost", parts.port or default), CONNECT_S).close()
     except (OSError, ValueError) as error:
-        raise RegrowError(
+        raise UnreachableError(
             f"MLFLOW_TRACKING_URI: MLflow at {shown} cannot be reached ({error});"
             " start it, correct the address, or unset it to use mlflow.db in this folder"
         ) from None
@@ -82,6 +82,10 @@ def _check_sqlite(file: Path) -> None:
         with file.open("rb") as stream:
             if stream.read(16) != b"SQLite format 3\x00":
                 raise RegrowError(f"MLFLOW_TRACKING_URI: {file} is not an SQLite database")
+
+
+class UnreachableError(RegrowError):
+    """Nobody answers at MLflow's address; that may be over in a minute."""
 
 
 @contextlib.contextmanager
@@ -168,11 +172,41 @@ def connection(uri: str, *, seconds: int = REQUEST_S, retries: int = 0) -> Itera
         try:
             yield client
         except MlflowException as error:
-            raise RegrowError(f"MLflow at {without_credentials(uri)}: {first_line(error)}") from error
+            raise RegrowError(
+                f"MLflow at {without_credentials(uri)}: {_refusal(error) or first_line(error)}"
+            ) from error
         except OSError as error:
             if error.errno is not None:  # the disk's, not the one that `requests` derives its errors from
                 raise
             raise RegrowError(f"MLflow at {without_credentials(uri)}: {first_line(error)}") from error
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in ("boto3", "botocore"):
+                raise
+            # Only where artifacts do not go through the server.
+            raise RegrowError(
+                f"MLflow's artifact store behind {without_credentials(uri)}: {first_line(error)}; AWS_ENDPOINT_URL,"
+                " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must let this process read and write it"
+            ) from error
+
+
+def _refusal(error: Exception) -> str:
+    """For an ``MlflowException`` of a server with login that knows or lets this user not: what to do; else empty."""
+    code, user = getattr(error, "error_code", ""), os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+    if code == "UNAUTHENTICATED" and not user:
+        return "asks for a login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if code == "UNAUTHENTICATED":
+        return (
+            f"does not know user '{user}' with this password; correct MLFLOW_TRACKING_USERNAME or"
+            " MLFLOW_TRACKING_PASSWORD"
+        )
+    if code == "PERMISSION_DENIED":
+        asked = re.search(r"endpoint (\S+)", str(error))
+        what = asked[1].partition("/mlflow/")[2] if asked else first_line(error)
+        return (
+            f"user '{user}' may not do what is needed ({what}); an administrator must grant EDIT on the experiment,"
+            " and MANAGE on the registered model and on its log NAME.decisions"
+        )
+    return ""
 
 
 def first_line(error: Exception) -> str:

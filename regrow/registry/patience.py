@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from regrow.errors import RegrowError
 from regrow.progress import emit
-from regrow.registry.client import first_line
+from regrow.registry.client import UnreachableError, first_line
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ def patience_s(default: float = DEFAULT_S) -> float:
 def is_transient(error: BaseException | None) -> bool:
     """Whether ``error``, or what it was made from, may be gone when it is tried again."""
     while error is not None:
-        if isinstance(error, ConnectionError | TimeoutError):
+        if isinstance(error, ConnectionError | TimeoutError | UnreachableError):
             return True
         if getattr(error, "error_code", None) in TRANSIENT:
             return True

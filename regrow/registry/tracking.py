@@ -19,6 +19,7 @@ from regrow.registry.client import (
     tracking_uri,
 )
 from regrow.registry.client import short_patience as _short_patience
+from regrow.registry.patience import patiently
 from regrow.registry.weights_and_biases import Beside, begin
 
 SWITCH = "REGROW_TRACKING"
@@ -28,6 +29,7 @@ STEP_TAG = "regrow.step"
 PARENT_TAG = "mlflow.parentRunId"
 PATIENCE_S = 2
 RETRY_AFTER_S = 60.0
+CLOSING_S = 30.0
 PARAMETERS_PER_CALL = 100
 METRICS_PER_CALL = 1000
 LONGEST_VALUE = 500
@@ -107,40 +109,48 @@ class Stream:
         """Log the ``points`` of a recovery curve, which MLflow gets as a file when the model is registered."""
         self._beside.log_curve(points)
 
-    def _flush(self, *, final: bool = False) -> None:
-        if time.monotonic() < self._silent_until and not final:
+    def _flush(self) -> None:
+        if time.monotonic() < self._silent_until:
             return
         try:
-            with _short_patience(seconds=PATIENCE_S):
-                while self._pending:
-                    self._client.log_batch(self.run_id, metrics=self._pending[:METRICS_PER_CALL])
-                    del self._pending[:METRICS_PER_CALL]
+            self._send()
         except Exception as error:
             if not self._silent_until:
                 emit("notice", message=f"tracking: MLflow did not take the metrics ({first_line(error)})")
             self._silent_until = time.monotonic() + RETRY_AFTER_S
 
+    def _send(self) -> None:
+        with _short_patience(seconds=PATIENCE_S):
+            while self._pending:
+                self._client.log_batch(self.run_id, metrics=self._pending[:METRICS_PER_CALL])
+                del self._pending[:METRICS_PER_CALL]
+
     def close(self, status: str) -> None:
-        """Send what is left and end the run with ``status`` (``FINISHED``, ``FAILED`` or ``KILLED``)."""
+        """Send what is left and end the run with ``status`` (``FINISHED``, ``FAILED`` or ``KILLED``).
+
+        A server that is being restarted is waited for, for ``CLOSING_S`` seconds.
+        """
         self._beside.close(succeeded=status == "FINISHED")
         if self.run_id is None:
             return
-        self._flush(final=True)
         try:
-            if not self._pending:
-                with _short_patience(seconds=PATIENCE_S):
-                    self._client.set_terminated(self.run_id, status)
+            patiently(lambda: self._end(status), what="tracking", seconds=CLOSING_S)
         except Exception as error:
             emit("notice", message=f"tracking: MLflow run {self.run_id} was not closed ({first_line(error)})")
+
+    def _end(self, status: str) -> None:
+        self._send()
+        with _short_patience(seconds=PATIENCE_S):
+            self._client.set_terminated(self.run_id, status)
 
 
 @contextlib.contextmanager
 def stream(*, step: str, parameters: Mapping[str, Any]) -> Iterator[Stream]:
     """A run named ``step`` with ``parameters`` that metrics can be logged to while the block works.
 
-    An MLflow that is away is noticed within about five seconds and gives a stream without a run; one that
-    goes away later is tried again once a minute. With ``REGROW_WANDB`` set there is a W&B run beside it.
-    ``REGROW_TRACKING=off`` gives a stream without a run.
+    An MLflow that is away is noticed within about five seconds and gives a stream without a run; one that goes
+    away later is tried again once a minute, and at the end for half a minute. With ``REGROW_WANDB`` set there is a
+    W&B run beside it. ``REGROW_TRACKING=off`` gives a stream without a run.
     """
     run = Stream() if is_off() else _open(step, parameters)
     try:

@@ -85,7 +85,8 @@ def _execute(
 ) -> StepResult:
     _check_ports(spec, inputs, outputs)
     code = code_digest(spec.module)
-    outside = list(spec.outside(params)) if spec.outside else []
+    settled = spec.settled(params, inputs) if spec.settled else params
+    outside = list(spec.outside(settled)) if spec.outside else []
     used = [_used(spec, name, path) for name, path in inputs.items()]
     key = _cache_key(spec, params, code=code, resources=[*outside, *used])
     store = _store(spec, key)
@@ -99,7 +100,7 @@ def _execute(
         with contextlib.ExitStack() as stack:
             places = {name: stack.enter_context(new_directory(path)) for name, path in outputs.items()}
             context = StepContext(
-                step=spec.name, params=params, inputs=dict(inputs), outputs=places, scratch=scratch
+                step=spec.name, params=settled, inputs=dict(inputs), outputs=places, scratch=scratch
             )
             started = datetime.datetime.now(datetime.UTC)
             clock = time.monotonic()

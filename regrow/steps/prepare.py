@@ -64,6 +64,18 @@ def run(context: StepContext[PrepareParams]) -> None:
     _tell(report.document)
 
 
+def _settled(params: PrepareParams, inputs: Mapping[str, Path]) -> PrepareParams:
+    """``params`` with the data's repository at the commit that `resolve` found: its branch may have moved on since."""
+    file = inputs["data"] / "data.json" if "data" in inputs else None
+    source = params.source
+    if file is None or not isinstance(source, Dvc) or not file.is_file():
+        return params
+    resolved = read_json(file)
+    if resolved.get("asked") != source.model_dump(mode="json"):
+        return params  # another source, which is refused as such
+    return params.model_copy(update={"source": source.model_copy(update={"rev": resolved["source"]["rev"]})})
+
+
 def _tell(report: Mapping[str, Any]) -> None:
     """Say what was left out and what deserves a look: who skips bad examples must not be surprised."""
     if report["rejected"]:
@@ -140,4 +152,5 @@ SPEC = StepSpec(
     imports=("PIL.Image", "pyarrow.parquet"),
     packages=("numpy", "pillow", "pandas", "pyarrow"),
     outside=lambda params: identify(params.source),
+    settled=_settled,
 )

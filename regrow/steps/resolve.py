@@ -87,7 +87,11 @@ def run(context: StepContext[ResolveParams]) -> None:
     pinned = pin(params.source, resources)
     write_json(
         context.outputs["data"] / "data.json",
-        {"source": pinned.model_dump(mode="json"), "resources": described},
+        {
+            "source": pinned.model_dump(mode="json"),
+            "asked": params.source.model_dump(mode="json"),
+            "resources": described,
+        },
     )
     write_json(context.outputs["champion"] / "champion.json", {**champion.to_json(), **known})
     if start is not None:

@@ -95,6 +95,7 @@ class StepSpec(Generic[P]):
         resumes: whether a later process goes on from the ``scratch`` of a killed one; else it is removed.
         on_file: the step on a model file that stands for its first input; gives what is printed (for `rich`).
         outside: what the step reads besides its inputs (raw data), with digests; part of the cache key.
+        settled: the parameters as its inputs settle them, such as a branch at the commit that was resolved.
     """
 
     name: str
@@ -109,6 +110,7 @@ class StepSpec(Generic[P]):
     resumes: bool = False
     on_file: Callable[[FileUse[P]], Any] | None = None
     outside: Callable[[P], Sequence[Resource]] | None = None
+    settled: Callable[[P, Mapping[str, Path]], P] | None = None
 
     @property
     def module(self) -> str:

@@ -35,6 +35,7 @@ from croniter import croniter
 from kfp_server_api import models
 
 PREFIX = "/apis/v2beta1"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 429: 8, 500: 13, 503: 14, 504: 4}
 CLIENT = kfp_server_api.ApiClient(kfp_server_api.Configuration(host="http://unused"))
 
@@ -478,7 +479,7 @@ def package_of(body: bytes, headers: Any) -> list[Any]:
     for part in form.iter_parts():
         if part.get_param("name", header="content-disposition") == "uploadfile":
             text = part.get_payload(decode=True)
-            documents = list(yaml.safe_load_all(text))
+            documents = list(yaml.load_all(text, Loader=LOADER))
             if documents and "pipelineInfo" in documents[0]:
                 return documents
     raise RefusedError(400, "Failed to read a pipeline spec file")

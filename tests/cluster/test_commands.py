@@ -1,7 +1,6 @@
 """``regrow submit`` and ``regrow schedule`` against a server that speaks Kubeflow's API, with the real pipeline."""
 
 import datetime
-import functools
 import json
 import os
 import re
@@ -34,10 +33,8 @@ def run(server: KubeflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         f"prune: {{target: {{macs: 0.5}}}}\ncluster: {{endpoint: '{server.url}', service_account: robot}}\n"
     )
     (tmp_path / "params.yaml").write_text(text)
-    quick = functools.partial(
-        connection.Policy, connect_s=0.5, answer_s=1, attempts=3, pause_s=0.02, longest_s=0.1
-    )
-    monkeypatch.setattr(connection, "Policy", quick)
+    quick = connection.Policy(connect_s=0.5, answer_s=1, attempts=3, pause_s=0.02, longest_s=0.1)
+    monkeypatch.setattr(connection, "DEFAULT_POLICY", quick)
 
     def invoke(*arguments: str) -> Result:
         return CliRunner().invoke(cli, arguments)
@@ -137,6 +134,17 @@ def test_submit_uploads_once_and_sends_the_parameters(server: KubeflowServer, ru
     documents = server.packages[versions[0]]
     assert set(first.runtime_config.parameters) == set(documents[0]["root"]["inputDefinitions"]["parameters"])
     assert "register" in json.dumps(documents[0])
+
+
+def test_a_sweep_is_submitted_too(server: KubeflowServer, run: Run, tmp_path: Path) -> None:
+    assert "sweep" in str(run("submit", "--no-wait", "--sweep").exception)
+    with (tmp_path / "params.yaml").open("a") as file:
+        file.write("sweep: {targets: [{macs: 0.5}, {macs: 0.3}], methods: [channels]}\n")
+    done = run("submit", "--no-wait", "--sweep")
+    assert done.exit_code == 0, done.exception
+    (started,) = server.runs.values()
+    assert len(started.runtime_config.parameters["candidates"]) == 2
+    assert "sweep" in next(iter(server.pipelines.values())).display_name
 
 
 def test_a_failed_run_names_the_step(server: KubeflowServer, run: Run) -> None:

@@ -1,5 +1,6 @@
 """What the file says is what the server holds, whatever was there and whenever we were interrupted."""
 
+import copy
 import datetime
 import types
 from collections.abc import Callable, Iterator
@@ -140,13 +141,22 @@ def test_what_is_not_in_the_file_goes_only_when_asked(server: KubeflowServer, co
     assert enabled(server) == ["regrow-nightly"]
 
 
-def test_duplicates_are_tidied(server: KubeflowServer, connect: Connect) -> None:
+def test_two_at_once_make_one(once: KubeflowServer, connect: Connect) -> None:
     api = connect()
     steps = plan([wanted()], [], owner="regrow", delete=False)
-    for _ in range(2):  # two at once, neither of which saw the other
+    for _ in range(2):  # neither has seen the other
         apply(api, steps, owner="regrow", report=lambda _: None)
-    assert len(server.recurring) == 2
-    assert reconcile(api, wanted()) == ["tidy nightly"]
+    assert enabled(once) == ["regrow-nightly"]
+    assert len(once.recurring) == 1
+
+
+def test_duplicates_are_tidied(server: KubeflowServer, connect: Connect) -> None:
+    reconcile(connect(), wanted())
+    (first,) = server.recurring.values()
+    second = copy.deepcopy(first)
+    second.recurring_run_id = "second"
+    server.recurring["second"] = second
+    assert reconcile(connect(), wanted()) == ["tidy nightly"]
     assert len(server.recurring) == 1
     assert enabled(server) == ["regrow-nightly"]
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from . import checks
-from .rendering import K8S, OVERLAYS, Document, documented_secrets, documents, find, label, rendered
+from .rendering import K8S, OVERLAYS, ROOT, Document, documented_secrets, documents, find, label, rendered
 
 PLAIN = ("apps/v1", "batch/v1", "networking.k8s.io/v1", "policy/v1", "rbac.authorization.k8s.io/v1", "v1")
 
@@ -146,3 +147,16 @@ def _from(folder: Any, target: Any) -> str:
     import os
 
     return os.path.relpath(target, folder)
+
+
+def test_the_document_names_what_is_there() -> None:
+    text = (ROOT / "docs" / "cluster.md").read_text("utf-8")
+    for path in set(re.findall(r"\bk8s/[\w./-]*[\w]", text)):
+        assert (ROOT / path).exists(), path
+    for name in documented_secrets():
+        assert f"| `{name}` |" in text
+    named = {each["metadata"]["name"] for overlay in OVERLAYS for each in documents(overlay)}
+    accounts = re.findall(r"serviceaccount:regrow:([\w-]+)", text)
+    jobs = re.findall(r"\b(?:cronjob|deployment|statefulset|service)/([a-z-]+)", text)
+    assert accounts
+    assert set(accounts) | (set(jobs) - {"ml-pipeline"}) <= named

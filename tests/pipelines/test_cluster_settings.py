@@ -137,6 +137,7 @@ def test_every_key_is_listed() -> None:
         "cluster.defaults.cpu",
         "cluster.defaults.retries.count",
         "cluster.steps",
+        "cluster.defaults.tolerations[].key",
     } <= names
     shown = CliRunner().invoke(cli, ["keys", "cluster"]).output
     assert "regrow-mlflow-credentials" in shown

@@ -1,5 +1,6 @@
 """What a cluster is told of each step, read back with Kubeflow's own definitions and Kubernetes' schemas."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,26 @@ def test_every_step_becomes_a_pod_that_kubernetes_takes(placed: Any) -> None:
         assert 0 < made["spec"]["activeDeadlineSeconds"] <= 86400
 
 
+def test_a_sweep_is_placed_as_the_pipeline_is(tmp_path: Path) -> None:
+    params = tmp_path / "params.json"
+    params.write_text(
+        json.dumps({"sweep": {"targets": [{"sparsity": 0.8}], "methods": ["magnitude"], "seeds": [0]}})
+    )
+    config = load_config(params, overlay=EXAMPLE)
+    pipeline, parameters = compiling.swept(config)
+    _, configs, spec = read(compiling.compiled(config, pipeline=pipeline, parameters=parameters))
+    found = containers(spec)
+    assert {"measure", "select", "prune", "prune-2", "recover", "recover-2"} <= set(found)
+    for name, container in found.items():
+        made = pod(name, container, configs[name])
+        kubernetes_validate.validate(made, KUBERNETES, strict=True)
+        step = name.removesuffix("-2")
+        assert made["metadata"]["labels"]["app.kubernetes.io/component"] == step
+        assert ("nvidia.com/gpu" in made["spec"]["containers"][0]["resources"]["limits"]) == (
+            step in GPU_STEPS
+        )
+
+
 def test_training_gets_gpus_and_the_rest_does_not(placed: Any) -> None:
     _, configs, spec = placed
     for name, container in containers(spec).items():
@@ -164,6 +185,18 @@ def test_credentials_are_named_and_only_where_they_are_needed(placed: Any) -> No
     values = {item["name"] for container in containers(spec).values() for item in container["env"]}
     assert values == {"REGROW_IMAGE", "REGROW_CHECKPOINTS"}
     assert not re.search(r"(?i)password\W+[^A-Z_ ]", str(spec["deploymentSpec"]))
+
+
+def test_the_end_of_a_run_is_told_whoever_is_to_know() -> None:
+    config = load_config(None, ["cluster.webhook_secret=regrow-webhook"])
+    _, configs, _ = read(compiling.compiled(config))
+    told = {
+        name
+        for name, item in configs.items()
+        if "regrow-webhook" in {secret.secret_name for secret in item.secret_as_env}
+    }
+    assert told == {"outcome"}
+    assert "regrow-mlflow" in {item.config_map_name for item in configs["outcome"].config_map_as_env}
 
 
 def test_every_step_is_tried_again_with_growing_waits(placed: Any) -> None:

@@ -30,6 +30,11 @@ def compiled(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, dict[
     return config, next(YAML(typ="safe").load_all((tmp_path / "sweep.yaml").read_text())), request.param
 
 
+def _dags(document: dict[str, Any]) -> list[dict[str, Any]]:
+    inner = [item["dag"]["tasks"] for item in document["components"].values() if "dag" in item]
+    return [document["root"]["dag"]["tasks"], *inner]
+
+
 def dag(document: dict[str, Any], component: str) -> dict[str, Any]:
     found: dict[str, Any] = document["components"][component]["dag"]["tasks"]
     return found
@@ -37,7 +42,8 @@ def dag(document: dict[str, Any], component: str) -> dict[str, Any]:
 
 def parts(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """The tasks after the condition, the loop's task, and the tasks in the loop."""
-    (condition,) = (task for task in document["root"]["dag"]["tasks"].values() if "triggerPolicy" in task)
+    every = {name: task for part in _dags(document) for name, task in part.items()}
+    (condition,) = (task for task in every.values() if "condition" in task.get("triggerPolicy", {}))
     tasks = dag(document, condition["componentRef"]["name"])
     (loop,) = (task for task in tasks.values() if "parameterIterator" in task)
     return tasks, loop, dag(document, loop["componentRef"]["name"])
@@ -83,7 +89,8 @@ def test_only_the_chosen_one_meets_test_split_and_registry(compiled: Any) -> Non
 def test_every_port_is_wired_and_cached_as_specified(compiled: Any) -> None:
     _, document, _ = compiled
     tasks, _, inside = parts(document)
-    every = {**inside, **tasks, "resolve": document["root"]["dag"]["tasks"]["resolve"]}
+    (resolve,) = (part["resolve"] for part in _dags(document) if "resolve" in part)
+    every = {**inside, **tasks, "resolve": resolve}
     by_value = {"data", "start", "front", "measurements"}
     for step in (*NAMES, "measure", "select"):
         task = next(task for name, task in every.items() if name == step or name.startswith(f"{step}-"))

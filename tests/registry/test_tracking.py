@@ -72,7 +72,10 @@ def test_server_that_refuses_or_hangs_never_stops_the_work(
     assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
 
 
-def test_database_that_goes_away_while_training_is_survived(here: Path) -> None:
+def test_database_that_goes_away_while_training_is_survived(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regrow.registry.tracking.CLOSING_S", 0.5)
     with stream(step="train", parameters={}) as run:
         run.log({"loss": 1.0}, 1)
         (here / "mlflow.db").unlink()

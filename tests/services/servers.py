@@ -30,7 +30,7 @@ from typing import Any
 import psutil
 
 GUARD = Path(__file__).with_name("guard.py")
-READY_S = 120.0
+READY_S = 400.0  # MLflow takes 10 s on a machine of its own, minutes on one that is at work
 REGION = "us-east-1"
 ADMIN = "admin"
 
@@ -511,6 +511,8 @@ def mlflow(
                 f"[mlflow]\ndefault_permission = {default_permission}\ndatabase_uri = {auth_database}\n"
                 f"admin_username = {ADMIN}\n"
                 "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+                # Without it each request hashes the password anew, which takes longer than its answer.
+                "auth_cache_ttl_seconds = 300\n"
             )
             environment |= {
                 "MLFLOW_AUTH_CONFIG_PATH": str(settings),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from regrow.config import load_config
 from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest
 from regrow.provenance.statement import read_statement
@@ -149,6 +150,34 @@ def test_what_a_later_decision_was_taken_on_is_no_change(here: Path) -> None:
     decision = json.dumps({"provenance": tags})
     connect(tracking_uri()).set_model_version_tag("regrow", "1", "regrow.decision.0002", decision)
     assert not changed(here, {})
+
+
+def test_the_champions_parent_is_found_to_start_from(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGROW_EVENTS", str(here / "events.jsonl"))
+    _, _, figures = resolve(here, start="champion")
+    assert figures["start"] == ""
+    assert "models:/regrow has none yet: training starts new" in (here / "events.jsonl").read_text()
+    run_id = make_champion(here, {"regrow.parent_sha256": "a" * 64})
+    _, _, figures = resolve(here, start="champion")
+    start = json.loads(figures["start"])
+    assert start == json.loads((here / "champion/start.json").read_text())
+    assert (start["name"], start["version"], start["sha256"]) == ("regrow", "1", "a" * 64)
+    assert start["address"] == f"runs:/{run_id}/parent/model.keras"
+    assert start["classes"] == ["cat", "dog"]
+    _, _, figures = resolve(here)
+    assert figures["start"] == "" and not (here / "champion/start.json").exists()
+
+
+def test_where_data_lie_is_no_parameter_but_how_they_are_read_is() -> None:
+    def fingerprint(*overrides: str) -> str:
+        return str(load_config(None, overrides).resolve.fingerprint)
+
+    dvc = "prepare.source={kind: dvc, repo: %s, rev: %s, path: data, format: folder}"
+    assert fingerprint(dvc % ("one", "main")) == fingerprint(dvc % ("https://two", "abc"))
+    assert fingerprint(dvc % ("one", "main")) != fingerprint("prepare.source={kind: folder, path: data}")
+    assert fingerprint("tracking.experiment=other", "resolve.when_unchanged=stop") == fingerprint()
+    assert fingerprint("train.start=champion") != fingerprint()
+    assert fingerprint("train.seed=1") != fingerprint()
 
 
 def file_digest_of(root: Path, content: str) -> str:

@@ -1,0 +1,152 @@
+"""Decisions at the same instant, processes that are killed in between, people who move the alias: one champion."""
+
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regrow.registry.client import connect, experiment_id
+from regrow.registry.decisions import Decision
+from regrow.registry.ledger import BY_HAND, PASSED, Entry, Ledger, replay
+from regrow.registry.promotion import decide_promotion, settle
+from tests.registry.registering import check, register_at_once
+
+NAME = "regrow"
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    client = connect(f"sqlite:///{path}")
+    run = client.create_run(experiment_id(client, "regrow")).info.run_id
+    client.create_registered_model(NAME)
+    for _ in range(4):
+        client.create_model_version(NAME, f"runs:/{run}/model", run_id=run)
+    return path
+
+
+@pytest.fixture
+def registry(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A registry with four versions and no champion."""
+    shutil.copy(empty, tmp_path / "mlflow.db")
+    monkeypatch.setenv("REGROW_EVENTS", str(tmp_path / "events.jsonl"))
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def decision(run: str) -> Decision:
+    return Decision(when="now", run=run, gate={}, metrics={}, verdict={}, provenance={})
+
+
+def run_of(client: Any) -> str:
+    return str(client.get_model_version(NAME, "1").run_id)
+
+
+def decide(uri: str, version: str, *, judged: str | None, passed: bool = True) -> None:
+    client = connect(uri)
+    run = run_of(client)
+    decide_promotion(
+        client, name=NAME, version=version, run=run, decision=decision(run), passed=passed, judged=judged
+    )
+
+
+def champion(uri: str) -> str | None:
+    return str(holder) if (holder := settle(connect(uri), NAME).version) else None
+
+
+def entry(number: int, version: str, over: str, kind: str = PASSED) -> Entry:
+    return Entry(number=number, kind=kind, version=version, over=over, run="r", followed=True)
+
+
+def test_of_decisions_on_the_same_champion_the_first_wins() -> None:
+    log = [entry(1, "1", ""), entry(2, "2", "1"), entry(3, "3", "1"), entry(4, "4", "2", "failed")]
+    standing = replay(reversed(log))
+    assert (standing.champion, standing.winners) == ("2", {1, 2})
+    standing = replay([*log, entry(5, "1", "2", BY_HAND), entry(6, "5", "2"), entry(7, "6", "1")])
+    assert (standing.champion, standing.winners) == ("6", {1, 2, 5, 7})
+
+
+def test_at_the_same_instant_one_replaces_the_champion_and_all_are_on_record(registry: str) -> None:
+    decide(registry, "1", judged=None)
+    start, faults = threading.Barrier(3), list[BaseException]()
+
+    def contend(version: str) -> None:
+        try:
+            start.wait(60)
+            decide(registry, version, judged="1")
+        except BaseException as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=contend, args=[version]) for version in ("2", "3", "4")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not faults
+    entries = Ledger(connect(registry), NAME).entries()
+    assert sorted(item.version for item in entries) == ["1", "2", "3", "4"]
+    winner = entries[1].version
+    assert replay(entries).champion == winner
+    assert str(connect(registry).get_model_version_by_alias(NAME, "champion").version) == winner
+    kept = json.loads(
+        connect(registry).get_model_version(f"{NAME}.decisions", "2").tags["regrow.entry.decision"]
+    )
+    assert kept["when"] == "now"
+
+
+def test_a_process_that_was_killed_before_it_set_the_alias_is_completed(registry: str) -> None:
+    decide(registry, "1", judged=None)
+    client = connect(registry)
+    Ledger(client, NAME).append(kind=PASSED, version="2", over="1", run=run_of(client))
+    assert str(client.get_model_version_by_alias(NAME, "champion").version) == "1"
+    assert champion(registry) == "2"
+    assert str(client.get_model_version_by_alias(NAME, "champion").version) == "2"
+    assert [item.followed for item in Ledger(client, NAME).entries()] == [True, True]
+
+
+def test_an_alias_that_was_moved_by_hand_counts(registry: str, tmp_path: Path) -> None:
+    for version, judged in (("1", None), ("2", "1")):
+        decide(registry, version, judged=judged)
+    client = connect(registry)
+    client.set_registered_model_alias(NAME, "champion", "1")
+    assert champion(registry) == "1", "a roll-back in MLflow is not undone"
+    assert Ledger(client, NAME).entries()[-1].kind == BY_HAND
+    decide(registry, "3", judged="2")
+    assert champion(registry) == "1", "what was compared with version 2 does not replace version 1"
+    assert "regrow/3 is not the champion: version 1 took the alias" in (tmp_path / "events.jsonl").read_text()
+    decide(registry, "4", judged="1")
+    assert champion(registry) == "4"
+    client.delete_registered_model_alias(NAME, "champion")
+    assert champion(registry) is None
+    decide(registry, "3", judged=None)
+    assert champion(registry) == "3"
+
+
+def test_a_registry_from_before_the_log_keeps_its_champion(registry: str) -> None:
+    connect(registry).set_registered_model_alias(NAME, "champion", "2")
+    assert champion(registry) == "2"
+    decide(registry, "3", judged=None)
+    assert champion(registry) == "2"
+    decide(registry, "4", judged="2")
+    assert champion(registry) == "4"
+
+
+def test_candidates_in_processes_of_their_own(empty: Path, tmp_path: Path) -> None:
+    """Four at once, of which two have the same model: three versions, four runs, four decisions, one champion."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    connect(uri)
+    results = register_at_once(uri, tmp_path / "work", count=4, shared=2)
+    told = check(uri, results)
+    assert (told["versions"], told["decisions"]) == (3, 4)
+
+
+@pytest.mark.slow
+def test_many_candidates_replace_the_champion_once(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    connect(uri)
+    check(uri, first := register_at_once(uri, tmp_path / "first", count=1))
+    results = register_at_once(uri, tmp_path / "work", count=10, shared=3, compared=first[0]["version"])
+    told = check(uri, results, before=first[0]["version"])
+    assert told["versions"] == 8

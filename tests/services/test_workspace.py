@@ -1,0 +1,33 @@
+"""The project's own stages with DVC's remote in S3: what one working copy made another has without a run."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from regrow.provenance.digest import tree_digest
+from tests.services.servers import ObjectStore
+from tests.test_dvc import Repository, make_repository, stages_run
+
+pytestmark = pytest.mark.services
+DATASET = "work/prepare/dataset"
+
+
+def test_results_travel_through_s3(tmp_path: Path, store: ObjectStore) -> None:
+    store.make_bucket("results")
+    (tmp_path / "one").mkdir()
+    one = make_repository(tmp_path / "one")
+    one.environment |= store.environment
+    one.run("dvc", "remote", "add", "-d", "store", "s3://results/dvc")
+    assert stages_run(one.run("dvc", "repro", "prepare")) == ["prepare"]
+    one.commit("made")
+    one.run("dvc", "push", "-q", "prepare")
+    assert store.keys("results")
+
+    one.run("git", "clone", "-q", str(tmp_path / "one"), str(tmp_path / "two"))
+    two = Repository(tmp_path / "two")
+    two.environment |= store.environment
+    shutil.rmtree(tmp_path / "one/.dvc/cache")
+    two.run("dvc", "pull", "-q", "prepare")
+    assert tree_digest(tmp_path / "two" / DATASET) == tree_digest(tmp_path / "one" / DATASET)
+    assert stages_run(two.run("dvc", "repro", "prepare")) == [], "what was pulled is up to date"
