@@ -178,7 +178,7 @@ def hashes_of(pin: str) -> list[str]:
 
 def gpu_head() -> str:
     """The first line of the GPU layer's file: what it was resolved for."""
-    return f"# Written by `make lock-images` for {GPU_EXTRA}=={_version(locked()['tensorflow'])}."
+    return f"# Written by `make lock-images` for {GPU_EXTRA} {_version(locked()['tensorflow'])}."
 
 
 def _version(pin: str) -> str:
