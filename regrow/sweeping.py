@@ -319,7 +319,7 @@ class _Sweeping:
         failed: dict[str, str] = {}
         threads = max(1, cores() // self.workers)
         self.jobs.say(
-            f"{total} candidates, {self.workers} at a time with {threads} thread{'s' * (threads > 1)} each"
+            f"{total} candidate{'s' * (total > 1)}, {self.workers} at a time with {threads} thread{'s' * (threads > 1)} each"
         )
         with ThreadPoolExecutor(self.workers) as pool, self._status("candidates"):
             pending: dict[Future[_Tried], Candidate] = {
