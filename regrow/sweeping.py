@@ -318,9 +318,8 @@ class _Sweeping:
         tried: list[_Tried] = []
         failed: dict[str, str] = {}
         threads = max(1, cores() // self.workers)
-        self.jobs.say(
-            f"{total} candidates, {self.workers} at a time with {threads} thread{'s' * (threads > 1)} each"
-        )
+        each = f"{threads} thread{'s' * (threads > 1)} each"
+        self.jobs.say(f"{total} candidate{'s' * (total > 1)}, {self.workers} at a time with {each}")
         with ThreadPoolExecutor(self.workers) as pool, self._status("candidates"):
             pending: dict[Future[_Tried], Candidate] = {
                 pool.submit(self._try, item, dict(places), threads): item for item in self.candidates
