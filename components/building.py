@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from regrow import __version__
 from regrow.cluster.engine import engine_command
 from regrow.errors import RegrowError
 from regrow.parameters import canonical_json
@@ -224,7 +225,7 @@ def main() -> None:
         "images", nargs="*", help="such as train or train-gpu; without any, all that need no GPU"
     )
     parser.add_argument("--registry", default="")
-    parser.add_argument("--tag", default="0.1.0")
+    parser.add_argument("--tag", default=__version__)
     parser.add_argument(
         "--base-image", default="", help="where Python 3.11 is; the Dockerfile names the default"
     )

@@ -45,6 +45,8 @@ GIVEN = (
     "HTTPS_PROXY",
 )
 OWN = ("REGROW_GIT_", "REGROW_LOCK_", "REGROW_IMAGE", "REGROW_REGISTRY", "REGROW_TAG", MOUNTS)
+# Kubeflow's credentials: no step on this machine has a use for them.
+KEPT = "REGROW_KFP_"
 PARAMS = "_params"
 
 
@@ -114,7 +116,7 @@ def _environment() -> dict[str, str]:
     given = {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(GIVEN) and not name.startswith(OWN)
+        if name.startswith(GIVEN) and not name.startswith((*OWN, KEPT))
     }
     # An image does not know this user's number, and some libraries ask for the name that belongs to it.
     return {**given, "USER": os.environ.get("USER") or "regrow"}

@@ -52,15 +52,26 @@ def test_a_repository_is_mounted_where_it_is_a_folder(
 
 
 def test_an_image_speaks_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REGROW_GIT_COMMIT", "REGROW_LOCK_SHA256", "REGROW_IMAGE", "SECRET_OF_ANOTHER"):
+    for name in (
+        "REGROW_GIT_COMMIT",
+        "REGROW_LOCK_SHA256",
+        "REGROW_IMAGE",
+        "REGROW_KFP_TOKEN",
+        "SECRET_OF_ANOTHER",
+    ):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv(QUIET, "1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:8333")
     _, environment = options(tmp_path, monkeypatch, {"kind": "digits"})
     assert {QUIET, "AWS_ENDPOINT_URL", "MLFLOW_TRACKING_URI", "USER"} <= set(environment)
-    assert not {"REGROW_GIT_COMMIT", "REGROW_LOCK_SHA256", "REGROW_IMAGE", "SECRET_OF_ANOTHER"} & set(
-        environment
-    )
+    others = {
+        "REGROW_GIT_COMMIT",
+        "REGROW_LOCK_SHA256",
+        "REGROW_IMAGE",
+        "REGROW_KFP_TOKEN",
+        "SECRET_OF_ANOTHER",
+    }
+    assert not others & set(environment)
 
 
 def test_every_step_with_parameters_needs_an_image() -> None:
