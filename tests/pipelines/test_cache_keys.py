@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+import regrow
+import regrow_components
+import regrow_pipelines
 from regrow.config import load_config
 from regrow.dataset.sources import identify
 from regrow.parameters import canonical_json
@@ -152,9 +155,42 @@ def test_what_a_cached_step_works_on_is_known_to_it_by_value() -> None:
     )
 
 
-def test_each_cached_step_is_given_the_version_of_its_own_code() -> None:
-    given = arguments(load_config(None))
-    codes = {name: spec.module for name, spec in all_specs().items() if spec.cached}
-    assert {name: given[f"{name}_code"] for name in codes} == {
-        name: code_digest(module) for name, module in codes.items()
+def step_codes(edited: str, folder: Path) -> dict[str, str]:
+    """The code versions of all cached steps where a line has been added to the file ``edited``, if any."""
+    code = "import json; from regrow_pipelines.compiling import arguments; from regrow.config import load_config;"
+    code += (
+        "print(json.dumps({k: v for k, v in arguments(load_config(None)).items() if k.endswith('_code')}))"
+    )
+    for name, package in (
+        ("regrow", regrow),
+        ("regrow_components", regrow_components),
+        ("regrow_pipelines", regrow_pipelines),
+    ):
+        source = Path(package.__file__).parent
+        shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "requirements"))
+    if edited:
+        with (folder / edited).open("a") as file:
+            file.write("\n# Edited.\n")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def test_a_step_s_code_is_its_own_and_what_runs_and_shows_it(tmp_path: Path) -> None:
+    before = step_codes("", tmp_path / "before")
+    assert {name.removesuffix("_code") for name in before} == {
+        name for name, spec in all_specs().items() if spec.cached
     }
+    for file in ("regrow/steps/by_value.py", "regrow/steps/execution.py", "regrow_components/views.py"):
+        after = step_codes(file, tmp_path / file)
+        assert all(after[name] != before[name] for name in before), file
+    file = "regrow/steps/prune.py"
+    after = step_codes(file, tmp_path / file)
+    assert {name for name in before if after[name] != before[name]} == {"prune_code"}
