@@ -80,6 +80,8 @@ def test_component_is_its_specification(step: str) -> None:
     inputs = {name: item.type for name, item in found.inputs.items()}
     assert inputs.pop("params") == "String"
     assert inputs.pop("code_version") == "String"
+    if step in ("resolve", "register"):
+        assert inputs.pop("run") == "String", "the run's id, for what the exit handler records"
     for name in BY_VALUE.get(step, {}).values():
         assert inputs.pop(name) in ("String", "List")
     expected = {item.name: TYPES[output_kind(item.producer, item.output)] for item in artifacts(step)}
