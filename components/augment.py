@@ -18,7 +18,9 @@ def augment(
 ) -> NamedTuple("Outputs", [("version", str)]):
     """Make the augmentation overlay."""
     from regrow.steps.component import run_component
+    from regrow_components.versions import require_code
 
+    require_code("augment", code_version)
     done = run_component(
         "augment",
         params,

@@ -37,8 +37,10 @@ def evaluate(
     ``front`` is what a sweep chose the pruned model from; empty where there was none.
     """
     from regrow.steps.component import run_component
+    from regrow_components.versions import require_code
     from regrow_components.views import show_confusion, show_metrics, show_page
 
+    require_code("evaluate", code_version)
     done = run_component(
         "evaluate",
         params,

@@ -22,7 +22,9 @@ def export(
 ) -> NamedTuple("Outputs", [("version", str)]):
     """Convert parent and recovered model and compare each export with Keras."""
     from regrow.steps.component import run_component
+    from regrow_components.versions import require_code
 
+    require_code("export", code_version)
     done = run_component(
         "export",
         params,

@@ -24,7 +24,9 @@ def measure(
 
     from regrow.steps import by_value
     from regrow.steps.component import run_component
+    from regrow_components.versions import require_code
 
+    require_code("measure", code_version)
     done = run_component(
         "measure",
         params,

@@ -19,7 +19,9 @@ def prepare(
 ) -> NamedTuple("Outputs", [("version", str)]):
     """Turn raw data into a dataset; ``resolved`` is the data version that was resolved, checked."""
     from regrow.steps.component import run_component
+    from regrow_components.versions import require_code
 
+    require_code("prepare", code_version)
     done = run_component(
         "prepare",
         params,

@@ -23,7 +23,9 @@ def prune(
 ) -> NamedTuple("Outputs", [("version", str)]):
     """Prune the parent."""
     from regrow.steps.component import run_component
+    from regrow_components.versions import require_code
 
+    require_code("prune", code_version)
     done = run_component(
         "prune",
         params,

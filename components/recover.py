@@ -24,7 +24,9 @@ def recover(
 ) -> NamedTuple("Outputs", [("version", str)]):
     """Win the pruned model's accuracy back."""
     from regrow.steps.component import run_component
+    from regrow_components.versions import require_code
 
+    require_code("recover", code_version)
     done = run_component(
         "recover",
         params,

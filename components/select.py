@@ -33,8 +33,10 @@ def select(
 
     from regrow.steps import by_value
     from regrow.steps.component import run_component
+    from regrow_components.versions import require_code
     from regrow_components.views import show_page
 
+    require_code("select", code_version)
     done = run_component(
         "select",
         params,

@@ -21,7 +21,9 @@ def train(
 ) -> NamedTuple("Outputs", [("version", str)]):
     """Train or import the parent; ``start`` is what to start from, if anything."""
     from regrow.steps.component import run_component
+    from regrow_components.versions import require_code
 
+    require_code("train", code_version)
     done = run_component(
         "train",
         params,

@@ -8,30 +8,17 @@ from typing import Any
 
 from kfp import compiler
 
-import regrow_components
 from regrow.cluster.settings import ClusterSettings
 from regrow.config import step_params
 from regrow.parameters import canonical_json
-from regrow.provenance.code import code_digest
-from regrow.provenance.digest import file_digest, text_digest
-from regrow.steps import NAMES, SWEEP_NAMES, all_specs, get_spec
+from regrow.provenance.digest import text_digest
+from regrow.steps import NAMES, SWEEP_NAMES, all_specs
 from regrow.steps.by_value import literal
 from regrow.sweep_parameters import candidates, check_sweep, resolve_params, section
+from regrow_components.versions import step_code
 from regrow_pipelines.placement import for_cluster
 from regrow_pipelines.prune_and_recover import prune_and_recover
 from regrow_pipelines.sweep import sweep_pipeline
-
-COMPONENT = "regrow.steps.component"
-
-
-def step_code(name: str) -> str:
-    """The digest of the sources that decide what step ``name`` gives: its own, and those of what runs and shows it."""
-    parts = {
-        "step": code_digest(get_spec(name).module),
-        "component": code_digest(COMPONENT),
-        "views": file_digest(Path(regrow_components.__file__).with_name("views.py")),
-    }
-    return text_digest(canonical_json(parts))
 
 
 def code_version() -> str:

@@ -4,6 +4,8 @@ Its key on a cluster holds values and, of artifacts, names. The local cache, whi
 here to do the same; the rest is Kubeflow's own.
 """
 
+import importlib
+import inspect
 import json
 import os
 import re
@@ -21,9 +23,11 @@ import regrow_components
 import regrow_pipelines
 from regrow.config import load_config
 from regrow.dataset.sources import identify
+from regrow.errors import RegrowError
 from regrow.parameters import canonical_json
 from regrow.provenance.code import PACKAGE, code_digest
 from regrow.steps import all_specs
+from regrow_components.versions import require_code
 from regrow_pipelines.compiling import arguments, compiled
 
 SCRIPT = """
@@ -194,3 +198,28 @@ def test_a_step_s_code_is_its_own_and_what_runs_and_shows_it(tmp_path: Path) -> 
     file = "regrow/steps/prune.py"
     after = step_codes(file, tmp_path / file)
     assert {name for name in before if after[name] != before[name]} == {"prune_code"}
+
+
+def test_an_image_of_other_code_does_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubeflow would keep what it makes as the result of the code that the pipeline was compiled from."""
+    given = arguments(load_config(None))["prune_code"]
+    monkeypatch.setenv("REGROW_IMAGE", "registry.example.com/regrow-prune:1")
+    require_code("prune", f"{given}+abc+def")
+    with pytest.raises(
+        RegrowError, match=r"regrow-prune:1 holds other code .* than the pipeline was compiled"
+    ):
+        require_code("prune", f"{'0' * 64}+abc+def")
+    monkeypatch.delenv("REGROW_IMAGE")
+    require_code("prune", "0")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, spec in all_specs().items() if spec.cached] + ["measure", "select"]
+)
+def test_each_cached_component_checks_its_code(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    component = importlib.import_module(f"regrow_components.{name}")
+    function = getattr(component, name).python_func
+    monkeypatch.setenv("REGROW_IMAGE", "image:1")
+    wanted = dict.fromkeys(inspect.signature(function).parameters)
+    with pytest.raises(RegrowError, match=f"step '{name}': the image image:1 holds other code"):
+        function(**{**wanted, "code_version": "0"})
