@@ -115,6 +115,15 @@ def test_labels_say_where_an_image_comes_from(images: Callable[[str], Any], in_i
     assert lock == file_digest(LOCK)
 
 
+@pytest.mark.parametrize("name", ["prepare", "prune"])
+def test_the_code_in_an_image_is_the_code_here(name: str, in_image: Running) -> None:
+    """As `require_code` sees it; a step refuses to work where it is another."""
+    from regrow_components.versions import step_code
+
+    program = f"from regrow_components.versions import step_code; print(step_code('{name}'))"
+    assert in_image(name, program).stdout.strip() == step_code(name)
+
+
 def test_no_address_of_an_index_is_in_an_image(images: Callable[[str], Any], in_image: Running) -> None:
     program = """
 import pathlib
