@@ -1,5 +1,6 @@
 """What the manifests hold for Regrow is what Regrow reads, and both use the same names."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 from regrow.cluster.overlay import merged
 from regrow.cluster.settings import GPU_STEPS, ClusterSettings
 from regrow.config import check_pipeline, load_config
+from regrow_pipelines import placement
 
 from .rendering import K8S, OVERLAYS, Document, containers, documented_secrets, documents, find, workloads
 
@@ -62,12 +64,15 @@ def test_defaults_of_the_settings_are_the_manifests_names(tmp_path: Path) -> Non
     for field in ("namespace", "service_account", "mlflow", "data"):
         assert getattr(bare, field) == getattr(config.cluster, field)
     secrets = documented_secrets()
-    for sources in (bare.mlflow, bare.data):
-        told = str(ClusterSettings.model_fields["mlflow" if sources is bare.mlflow else "data"].description)
+    for sources, asked in (
+        (bare.mlflow, placement.MLFLOW_CONFIG + placement.MLFLOW_CREDENTIALS),
+        (bare.data, placement.DATA_CONFIG + placement.DATA_CREDENTIALS),
+    ):
         names = secrets[sources.secret or ""][0] | set(
             find(inside, "ConfigMap", sources.config_map or "")["data"]
         )
-        assert set(told.replace(";", ",").replace(" ", "").split(",")) == names
+        assert set(asked) == names
+        assert set(re.findall(r"\w+", type(sources).__doc__ or "")) == names
     assert secrets["regrow-webhook"] == ({"REGROW_WEBHOOK_URL"}, True)
 
 
