@@ -11,6 +11,7 @@ lose its early weights. What nobody removed goes after some days, when another s
 
 import contextlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from regrow.scratch import MARK, scratch_beside, signs_of_life, sweep
 STORE, DAYS = "REGROW_CHECKPOINTS", "REGROW_CHECKPOINTS_DAYS"
 DEFAULT_DAYS = 7.0
 USER = "user"
+# Of a step's name and its cache key: nothing else that lies in the store is ours to remove.
+OURS = re.compile(r"[a-z]+-[0-9a-f]{16}")
 
 
 def keep_days() -> float:
@@ -82,10 +85,13 @@ def others_at_work(scratch: Path) -> bool:
 
 
 def remove_old(store: Path, *, days: float, but: Path) -> None:
-    """Remove directories of ``store`` in which nothing has changed for ``days``, except ``but``."""
+    """Remove checkpoints in ``store`` in which nothing has changed for ``days``, except ``but``.
+
+    Directories that no step has named are left alone: the store may be a folder that other things lie in too.
+    """
     limit = time.time() - days * 86_400
     for folder in store.iterdir():
-        if folder == but or not folder.is_dir() or folder.is_symlink() or "-" not in folder.name:
+        if folder == but or not OURS.fullmatch(folder.name) or folder.is_symlink() or not folder.is_dir():
             continue
         with contextlib.suppress(OSError):  # another pod removes it too
             if _last_change(folder) < limit and not others_at_work(folder):

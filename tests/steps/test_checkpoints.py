@@ -73,17 +73,19 @@ def test_who_finishes_first_leaves_the_other_its_scratch(store: Path, tmp_path: 
 def test_old_checkpoints_of_other_work_go(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, recent, used = (store / f"train-{name}" for name in ("old", "recent", "used"))
-    for folder in (old, recent, used):
+    old, recent, used = (store / f"train-{digit * 16}" for digit in "abc")
+    others = [store / name for name in ("my-photos", "train-2026", f"train-{'a' * 17}", "recover")]
+    for folder in (old, recent, used, *others):
         (folder / "all").mkdir(parents=True)
     then = time.time() - 8 * 86_400
-    for folder in (old, used):
+    for folder in (old, used, *others):
         for path in (folder / "all", folder):
             os.utime(path, (then, then))
     scratch_beside(used / "user").touch()
     with scratch_for("train", KEY, root=tmp_path, resumes=True):
         assert not old.exists()
         assert recent.exists() and used.exists()
+        assert all((folder / "all").is_dir() for folder in others)
     monkeypatch.setenv("REGROW_CHECKPOINTS_DAYS", "0")
     with (
         pytest.raises(RegrowError, match=r"REGROW_CHECKPOINTS_DAYS: is '0'; accepted: days, above 0"),
