@@ -155,10 +155,20 @@ def test_a_redirect_is_not_followed(listener: Listener, statuses: list[int]) -> 
         ("http://example.org/hook", "the address of example.org is not encrypted"),
         ("ftp://example.org", "is no web address"),
         ("hook", "is no web address"),
+        ("https://user:s3cret@example.org/", "holds a user name or password"),
+        ("https://example.org:s3cret/", "is no web address"),
+        ("https://example.org/s3cret with a space", "is no web address"),
+        ("https://[s3cret", "is no web address"),
+        ("https://127.0.0.1:1/s3cret\x7f", "did not take the message .InvalidURL"),
+        ("https://127.0.0.1:1/s3crét", "did not take the message .UnicodeEncodeError"),
     ],
 )
-def test_what_is_no_address_is_refused(url: str, said: str) -> None:
-    with pytest.raises(RegrowError, match=said):
-        check_address(url)
+def test_what_is_no_address_is_refused_and_not_shown(url: str, said: str) -> None:
+    with pytest.raises(RegrowError, match=said) as caught:
+        notify(url, {})
+    assert "s3cr" not in str(caught.value)
+
+
+def test_addresses_that_are_accepted() -> None:
     for accepted in ("https://example.org/hook", "http://localhost:8080/", "http://[::1]:1/"):
         check_address(accepted)
