@@ -80,7 +80,7 @@ class Ledger:
 
     def __init__(self, client: Any, name: str) -> None:
         self._client = client
-        self.name = name + SUFFIX
+        self.model, self.name = name, name + SUFFIX
 
     def entries(self) -> list[Entry]:
         """All entries, oldest first."""
@@ -99,7 +99,7 @@ class Ledger:
     def append(
         self, *, kind: str, version: str, over: str, run: str, decision: Mapping[str, Any] | None = None
     ) -> int:
-        """Add an entry; its number."""
+        """Add an entry; its number. ``run`` is empty for a ``version`` that was registered without one."""
         from mlflow.exceptions import MlflowException
 
         tags = {KIND_TAG: kind, VERSION_TAG: version, OVER_TAG: over, RUN_TAG: run}
@@ -112,8 +112,8 @@ class Ledger:
                 raise
         made = self._client.create_model_version(
             self.name,
-            source=f"runs:/{run}/decisions",
-            run_id=run,
+            source=f"runs:/{run}/decisions" if run else f"models:/{self.model}/{version}",
+            run_id=run or None,
             tags=tags,
             await_creation_for=0,
         )

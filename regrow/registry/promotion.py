@@ -55,16 +55,10 @@ def _adopt(client: Any, name: str, ledger: Ledger) -> Champion:
         if standing.entry is None:  # a registry from before there was a log
             break
         time.sleep(pause)
-    if holder.version is None or holder.run_id is None:
-        # Nobody is champion: whoever passes is compared with nobody, as in a new registry.
-        run = standing.entry.run if standing.entry is not None else ""
-    else:
-        run = holder.run_id
-    if run:
-        number = ledger.append(
-            kind=BY_HAND, version=holder.version or "", over=standing.champion, run=run, decision=None
-        )
-        ledger.mark_followed(number)
+    # An alias that was removed has no run of its own, nor has a version that was registered without one.
+    run = holder.run_id or (standing.entry.run if standing.entry is not None else "")
+    number = ledger.append(kind=BY_HAND, version=holder.version or "", over=standing.champion, run=run)
+    ledger.mark_followed(number)
     return holder
 
 
@@ -104,7 +98,9 @@ def decide_promotion(
     if not passed:
         return
     standing = replay(ledger.entries())
-    if number not in standing.winners:
+    entry = standing.entry
+    # Its own version may have won by another entry: of another run, or of a request that was sent twice.
+    if entry is None or (number not in standing.winners and standing.champion != version):
         emit(
             "notice",
             message=overtaken(name, version, standing.champion, "while this one was judged; it stays"),
@@ -114,7 +110,7 @@ def decide_promotion(
     if (holder or "") not in (over, version) and standing.champion == version:
         # By hand, after the gate had looked: what holds it now was never compared with this one.
         emit("notice", message=overtaken(name, version, holder or "", "while this one was judged; it stays"))
-        ledger.mark_followed(number)
+        ledger.mark_followed(entry.number)
         return
     _follow(client, name, ledger)
     holder = find_alias(client, name, CHAMPION).version

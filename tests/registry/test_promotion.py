@@ -133,6 +133,37 @@ def test_a_registry_from_before_the_log_keeps_its_champion(registry: str) -> Non
     assert champion(registry) == "4"
 
 
+def test_a_champion_that_was_registered_without_a_run_can_be_replaced(registry: str) -> None:
+    client = connect(registry)
+    foreign = client.create_model_version(NAME, "s3://elsewhere/model").version
+    client.set_registered_model_alias(NAME, "champion", foreign)
+    assert champion(registry) == str(foreign)
+    (adopted,) = Ledger(client, NAME).entries()
+    assert (adopted.kind, adopted.version, adopted.run) == (BY_HAND, str(foreign), "")
+    decide(registry, "1", judged=str(foreign))
+    assert champion(registry) == "1"
+    client.delete_registered_model_alias(NAME, "champion")
+    assert champion(registry) is None
+
+
+def test_an_entry_that_was_sent_twice_wins(
+    registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(registry, "1", judged=None)
+    append = Ledger.append
+
+    def twice(self: Ledger, **entry: Any) -> int:
+        append(self, **entry)
+        return append(self, **entry)
+
+    monkeypatch.setattr(Ledger, "append", twice)
+    decide(registry, "2", judged="1")
+    client = connect(registry)
+    assert str(client.get_model_version_by_alias(NAME, "champion").version) == "2"
+    assert not (tmp_path / "events.jsonl").exists(), "nobody was overtaken"
+    assert settle(client, NAME).version == "2"
+
+
 def test_candidates_in_processes_of_their_own(empty: Path, tmp_path: Path) -> None:
     """Four at once, of which two have the same model: three versions, four runs, four decisions, one champion."""
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
