@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +66,14 @@ def _remote(files: Any) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What ``error``, of git, DVC or a remote, says in one line, and what to do about it where that is known."""
+    """What ``error``, of git, DVC or a remote, says in one line, and what to do about it where that is known.
+
+    A password in an address, as a repository's own configuration may hold one, is left out.
+    """
+    return re.sub(r"://[^/@\s]+@", "://", _reason(error))
+
+
+def _reason(error: BaseException) -> str:
     found = {type(item).__name__: item for item in reversed(list(_chain(error)))}
     remote = next((note.removeprefix(REMOTE) for note in _notes(error) if note.startswith(REMOTE)), "")
     where = remote or "the DVC remote"
