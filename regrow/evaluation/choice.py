@@ -93,9 +93,12 @@ class Group:
     parameters: int
 
     def point(self, objectives: Sequence[str]) -> tuple[float, ...]:
-        """The objectives as numbers of which less is better."""
+        """The objectives as numbers of which less is better.
+
+        Accuracy is held against each candidate's own parent: where a seed failed, groups have other parents.
+        """
         return tuple(
-            -self.accuracy if name == "accuracy" else float(getattr(self, name)) for name in objectives
+            -self.difference if name == "accuracy" else float(getattr(self, name)) for name in objectives
         )
 
 
@@ -198,7 +201,7 @@ def _best(found: Sequence[Group], rule: Rule, *, format: str, weighed: Weighed) 
     if rule.smallest_within is not None:
         if not near:
             raise RegrowError(_too_far("sweep.rule.smallest_within", rule.smallest_within, found))
-        return min(near, key=lambda group: (group.size, -group.accuracy))
+        return min(near, key=lambda group: (group.size, -group.difference))
     limit = rule.fastest_under
     if limit is None:
         raise AssertionError("rules are validated")
@@ -213,7 +216,7 @@ def _best(found: Sequence[Group], rule: Rule, *, format: str, weighed: Weighed) 
     fitting = [group for group in light if group in near]
     if not fitting:
         raise RegrowError(_too_far("sweep.rule.within", delta or 0.0, light))
-    return min(fitting, key=lambda group: (group.latency_ratio, -group.accuracy, group.size))
+    return min(fitting, key=lambda group: (group.latency_ratio, -group.difference, group.size))
 
 
 def _too_far(key: str, delta: float, found: Sequence[Group]) -> str:
