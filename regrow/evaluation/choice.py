@@ -178,6 +178,7 @@ def choose(
             "index": index,
             "name": by_index[index]["candidate"]["name"],
             "group": best.name,
+            "recovered_sha256": by_index[index]["measurement"].get("recovered_sha256"),
             "sentence": _sentence(best, by_index[index], rule, format=format, weighed=weighed),
         },
         "groups": [
