@@ -106,6 +106,11 @@ def test_local_failure_names_its_step(here: Path, monkeypatch: pytest.MonkeyPatc
     assert (told["step"], told["message"]) == ("prepare", "table.csv: no such file")
     last = json.loads((here / "events.jsonl").read_text().splitlines()[-1].removeprefix('{"event": "fin'))
     assert (last["event"], last["state"], last["recorded"]) == ("outcome", "failed", True)
+    again = [*events, {"event": "finished", "step": "prepare", "figures": {}}]
+    (here / "events.jsonl").write_text("".join(json.dumps(item) + "\n" for item in again))
+    told = conclude(DONE, job="five")
+    assert told["outcome"] == "succeeded"
+    assert not {"step", "message"} & set(told), "a step that succeeded when it was tried again is no failure"
 
 
 def test_an_mlflow_that_is_away_loses_nothing(
