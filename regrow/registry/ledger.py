@@ -23,7 +23,7 @@ from regrow.parameters import canonical_json
 SUFFIX = ".decisions"
 KIND_TAG, VERSION_TAG, OVER_TAG = "regrow.entry", "regrow.entry.version", "regrow.entry.over"
 RUN_TAG, DECISION_TAG, FOLLOWED_TAG = "regrow.entry.run", "regrow.entry.decision", "regrow.entry.followed"
-PASSED, FAILED, BY_HAND = "passed", "failed", "by hand"
+PASSED, FAILED, BY_HAND, WITHHELD = "passed", "failed", "by hand", "withheld"
 DESCRIPTION = (
     "Regrow's log of decisions: each version is one entry, in order. No model; never serve or delete it."
 )
@@ -36,7 +36,8 @@ class Entry:
 
     Args:
         number: its place in the log.
-        kind: ``passed``, ``failed``, or ``by hand`` where somebody moved the alias in MLflow.
+        kind: ``passed``, ``failed``, ``by hand`` where somebody moved the alias in MLflow, or ``withheld`` for a
+            version that passed but that somebody has taken the alias from.
         version: the version decided on; empty where the alias was removed by hand.
         over: the champion that it was compared with; empty for none.
         run: the MLflow run of the pipeline.
@@ -73,6 +74,16 @@ def replay(entries: Iterable[Entry]) -> Standing:
             champion, last = entry.version, entry
             winners.add(entry.number)
     return Standing(champion=champion, entry=last, winners=frozenset(winners))
+
+
+def is_withdrawn(entries: Iterable[Entry], version: str) -> bool:
+    """Whether somebody took the alias from ``version`` by hand and has not given it back."""
+    entries = list(entries)
+    winners, withdrawn = replay(entries).winners, False
+    for entry in sorted(entries, key=lambda item: item.number):
+        if entry.kind == BY_HAND and entry.number in winners and version in (entry.version, entry.over):
+            withdrawn = entry.version != version
+    return withdrawn
 
 
 class Ledger:

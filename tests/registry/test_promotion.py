@@ -10,7 +10,7 @@ import pytest
 
 from regrow.registry.client import connect, experiment_id
 from regrow.registry.decisions import Decision
-from regrow.registry.ledger import BY_HAND, PASSED, Entry, Ledger, replay
+from regrow.registry.ledger import BY_HAND, PASSED, WITHHELD, Entry, Ledger, replay
 from regrow.registry.promotion import decide_promotion, settle
 from tests.registry.registering import check, register_at_once
 
@@ -122,6 +122,30 @@ def test_an_alias_that_was_moved_by_hand_counts(registry: str, tmp_path: Path) -
     assert champion(registry) is None
     decide(registry, "3", judged=None)
     assert champion(registry) == "3"
+
+
+def test_a_roll_back_is_not_undone_by_the_next_run_that_makes_the_same_model(
+    registry: str, tmp_path: Path
+) -> None:
+    for version, judged in (("1", None), ("2", "1")):
+        decide(registry, version, judged=judged)
+    client = connect(registry)
+    client.set_registered_model_alias(NAME, "champion", "1")
+    assert champion(registry) == "1"
+    again = client.create_run(experiment_id(client, "regrow")).info.run_id
+    decide_promotion(
+        client, name=NAME, version="2", run=again, decision=decision(again), passed=True, judged="1"
+    )
+    assert champion(registry) == "1"
+    assert Ledger(client, NAME).entries()[-1].kind == WITHHELD
+    assert "somebody took the alias from it in MLflow" in (tmp_path / "events.jsonl").read_text()
+    decide(registry, "3", judged="1")
+    assert champion(registry) == "3", "others are promoted"
+    client.set_registered_model_alias(NAME, "champion", "2")
+    assert champion(registry) == "2"
+    decide(registry, "4", judged="2")
+    decide(registry, "2", judged="4")
+    assert champion(registry) == "2", "who was given the alias back is promoted as any other"
 
 
 def test_a_registry_from_before_the_log_keeps_its_champion(registry: str) -> None:
