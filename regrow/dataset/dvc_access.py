@@ -15,7 +15,7 @@ PUSH = "`dvc push` it from where it was added"
 
 
 @contextlib.contextmanager
-def dvc_files(repo: str, rev: str | None, *, scratch: Path | None = None) -> Iterator[Any]:
+def dvc_files(repo: str, rev: str, *, scratch: Path | None = None) -> Iterator[Any]:
     """A ``DVCFileSystem`` of ``repo`` at ``rev`` for the block; nothing that DVC writes outlives it.
 
     DVC clones a repository that is not a local folder twice, keeps both clones, and puts locks and an index below
