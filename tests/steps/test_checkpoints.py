@@ -16,7 +16,7 @@ from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.provenance.digest import tree_digest
 from regrow.scratch import scratch_beside
-from regrow.steps.checkpoints import scratch_for
+from regrow.steps.checkpoints import others_at_work, scratch_for
 from regrow.training.checkpoints import Checkpoints, Interval
 
 KEY = "0123456789abcdef0123"
@@ -92,6 +92,23 @@ def test_old_checkpoints_of_other_work_go(
         scratch_for("train", KEY, root=tmp_path, resumes=True),
     ):
         pass
+
+
+def test_who_begins_while_another_ends_the_same_work_gets_a_place(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch, removed = Path.touch, []
+
+    def touch_late(path: Path, *arguments: Any, **options: Any) -> None:
+        if not removed:
+            removed.append(path)
+            path.parent.rmdir()
+        touch(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "touch", touch_late)
+    with scratch_for("train", KEY, root=tmp_path, resumes=True) as scratch:
+        assert removed and scratch.is_dir() and others_at_work(scratch)
+    assert not list(store.iterdir())
 
 
 def test_a_store_that_is_no_directory_is_said(store: Path, tmp_path: Path) -> None:
