@@ -236,6 +236,10 @@ def candidates(config: Any) -> list[Candidate]:
         RegrowError: a candidate's parameters do not go together.
     """
     sweep = section(config)
+    if sweep.train_seeds and config.train.import_model is not None:
+        raise RegrowError(
+            "sweep.train_seeds: is true, but train.import gives the same parent for each seed; set it to false"
+        )
     found: list[Candidate] = []
     for seed in sweep.seeds:
         for method in sweep.methods:

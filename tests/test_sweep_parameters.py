@@ -67,6 +67,12 @@ def test_train_seeds_give_each_a_parent(config: Any) -> None:
     assert found[0].train.fit.epochs == 3
 
 
+def test_an_imported_parent_has_no_seeds(config: Any) -> None:
+    found = config({**GOOD, "train_seeds": True}, train={"import": {"path": "model.keras"}})
+    with pytest.raises(RegrowError, match=r"sweep\.train_seeds: is true, but train\.import gives the same"):
+        candidates(found)
+
+
 def test_what_belongs_to_another_method_is_left_out(config: Any) -> None:
     sweep = {"targets": [{"macs": 0.5}, {"sparsity": 0.5}], "methods": ["channels", "magnitude"]}
     prune = {"target": {"macs": 0.9}, "method": "channels", "rounds": 3, "skip": "head"}

@@ -154,6 +154,14 @@ def test_a_redirect_is_not_followed(listener: Listener, statuses: list[int]) -> 
     assert len(listener.got) == 1
 
 
+def test_what_is_not_encrypted_goes_past_a_proxy(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    notify(listener.url, {"outcome": "succeeded"})
+    assert listener.got == [{"outcome": "succeeded"}]
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
