@@ -12,6 +12,13 @@ from regrow.evaluation.pareto import beaten_by
 from regrow.parameters import Parameters
 
 Weighed = Literal["bytes", "gzip_bytes"]
+# What of a measurement a choice is made from, and shown with.
+MEASURED = (
+    *("n", "accuracy", "accuracy_low", "accuracy_high", "parent_accuracy"),
+    *("difference", "difference_low", "difference_high", "macs", "parameters"),
+    *("bytes", "gzip_bytes", "parent_bytes", "parent_gzip_bytes"),
+    *("latency_ms_p50", "parent_latency_ms_p50", "latency_ratio"),
+)
 TINY = 1e-12  # accuracies are quotients: a difference of just δ counts as within
 
 
@@ -65,6 +72,20 @@ class Rule(Parameters):
             "" if self.within is None else f" and at most {points(self.within)} points below its parent"
         )
         return f"the fastest ({format}) of at most {self.fastest_under:,} bytes ({what}){and_near}"
+
+
+def is_measured(item: Any) -> bool:
+    """Whether ``item`` is ``candidate`` and ``measurement`` of one, with all that `choose` asks of it."""
+    found = item if isinstance(item, Mapping) else {}
+    candidate, measurement = found.get("candidate"), found.get("measurement")
+    return (
+        isinstance(candidate, Mapping)
+        and isinstance(candidate.get("index"), int | float)
+        and {"name", "group"} <= set(candidate)
+        and isinstance(measurement, Mapping)
+        and isinstance(measurement.get("format"), str)
+        and all(isinstance(measurement.get(name), int | float) for name in MEASURED)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
