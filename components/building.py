@@ -6,20 +6,22 @@ The build sees the files of the commit and nothing else (``git archive``), and t
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from regrow.cluster.engine import engine_command
 from regrow.errors import RegrowError
+from regrow.parameters import canonical_json
 from regrow.provenance.digest import file_digest, text_digest
 from regrow_components.images import CODE_LABEL
-from regrow_components.locking import FOLDER, GPU, IMAGES, PYTHON, ROOT, pins_of
+from regrow_components.locking import FOLDER, GPU, IMAGES, PYTHON, ROOT, hashes_of, pins_of
 
 GPU_IMAGES = ("train-gpu", "recover-gpu")
 DIRTY = "-dirty"
@@ -64,42 +66,58 @@ def context(treeish: str, folder: Path) -> None:
     archive.unlink()
 
 
-def fetch(names: Iterable[str], folder: Path) -> Path:
-    """The package files that the requirements ``names`` list, in a folder of their own below ``folder``.
+def fetch(pins: Iterable[str], pool: Path) -> dict[str, Path]:
+    """The package files in ``pool`` by their sha256, once one of each pin's is among them.
 
     Raises:
         RegrowError: the package client could not get one.
     """
-    pins = sorted({pin for name in names for pin in pins_of(FOLDER / f"{name}.txt")})
-    place = folder / text_digest("".join(pins))[:16]
-    if (place / ".whole").exists():
-        return place
-    place.mkdir(parents=True, exist_ok=True)
+    pool.mkdir(parents=True, exist_ok=True)
+    present = _files(pool)
+    missing = [pin for pin in pins if not set(hashes_of(pin)) & present.keys()]
+    if not missing:
+        return present
     command = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--require-hashes"]
     # What goes together has been decided: some packages name an upper bound for Python that pip would insist on.
-    command += ["--ignore-requires-python", "--python-version", PYTHON, "--dest", str(place)]
+    command += ["--ignore-requires-python", "--python-version", PYTHON, "--dest", str(pool)]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
-        listed.write("".join(pins))
+        listed.write("".join(missing))
         listed.flush()
         done = subprocess.run([*command, "-r", listed.name], check=False)
     if done.returncode != 0:
         raise RegrowError(
             f"pip could not get the packages of the images (status {done.returncode}; see above)"
         )
-    (place / ".whole").touch()
-    return place
+    return _files(pool)
 
 
-def wheels_image(engine: list[str], place: Path) -> str:
-    """An image that holds the files in ``place`` and nothing else; made once."""
-    name = f"regrow-wheels:{place.name}"
-    if subprocess.run([*engine, "image", "inspect", name], capture_output=True, check=False).returncode == 0:
-        return name
-    tar = subprocess.Popen(["tar", "-C", str(place), "--exclude=.whole", "-c", "."], stdout=subprocess.PIPE)
-    done = subprocess.run([*engine, "import", "-", name], stdin=tar.stdout, capture_output=True, check=False)
+def _files(pool: Path) -> dict[str, Path]:
+    return {file_digest(path): path for path in sorted(pool.iterdir()) if path.is_file()}
+
+
+def wheels_image(engine: list[str], layers: Mapping[str, list[str]], pool: Path) -> str:
+    """An image that holds, in a folder for each of ``layers``, the files of its pins and nothing else; made once."""
+    present = fetch(sorted({pin for pins in layers.values() for pin in pins}), pool)
+    chosen = {
+        name: sorted(sum_ for pin in pins for sum_ in hashes_of(pin) if sum_ in present)
+        for name, pins in layers.items()
+    }
+    image = f"regrow-wheels:{text_digest(canonical_json(chosen))[:16]}"
+    if subprocess.run([*engine, "image", "inspect", image], capture_output=True, check=False).returncode == 0:
+        return image
+    with tempfile.TemporaryDirectory(dir=pool.parent) as scratch:
+        for name, sums in chosen.items():
+            folder = Path(scratch) / name
+            folder.mkdir()
+            for file in (present[sum_] for sum_ in sums):
+                os.link(file, folder / file.name)
+        tar = subprocess.Popen(["tar", "-C", scratch, "-c", *chosen], stdout=subprocess.PIPE)
+        done = subprocess.run(
+            [*engine, "import", "-", image], stdin=tar.stdout, capture_output=True, check=False
+        )
     if tar.wait() != 0 or done.returncode != 0:
-        raise RegrowError(f"{name}: cannot be made: {done.stderr.decode().strip()}")
-    return name
+        raise RegrowError(f"{image}: cannot be made: {done.stderr.decode().strip()}")
+    return image
 
 
 def code_version(folder: Path) -> str:
@@ -139,10 +157,11 @@ def build(images: Iterable[str], options: argparse.Namespace) -> None:
     engine = engine_command()
     revision, treeish = tree_state(allow_dirty=options.dirty)
     version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
-    layers = ["core", "tensorflow", "tools", *IMAGES]
+    names = ["core", "tensorflow", "tools", *IMAGES]
+    names += [GPU] if set(images) & set(GPU_IMAGES) else []
     start = time.monotonic()
-    place = fetch([*layers, GPU] if set(images) & set(GPU_IMAGES) else layers, options.wheels)
-    wheels = wheels_image(engine, place)
+    layers = {name: pins_of(FOLDER / f"{name}.txt") for name in names}
+    wheels = wheels_image(engine, layers, options.wheels)
     print(f"{wheels}: {time.monotonic() - start:.0f} s", flush=True)
     with tempfile.TemporaryDirectory(prefix="regrow-images-") as scratch:
         folder = Path(scratch) / "context"

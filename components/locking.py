@@ -5,8 +5,8 @@ in common. Versions and hashes are those of ``requirements.lock``, for CPython 3
 needs follows from its extra in ``pyproject.toml`` and from what the installed packages say of themselves.
 """
 
-import hashlib
 import importlib.metadata
+import re
 import subprocess
 import sys
 import tomllib
@@ -48,14 +48,13 @@ IMAGES = {
     "export": TENSORFLOW,
     "evaluate": TENSORFLOW,
     "register": CORE,
-    "outcome": CORE,
     "measure": TENSORFLOW,
     "select": CORE,
     "pipeline": CORE,
     "mlflow": CORE,
 }
 # Images that have the packages of another: one layer for both.
-SHARED = {"outcome": "register", "measure": "evaluate", "recover": "train"}
+SHARED = {"recover": "train"}
 EXTRAS = {"mlflow": "mlflow-server"}
 # `train-gpu` and `recover-gpu`: their step's packages, and NVIDIA's libraries below them in one layer.
 GPU, GPU_EXTRA = "gpu", "tensorflow[and-cuda]"
@@ -172,15 +171,24 @@ def pins_of(path: Path) -> list[str]:
     return pins
 
 
-def lock_state() -> str:
-    """What the GPU layer was resolved against."""
-    return hashlib.sha256(LOCK.read_bytes()).hexdigest()
+def hashes_of(pin: str) -> list[str]:
+    """The sha256 digests that a pinned requirement accepts."""
+    return re.findall(r"--hash=sha256:([0-9a-f]{64})", pin)
+
+
+def gpu_head() -> str:
+    """The first line of the GPU layer's file: what it was resolved for."""
+    return f"# Written by `make lock-images` for {GPU_EXTRA} {_version(locked()['tensorflow'])}."
+
+
+def _version(pin: str) -> str:
+    return pin.partition(" ")[0].partition("==")[2]
 
 
 def render_gpu() -> str:
     """NVIDIA's libraries for the locked TensorFlow; asks the package index, since the lock does not hold them."""
     pins = locked()
-    version = pins["tensorflow"].partition(" ")[0].partition("==")[2]
+    version = _version(pins["tensorflow"])
     command = [sys.executable, "-m", "uv", "pip", "compile", "-", "--constraint", str(LOCK)]
     command += ["--python-version", PYTHON, "--python-platform", "x86_64-manylinux_2_28", "--generate-hashes"]
     command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links", "--quiet"]
@@ -196,8 +204,7 @@ def render_gpu() -> str:
         elif line:
             blocks.append(line)
     added = [block for block in blocks if canonicalize_name(block.partition("==")[0]) not in pins]
-    head = f"# Written by `make lock-images` for {LOCK.name} {lock_state()}.\n-r {TENSORFLOW}.txt\n"
-    return head + "\n".join(added) + "\n"
+    return f"{gpu_head()}\n-r {TENSORFLOW}.txt\n" + "\n".join(added) + "\n"
 
 
 def stale() -> list[str]:
@@ -205,7 +212,7 @@ def stale() -> list[str]:
     files = render()
     old = [name for name, text in files.items() if _read(name) != text]
     old += [path.name for path in FOLDER.glob("*.txt") if path.name not in {*files, f"{GPU}.txt"}]
-    return old if f" {lock_state()}." in _read(f"{GPU}.txt") else [*old, f"{GPU}.txt"]
+    return old if _read(f"{GPU}.txt").startswith(f"{gpu_head()}\n") else [*old, f"{GPU}.txt"]
 
 
 def _read(name: str) -> str:

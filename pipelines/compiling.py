@@ -2,18 +2,20 @@
 
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from kfp import compiler
 
+from regrow.cluster.settings import ClusterSettings
 from regrow.config import step_params
 from regrow.parameters import canonical_json
 from regrow.provenance.code import code_digest
 from regrow.provenance.digest import text_digest
 from regrow.steps import NAMES, SWEEP_NAMES, all_specs, get_spec
 from regrow.steps.by_value import literal
-from regrow.sweep_parameters import candidates, resolve_params, section
+from regrow.sweep_parameters import candidates, check_sweep, resolve_params, section
 from regrow_pipelines.placement import for_cluster
 from regrow_pipelines.prune_and_recover import prune_and_recover
 from regrow_pipelines.sweep import sweep_pipeline
@@ -41,7 +43,13 @@ def compiled(
 ) -> str:
     """``pipeline`` as YAML, placed by ``config.cluster``, with ``parameters`` (default: ``config``'s) as defaults."""
     given = arguments(config) if parameters is None else parameters
-    placed = for_cluster(config.cluster, pipeline=pipeline)
+    # Kubeflow walks over the whole stack for each thing that is set on a task: that of a new thread is short.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(_compiled, config.cluster, pipeline, given).result()
+
+
+def _compiled(settings: ClusterSettings, pipeline: Any, given: Mapping[str, Any]) -> str:
+    placed = for_cluster(settings, pipeline=pipeline)
     with tempfile.TemporaryDirectory(prefix="regrow-") as folder:
         target = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(placed, package_path=str(target), pipeline_parameters=dict(given))
@@ -84,8 +92,10 @@ def swept(config: Any) -> tuple[Any, dict[str, Any]]:
     """The sweep that ``config``'s section `sweep` describes, and its arguments.
 
     Raises:
-        RegrowError: there is no section `sweep`, or its candidates' parameters do not go together.
+        RegrowError: there is no section `sweep`, its candidates' parameters do not go
+            together, or they would be weighed by a file that is not exported.
     """
+    check_sweep(config)
     wanted = section(config)
     pipeline = sweep_pipeline(train_seeds=wanted.train_seeds, parallelism=wanted.workers)
     return pipeline, sweep_arguments(config)

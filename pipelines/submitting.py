@@ -3,7 +3,6 @@
 import datetime
 import tempfile
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,9 +47,7 @@ def package(config: Any, *, sweep: bool = False) -> Package:
     compile_it = compiling.compile_sweep if sweep else compiling.compile_pipeline
     with tempfile.TemporaryDirectory(prefix="regrow-") as folder:
         target = Path(folder) / PACKAGE
-        # Kubeflow walks over the whole stack for each thing it sets on a task: one of its own is short.
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(compile_it, config, target).result()
+        compile_it(config, target)
         text = target.read_text("utf-8")
     document = next(iter(yaml.load_all(text, Loader=LOADER)))  # the second one, if any, is the platform's
     parameters = document["root"].get("inputDefinitions", {}).get("parameters", {})

@@ -144,7 +144,8 @@ class _Jobs:
         threads: int | None = None,
     ) -> StepLine:
         """Run ``step``; its outputs and statement lie in ``place/step``. ``threads``: the most it may use.
-        ``values``: inputs as JSON texts.
+
+        ``values`` are inputs as JSON texts, instead of what lies in a directory; an empty one stands for none.
 
         Raises:
             RegrowError: it failed; the message is its own.
@@ -158,7 +159,7 @@ class _Jobs:
             {
                 "step": step,
                 "params": canonical_json(params),
-                "inputs": {name: str(path) for name, path in inputs.items()},
+                "inputs": {name: str(path) for name, path in inputs.items() if name not in (values or {})},
                 "values": dict(values or {}),
                 "outputs": {
                     name: str(path) for name, path in {**outputs, STATEMENT: place / step / STATEMENT}.items()
@@ -317,9 +318,8 @@ class _Sweeping:
         tried: list[_Tried] = []
         failed: dict[str, str] = {}
         threads = max(1, cores() // self.workers)
-        self.jobs.say(
-            f"{total} candidates, {self.workers} at a time with {threads} thread{'s' * (threads > 1)} each"
-        )
+        each = f"{threads} thread{'s' * (threads > 1)} each"
+        self.jobs.say(f"{total} candidate{'s' * (total > 1)}, {self.workers} at a time with {each}")
         with ThreadPoolExecutor(self.workers) as pool, self._status("candidates"):
             pending: dict[Future[_Tried], Candidate] = {
                 pool.submit(self._try, item, dict(places), threads): item for item in self.candidates

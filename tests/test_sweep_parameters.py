@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from regrow.cli import cli
 from regrow.config import load_config, step_params
 from regrow.errors import RegrowError
 from regrow.sweep_parameters import candidates, check_sweep, resolve_params
@@ -187,3 +189,23 @@ def test_another_sweep_is_other_work_but_other_workers_are_not(config: Any) -> N
         for changes in ({}, {"seeds": [1]}, {"rule": {"smallest_within": 0.2}}, {"workers": 7})
     ]
     assert len(set(prints)) == 3 and prints[0] == prints[3]
+
+
+def test_the_command_says_a_mistake_before_anything_runs(tmp_path: Path) -> None:
+    arguments = ["sweep", "--params", str(ROOT / "params.yaml"), "--workspace", str(tmp_path / "work")]
+    with pytest.raises(RegrowError, match="sweep: the section is missing"):
+        CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    example = ["sweep", "--params", str(ROOT / "examples/sweep.yaml"), "--set", "sweep.seeds=[]"]
+    with pytest.raises(RegrowError, match=r"--set sweep\.seeds=\[\]: sweep\.seeds: is empty"):
+        CliRunner().invoke(cli, example, catch_exceptions=False)
+    assert not (tmp_path / "work").exists()
+
+
+def test_the_example_comes_to_six_candidates() -> None:
+    found = load_config(ROOT / "examples/sweep.yaml")
+    check_sweep(found)
+    assert [item.name for item in candidates(found)] == [
+        f"{group} seed {seed}"
+        for seed in (0, 1)
+        for group in ("channels macs 0.5", "channels macs 0.25", "magnitude sparsity 0.8")
+    ]

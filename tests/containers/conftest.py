@@ -76,7 +76,7 @@ def folder(client: Any) -> Iterator[Path]:
 
 def _may_be_another() -> bool:
     """Whether an ordinary user could run this checkout and the engine; root containers would hide what needs root."""
-    places = [ROOT, *ROOT.parents, Path(sys.executable).resolve().parent]
+    places = [ROOT, *ROOT.parents, *Path(sys.executable).resolve().parents, Path(sys.executable).parent]
     return os.geteuid() == 0 and all(place.stat().st_mode & 0o005 == 0o005 for place in places)
 
 

@@ -258,3 +258,30 @@ def test_dropped_blocks_are_a_table() -> None:
     assert "<td>add[1]</td><td>conv1, conv2</td><td>0.1235</td><td>dropped</td>" in text
     assert "<td>kept</td>" in text
     assert "75.0% of the MACs" in text
+
+
+def test_what_the_model_was_chosen_from_is_shown_where_there_was_a_sweep() -> None:
+    from regrow.evaluation.choice import Rule, choose
+
+    def measured(index: int, name: str, right: int, size: int) -> dict[str, Any]:
+        numbers = {"difference": (right - 90) / 100, "difference_low": -0.1, "difference_high": 0.1}
+        numbers |= {"n": 100, "accuracy": right / 100, "accuracy_low": 0.5, "accuracy_high": 0.99}
+        numbers |= {"macs": 7, "parameters": 7, "bytes": size, "parent_bytes": 900, "parent_accuracy": 0.9}
+        numbers |= {"latency_ms_p50": 0.1, "parent_latency_ms_p50": 0.2, "latency_ratio": 0.5}
+        return {
+            "candidate": {"index": index, "name": name, "group": name, "seed": 0},
+            "measurement": numbers,
+        }
+
+    sweep = choose(
+        [measured(0, "<u>half</u>", 90, 400), measured(1, "poor", 40, 500)],
+        rule=Rule.model_validate({"smallest_within": 0.02}),
+        format="tflite_int8",
+        weighed="bytes",
+        failed={"gone": "step 'prune': <no>"},
+    )
+    page = render_report(findings(sweep=sweep))
+    assert "What it was chosen from" in page and 'href="#sweep"' in page
+    assert "<u>half" not in page and "&lt;u&gt;half&lt;/u&gt;" in page
+    assert "beaten by &lt;u&gt;half" in page and "gone failed: step &#39;prune&#39;: &lt;no&gt;" in page
+    assert "What it was chosen from" not in render_report(findings())

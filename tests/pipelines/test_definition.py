@@ -35,8 +35,6 @@ ORDER = (*NAMES[: NAMES.index("export")], *SWEEP_NAMES, *NAMES[NAMES.index("expo
 
 # Inputs that come from `resolve` by value, and what the component calls them; a cached step takes no artifact of its.
 BY_VALUE = {
-    "resolve": {"": "run"},
-    "register": {"": "run"},
     "prepare": {"data": "resolved"},
     "train": {"start": "start"},
     "evaluate": {"": "rival", "front": "front"},

@@ -47,9 +47,7 @@ def test_a_pin_that_differs_from_the_lock_is_seen(tmp_path: Path, monkeypatch: p
     assert locking.stale() == ["prepare.txt"]
 
 
-@pytest.mark.parametrize(
-    "name", ["resolve", "prepare", "register", "outcome", "select", "pipeline", "mlflow"]
-)
+@pytest.mark.parametrize("name", ["resolve", "prepare", "register", "select", "pipeline", "mlflow"])
 def test_no_tensorflow_where_none_is_needed(name: str) -> None:
     assert not {item for item in packages(name) if "tensorflow" in item or "keras" in item}
 
