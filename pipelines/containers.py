@@ -18,12 +18,14 @@ from kfp import local
 from kfp.local import docker_task_handler
 from pydantic import BaseModel
 
+from regrow.artifacts import make_directory
 from regrow.cluster.engine import connect, find_image
 from regrow.errors import RegrowError
 from regrow.progress import emit
 from regrow.registry.client import sqlite_file, tracking_uri
 from regrow.registry.tracking import WORKSPACE
 from regrow.steps import get_spec
+from regrow.steps.checkpoints import STORE
 from regrow_components.images import CODE_LABEL, image
 from regrow_pipelines.attempts import WORKSPACE_LABEL, VerifiedHandler, remove_containers
 from regrow_pipelines.compiling import code_version
@@ -123,13 +125,20 @@ def _environment() -> dict[str, str]:
 
 
 def _mounts(arguments: Mapping[str, str], *, folder: Path) -> list[Any]:
-    """The workspace and SQLite's folder to write to; what parameters and ``REGROW_MOUNTS`` name to read."""
+    """Workspace, SQLite's folder and checkpoints to write to; what parameters and ``REGROW_MOUNTS`` name to read.
+
+    Raises:
+        RegrowError: the checkpoints' folder cannot be made.
+    """
     from docker.types import Mount
 
     written = {folder}
     database = sqlite_file(tracking_uri())
     if database is not None:
         written.add(database.parent)
+    if checkpoints := os.environ.get(STORE):
+        make_directory(Path(checkpoints))
+        written.add(Path(checkpoints).absolute())
     read = {path.resolve() for text in _extra_mounts() for path in [Path(text)] if path.exists()}
     read |= {path.absolute() for step in steps(arguments) for path in _named(step, arguments[step + PARAMS])}
     read -= written

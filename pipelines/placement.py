@@ -11,7 +11,7 @@ from kfp import dsl, kubernetes
 from kfp.dsl.pipeline_context import Pipeline
 
 from regrow.cluster.quantities import accepted_image
-from regrow.cluster.settings import ClusterSettings, Sources, StepResources
+from regrow.cluster.settings import Checkpoints, ClusterSettings, Sources, StepResources
 from regrow.errors import RegrowError
 from regrow_components.images import image
 
@@ -28,6 +28,7 @@ DATA_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 OPTIONAL = ("MLFLOW_EXPERIMENT_NAME", *DATA_CONFIG)
 WEBHOOK_URL = "REGROW_WEBHOOK_URL"
 CHECKPOINTS_PLACE = "REGROW_CHECKPOINTS"
+CHECKPOINTS_EVERY, CHECKPOINTS_DAYS = "REGROW_CHECKPOINT_EVERY", "REGROW_CHECKPOINTS_DAYS"
 IMAGE = "REGROW_IMAGE"  # stated in the step's provenance
 LABELS = {"app.kubernetes.io/part-of": "regrow"}
 STEP_LABEL = "app.kubernetes.io/component"
@@ -65,8 +66,15 @@ def place(task: Any, settings: ClusterSettings) -> None:
     if step in WEBHOOK and settings.webhook_secret is not None:
         kubernetes.use_secret_as_env(task, settings.webhook_secret, {WEBHOOK_URL: WEBHOOK_URL}, optional=True)
     if step in CHECKPOINTS and settings.checkpoints is not None:
-        kubernetes.mount_pvc(task, settings.checkpoints.claim, settings.checkpoints.mount)
-        task.set_env_variable(CHECKPOINTS_PLACE, settings.checkpoints.mount)
+        _checkpoints(task, settings.checkpoints)
+
+
+def _checkpoints(task: Any, wanted: Checkpoints) -> None:
+    kubernetes.mount_pvc(task, wanted.claim, wanted.mount)
+    task.set_env_variable(CHECKPOINTS_PLACE, wanted.mount)
+    for name, value in ((CHECKPOINTS_EVERY, wanted.every), (CHECKPOINTS_DAYS, wanted.days)):
+        if value is not None:
+            task.set_env_variable(name, str(value))
 
 
 def _by_environment(key: str) -> str:

@@ -216,7 +216,8 @@ def validate(model: type[Parameters], document: Any, *, where: str, overrides: S
         faults = []
         for fault in error.errors(include_url=False):
             field, sentence = _sentence(model, fault)
-            faults.append(f"{_place(field, where, overrides)}: {field}: {sentence}")
+            said = (_place(field, where, overrides), field, sentence)
+            faults.append(": ".join(part for part in said if part))
         raise RegrowError("\n".join(dict.fromkeys(faults))) from None
 
 

@@ -17,6 +17,8 @@ from regrow.steps.select import SelectParams
 from regrow.steps.train import TrainParams
 
 SHARES = ("macs", "parameters", "bytes", "latency_ms")
+# What of the section `prune` a candidate's target says.
+SET_BY_TARGET = ("target", "sparsity", "n", "m")
 # What of the section `prune` belongs to a method, and is left at its default for the others.
 OWN = {
     "layers": ("layers",),
@@ -111,6 +113,17 @@ class SweepMethod(Parameters):
         if not names:
             raise ValueError("names none; accepted: layers, channels, magnitude, n_m, or several of them")
         return names
+
+    @model_validator(mode="after")
+    def _says_nothing_twice(self) -> Self:
+        for key in (*SET_BY_TARGET, "method"):
+            if key in self.prune:
+                said = "method" if key == "method" else "sweep.targets"
+                raise ValueError(f"prune.{key} is said by {said}; leave it out here")
+        fit = self.recover.get("fit")
+        if "seed" in self.recover or (isinstance(fit, Mapping) and "seed" in fit):
+            raise ValueError("the seed of recover is said by sweep.seeds; leave it out here")
+        return self
 
     @property
     def label(self) -> str:
@@ -223,6 +236,10 @@ def candidates(config: Any) -> list[Candidate]:
         RegrowError: a candidate's parameters do not go together.
     """
     sweep = section(config)
+    if sweep.train_seeds and config.train.import_model is not None:
+        raise RegrowError(
+            "sweep.train_seeds: is true, but train.import gives the same parent for each seed; set it to false"
+        )
     found: list[Candidate] = []
     for seed in sweep.seeds:
         for method in sweep.methods:

@@ -69,6 +69,12 @@ def test_train_seeds_give_each_a_parent(config: Any) -> None:
     assert found[0].train.fit.epochs == 3
 
 
+def test_an_imported_parent_has_no_seeds(config: Any) -> None:
+    found = config({**GOOD, "train_seeds": True}, train={"import": {"path": "model.keras"}})
+    with pytest.raises(RegrowError, match=r"sweep\.train_seeds: is true, but train\.import gives the same"):
+        candidates(found)
+
+
 def test_what_belongs_to_another_method_is_left_out(config: Any) -> None:
     sweep = {"targets": [{"macs": 0.5}, {"sparsity": 0.5}], "methods": ["channels", "magnitude"]}
     prune = {"target": {"macs": 0.9}, "method": "channels", "rounds": 3, "skip": "head"}
@@ -116,6 +122,18 @@ GOOD: dict[str, Any] = {"targets": [{"macs": 0.5}], "methods": ["channels"]}
         ({"targets": [{"n": 2}]}, "needs n and m together"),
         ({"targets": [{"macs": 0.5}] * 2}, "targets holds 'macs 0.5' twice"),
         ({"methods": ["channels", {"method": "channels"}]}, "methods holds 'channels' twice; give one"),
+        (
+            {"methods": [{"method": "channels", "prune": {"target": {"macs": 0.9}}}]},
+            "prune.target is said by",
+        ),
+        (
+            {"methods": [{"method": "channels", "recover": {"seed": 7}}]},
+            "seed of recover is said by sweep.seeds",
+        ),
+        (
+            {"methods": [{"method": "channels", "recover": {"fit": {"seed": 7}}}]},
+            "seed of recover is said by",
+        ),
         ({"seeds": [1, 1]}, "seeds holds '1' twice"),
         ({"rule": {}}, r"sweep\.rule: takes exactly one of smallest_within .* found none"),
         ({"rule": {"smallest_within": 2}}, r"sweep\.rule\.smallest_within: .* less than or equal to 1"),
@@ -136,6 +154,11 @@ def test_options_that_do_not_go_together_name_the_candidate(config: Any) -> None
         RegrowError, match=r"candidate 'channels macs 0.5': prune: channels\.criterion: 'tayler'"
     ):
         candidates(config({**GOOD, "methods": [own]}))
+
+
+def test_a_fault_of_the_whole_section_has_no_empty_field(config: Any) -> None:
+    with pytest.raises(RegrowError, match=r"candidate 'n_m 8:4': prune: n is 8 and m is 4"):
+        candidates(config({"targets": [{"n": 8, "m": 4}], "methods": ["n_m"]}))
 
 
 def test_without_a_section_there_is_nothing_to_sweep() -> None:

@@ -152,6 +152,14 @@ class Checkpoints(Parameters):
 
     claim: Name = Field("regrow-checkpoints", description="PersistentVolumeClaim")
     mount: str = Field("/checkpoints", pattern="^/.+", description="where it is mounted")
+    every: str | None = Field(
+        None,
+        pattern=r"^[1-9]\d{0,8} (epochs?|s)$",
+        description="how often one is kept, such as 5 epochs or 600 s; null: after each epoch",
+    )
+    days: float | None = Field(
+        None, gt=0, lt=1e5, description="after how many days those of other work are removed; null: 7"
+    )
 
 
 class ClusterSettings(Parameters):

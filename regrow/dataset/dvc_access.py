@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ PUSH = "`dvc push` it from where it was added"
 
 
 @contextlib.contextmanager
-def dvc_files(repo: str, rev: str | None, *, scratch: Path | None = None) -> Iterator[Any]:
+def dvc_files(repo: str, rev: str, *, scratch: Path | None = None) -> Iterator[Any]:
     """A ``DVCFileSystem`` of ``repo`` at ``rev`` for the block; nothing that DVC writes outlives it.
 
     DVC clones a repository that is not a local folder twice, keeps both clones, and puts locks and an index below
@@ -65,7 +66,14 @@ def _remote(files: Any) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What ``error``, of git, DVC or a remote, says in one line, and what to do about it where that is known."""
+    """What ``error``, of git, DVC or a remote, says in one line, and what to do about it where that is known.
+
+    A password in an address, as a repository's own configuration may hold one, is left out.
+    """
+    return re.sub(r"://[^/@\s]+@", "://", _reason(error))
+
+
+def _reason(error: BaseException) -> str:
     found = {type(item).__name__: item for item in reversed(list(_chain(error)))}
     remote = next((note.removeprefix(REMOTE) for note in _notes(error) if note.startswith(REMOTE)), "")
     where = remote or "the DVC remote"

@@ -22,6 +22,7 @@ from regrow.provenance.digest import source_digest, tree_digest, tree_files
 from regrow.provenance.statement import Resource
 
 RAW_DATA = "raw_data"
+HEAD = "HEAD"  # not what lies uncommitted in a local folder: no commit would say what was used
 LEGACY_MD5 = "md5-dos2unix"  # DVC 2 turned line ends of text before it hashed
 
 
@@ -119,7 +120,7 @@ class Dvc(Parameters):
     shape: tuple[int, int, int] | None = Field(None, description="csv: height, width, channels of an image")
 
     def __str__(self) -> str:
-        return f"{self.repo}@{self.rev or 'HEAD'}: {self.path}"
+        return f"{self.repo}@{self.rev or HEAD}: {self.path}"
 
     @field_validator("repo")
     @classmethod
@@ -214,7 +215,7 @@ def _digits() -> Resource:
 
 
 def _dvc(source: Dvc) -> Resource:
-    with _dvc_faults(source, "cannot be reached"), dvc_files(source.repo, source.rev) as files:
+    with _dvc_faults(source, "cannot be reached"), dvc_files(source.repo, source.rev or HEAD) as files:
         info = files.info(source.path)
         commit = str(getattr(files.repo, "get_rev", lambda: "")() or source.rev or "")
     tracked = info.get("dvc_info") or {}
@@ -263,7 +264,7 @@ def fetch(source: Dvc, target: Path, *, digest: Mapping[str, str]) -> Path:
     target.mkdir(parents=True)
     place = target / Path(source.path).name
     faults = _dvc_faults(source, "cannot be fetched from its DVC remote")
-    with faults, dvc_files(source.repo, source.rev, scratch=target) as files:
+    with faults, dvc_files(source.repo, source.rev or HEAD, scratch=target) as files:
         files.get(source.path, str(place), recursive=True)
     expected = digest.get("md5")
     if expected and dvc_hash(place) != expected:

@@ -12,6 +12,13 @@ from regrow.evaluation.pareto import beaten_by
 from regrow.parameters import Parameters
 
 Weighed = Literal["bytes", "gzip_bytes"]
+# What of a measurement a choice is made from, and shown with.
+MEASURED = (
+    *("n", "accuracy", "accuracy_low", "accuracy_high", "parent_accuracy"),
+    *("difference", "difference_low", "difference_high", "macs", "parameters"),
+    *("bytes", "gzip_bytes", "parent_bytes", "parent_gzip_bytes"),
+    *("latency_ms_p50", "parent_latency_ms_p50", "latency_ratio"),
+)
 TINY = 1e-12  # accuracies are quotients: a difference of just δ counts as within
 
 
@@ -67,6 +74,20 @@ class Rule(Parameters):
         return f"the fastest ({format}) of at most {self.fastest_under:,} bytes ({what}){and_near}"
 
 
+def is_measured(item: Any) -> bool:
+    """Whether ``item`` is ``candidate`` and ``measurement`` of one, with all that `choose` asks of it."""
+    found = item if isinstance(item, Mapping) else {}
+    candidate, measurement = found.get("candidate"), found.get("measurement")
+    return (
+        isinstance(candidate, Mapping)
+        and isinstance(candidate.get("index"), int | float)
+        and {"name", "group"} <= set(candidate)
+        and isinstance(measurement, Mapping)
+        and isinstance(measurement.get("format"), str)
+        and all(isinstance(measurement.get(name), int | float) for name in MEASURED)
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """One target and method over its seeds.
@@ -93,9 +114,12 @@ class Group:
     parameters: int
 
     def point(self, objectives: Sequence[str]) -> tuple[float, ...]:
-        """The objectives as numbers of which less is better."""
+        """The objectives as numbers of which less is better.
+
+        Accuracy is held against each candidate's own parent: where a seed failed, groups have other parents.
+        """
         return tuple(
-            -self.accuracy if name == "accuracy" else float(getattr(self, name)) for name in objectives
+            -self.difference if name == "accuracy" else float(getattr(self, name)) for name in objectives
         )
 
 
@@ -175,6 +199,7 @@ def choose(
             "index": index,
             "name": by_index[index]["candidate"]["name"],
             "group": best.name,
+            "recovered_sha256": by_index[index]["measurement"].get("recovered_sha256"),
             "sentence": _sentence(best, by_index[index], rule, format=format, weighed=weighed),
         },
         "groups": [
@@ -198,7 +223,7 @@ def _best(found: Sequence[Group], rule: Rule, *, format: str, weighed: Weighed) 
     if rule.smallest_within is not None:
         if not near:
             raise RegrowError(_too_far("sweep.rule.smallest_within", rule.smallest_within, found))
-        return min(near, key=lambda group: (group.size, -group.accuracy))
+        return min(near, key=lambda group: (group.size, -group.difference))
     limit = rule.fastest_under
     if limit is None:
         raise AssertionError("rules are validated")
@@ -213,7 +238,7 @@ def _best(found: Sequence[Group], rule: Rule, *, format: str, weighed: Weighed) 
     fitting = [group for group in light if group in near]
     if not fitting:
         raise RegrowError(_too_far("sweep.rule.within", delta or 0.0, light))
-    return min(fitting, key=lambda group: (group.latency_ratio, -group.accuracy, group.size))
+    return min(fitting, key=lambda group: (group.latency_ratio, -group.difference, group.size))
 
 
 def _too_far(key: str, delta: float, found: Sequence[Group]) -> str:

@@ -23,7 +23,7 @@ from regrow.parameters import canonical_json
 SUFFIX = ".decisions"
 KIND_TAG, VERSION_TAG, OVER_TAG = "regrow.entry", "regrow.entry.version", "regrow.entry.over"
 RUN_TAG, DECISION_TAG, FOLLOWED_TAG = "regrow.entry.run", "regrow.entry.decision", "regrow.entry.followed"
-PASSED, FAILED, BY_HAND = "passed", "failed", "by hand"
+PASSED, FAILED, BY_HAND, WITHHELD = "passed", "failed", "by hand", "withheld"
 DESCRIPTION = (
     "Regrow's log of decisions: each version is one entry, in order. No model; never serve or delete it."
 )
@@ -36,7 +36,8 @@ class Entry:
 
     Args:
         number: its place in the log.
-        kind: ``passed``, ``failed``, or ``by hand`` where somebody moved the alias in MLflow.
+        kind: ``passed``, ``failed``, ``by hand`` where somebody moved the alias in MLflow, or ``withheld`` for a
+            version that passed but that somebody has taken the alias from.
         version: the version decided on; empty where the alias was removed by hand.
         over: the champion that it was compared with; empty for none.
         run: the MLflow run of the pipeline.
@@ -75,12 +76,22 @@ def replay(entries: Iterable[Entry]) -> Standing:
     return Standing(champion=champion, entry=last, winners=frozenset(winners))
 
 
+def is_withdrawn(entries: Iterable[Entry], version: str) -> bool:
+    """Whether somebody took the alias from ``version`` by hand and has not given it back."""
+    entries = list(entries)
+    winners, withdrawn = replay(entries).winners, False
+    for entry in sorted(entries, key=lambda item: item.number):
+        if entry.kind == BY_HAND and entry.number in winners and version in (entry.version, entry.over):
+            withdrawn = entry.version != version
+    return withdrawn
+
+
 class Ledger:
     """The log of the registered model ``name``, in the registry that ``client`` (an ``MlflowClient``) talks to."""
 
     def __init__(self, client: Any, name: str) -> None:
         self._client = client
-        self.name = name + SUFFIX
+        self.model, self.name = name, name + SUFFIX
 
     def entries(self) -> list[Entry]:
         """All entries, oldest first."""
@@ -99,7 +110,7 @@ class Ledger:
     def append(
         self, *, kind: str, version: str, over: str, run: str, decision: Mapping[str, Any] | None = None
     ) -> int:
-        """Add an entry; its number."""
+        """Add an entry; its number. ``run`` is empty for a ``version`` that was registered without one."""
         from mlflow.exceptions import MlflowException
 
         tags = {KIND_TAG: kind, VERSION_TAG: version, OVER_TAG: over, RUN_TAG: run}
@@ -112,8 +123,8 @@ class Ledger:
                 raise
         made = self._client.create_model_version(
             self.name,
-            source=f"runs:/{run}/decisions",
-            run_id=run,
+            source=f"runs:/{run}/decisions" if run else f"models:/{self.model}/{version}",
+            run_id=run or None,
             tags=tags,
             await_creation_for=0,
         )

@@ -107,6 +107,8 @@ def _from_events() -> dict[str, Any]:
         if event.get("event") == "failed":
             told |= {"step": event.get("step"), "message": str(event.get("message"))[:LONGEST]}
         elif event.get("event") == "finished":
+            if told.get("step") == event.get("step"):  # it was tried again
+                told = {name: value for name, value in told.items() if name not in ("step", "message")}
             figures = event.get("figures", {})
             told |= {name: str(figures[name]) for name in NOTED if name in figures}
     return told

@@ -6,8 +6,8 @@ Only for work that can be repeated: what it did before MLflow went away it must 
 import os
 import random
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from regrow.errors import RegrowError
 from regrow.progress import emit
@@ -52,10 +52,31 @@ def is_transient(error: BaseException | None) -> bool:
             return True
         if getattr(error, "error_code", None) in TRANSIENT:
             return True
-        if type(error).__module__.partition(".")[0] in ("requests", "urllib3", "botocore"):
+        if _is_away(error):
             return True
         error = error.__cause__
     return False
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether ``error`` is of a library for HTTP and means that nobody answered, or not with a refusal that stays."""
+    library = type(error).__module__.partition(".")[0]
+    if library not in ("requests", "urllib3", "botocore"):
+        return False
+    response: Any = getattr(error, "response", None)
+    if library == "requests" and response is not None:
+        return _may_change(response.status_code)
+    if library == "botocore" and isinstance(response, Mapping):
+        return _may_change(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
+    if (
+        library == "botocore"
+    ):  # imported where it is used; its other errors are of settings, such as no credentials
+        return bool({"ConnectionError", "HTTPClientError"} & {kind.__name__ for kind in type(error).__mro__})
+    return not isinstance(error, ValueError)  # an address that is none
+
+
+def _may_change(status: int) -> bool:
+    return status >= 500 or status in (408, 429)
 
 
 def patiently(work: Callable[[], T], *, what: str, seconds: float | None = None, say_after: float = 2.0) -> T:

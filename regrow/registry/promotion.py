@@ -11,6 +11,9 @@ The protocol of one promotion:
    Whoever writes the alias last has therefore read the log after its last entry, or the writer of that entry has not
    set the alias yet and will. So the alias comes to rest at the log's champion.
 
+A version that somebody took the alias from by hand is not promoted again, however often the same work makes it: a
+roll-back would last until the next scheduled run. It is when somebody gives the alias back.
+
 Nothing waits for a lock, and nothing is left locked by a process that is killed. Killed between 2 and 4, a process
 leaves the alias behind the log until the next `resolve` or `register` settles it.
 
@@ -25,7 +28,17 @@ from typing import Any
 from regrow.progress import emit
 from regrow.registry.champion import Champion, find_alias
 from regrow.registry.decisions import Decision
-from regrow.registry.ledger import BY_HAND, FAILED, PASSED, Entry, Ledger, Standing, replay
+from regrow.registry.ledger import (
+    BY_HAND,
+    FAILED,
+    PASSED,
+    WITHHELD,
+    Entry,
+    Ledger,
+    Standing,
+    is_withdrawn,
+    replay,
+)
 from regrow.registry.registration import CHALLENGER, CHAMPION
 
 ATTEMPTS = 50
@@ -55,16 +68,10 @@ def _adopt(client: Any, name: str, ledger: Ledger) -> Champion:
         if standing.entry is None:  # a registry from before there was a log
             break
         time.sleep(pause)
-    if holder.version is None or holder.run_id is None:
-        # Nobody is champion: whoever passes is compared with nobody, as in a new registry.
-        run = standing.entry.run if standing.entry is not None else ""
-    else:
-        run = holder.run_id
-    if run:
-        number = ledger.append(
-            kind=BY_HAND, version=holder.version or "", over=standing.champion, run=run, decision=None
-        )
-        ledger.mark_followed(number)
+    # An alias that was removed has no run of its own, nor has a version that was registered without one.
+    run = holder.run_id or (standing.entry.run if standing.entry is not None else "")
+    number = ledger.append(kind=BY_HAND, version=holder.version or "", over=standing.champion, run=run)
+    ledger.mark_followed(number)
     return holder
 
 
@@ -100,11 +107,22 @@ def decide_promotion(
         judged: the champion when it said so; None: there was none.
     """
     ledger, over = Ledger(client, name), judged or ""
-    number = _entry_number(ledger, version=version, over=over, run=run, decision=decision, passed=passed)
-    if not passed:
+    kind = FAILED
+    if passed:
+        kind = WITHHELD if is_withdrawn(ledger.entries(), version) else PASSED
+    number = _entry_number(ledger, version=version, over=over, run=run, decision=decision, kind=kind)
+    if kind == WITHHELD:
+        emit(
+            "notice",
+            message=f"models:/{name}/{version} is not the {CHAMPION}: somebody took the alias from it in MLflow;"
+            " give it back there to have it promoted",
+        )
+    if kind != PASSED:
         return
     standing = replay(ledger.entries())
-    if number not in standing.winners:
+    entry = standing.entry
+    # Its own version may have won by another entry: of another run, or of a request that was sent twice.
+    if entry is None or (number not in standing.winners and standing.champion != version):
         emit(
             "notice",
             message=overtaken(name, version, standing.champion, "while this one was judged; it stays"),
@@ -114,7 +132,7 @@ def decide_promotion(
     if (holder or "") not in (over, version) and standing.champion == version:
         # By hand, after the gate had looked: what holds it now was never compared with this one.
         emit("notice", message=overtaken(name, version, holder or "", "while this one was judged; it stays"))
-        ledger.mark_followed(number)
+        ledger.mark_followed(entry.number)
         return
     _follow(client, name, ledger)
     holder = find_alias(client, name, CHAMPION).version
@@ -122,11 +140,8 @@ def decide_promotion(
         emit("notice", message=overtaken(name, version, holder or "", "at the same time and holds it"))
 
 
-def _entry_number(
-    ledger: Ledger, *, version: str, over: str, run: str, decision: Decision, passed: bool
-) -> int:
+def _entry_number(ledger: Ledger, *, version: str, over: str, run: str, decision: Decision, kind: str) -> int:
     """The number of this decision's entry: one is added, unless a `register` that was killed has done so."""
-    kind = PASSED if passed else FAILED
     # One that has taken the championship meanwhile is its own rival the second time.
     known = [
         entry.number

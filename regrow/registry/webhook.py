@@ -1,6 +1,8 @@
 """Telling a webhook how a run ended: JSON over HTTPS."""
 
+import http.client
 import json
+import re
 import time
 import urllib.error
 import urllib.parse
@@ -29,9 +31,15 @@ def check_address(url: str) -> None:
     Raises:
         RegrowError: it is neither. The address is not shown: what follows the host is often a secret.
     """
-    parts = urllib.parse.urlsplit(url)
-    if not parts.hostname or parts.scheme not in ("http", "https"):
+    try:
+        parts = urllib.parse.urlsplit(url)
+        known = bool(parts.hostname) and parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:  # its message shows what stands where the port should
+        known = False
+    if not known or re.search(r"\s", url.strip()):
         raise RegrowError(f"{WEBHOOK}: is no web address; accepted: https://HOST/…")
+    if parts.username is not None or parts.password is not None:
+        raise RegrowError(f"{WEBHOOK}: holds a user name or password before the host; leave them out")
     if parts.scheme == "http" and parts.hostname not in LOCAL:
         raise RegrowError(
             f"{WEBHOOK}: the address of {parts.hostname} is not encrypted; accepted: https://…, and http://… for"
@@ -48,7 +56,9 @@ def notify(url: str, payload: Mapping[str, Any]) -> None:
     check_address(url)
     body = json.dumps(payload, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "regrow"}
-    opener = urllib.request.build_opener(_NoRedirects)
+    # What is not encrypted stays on this machine: it goes past a proxy.
+    direct = [urllib.request.ProxyHandler({})] if urllib.parse.urlsplit(url).scheme == "http" else []
+    opener = urllib.request.build_opener(_NoRedirects, *direct)
     reason = ""
     for pause in PAUSES_S:
         time.sleep(pause)
@@ -60,7 +70,10 @@ def notify(url: str, payload: Mapping[str, Any]) -> None:
             reason = f"HTTP {error.code}"
             if error.code != 429 and error.code < 500:
                 break
-        except (OSError, ValueError) as error:
+        except (http.client.InvalidURL, UnicodeError) as error:  # their messages show the address
+            reason = type(error).__name__
+            break
+        except (OSError, ValueError, http.client.HTTPException) as error:
             cause = getattr(error, "reason", None) or error
             reason = " ".join(str(cause).split())[:200] or type(error).__name__
     host = urllib.parse.urlsplit(url).hostname

@@ -11,6 +11,7 @@ lose its early weights. What nobody removed goes after some days, when another s
 
 import contextlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from regrow.scratch import MARK, scratch_beside, signs_of_life, sweep
 STORE, DAYS = "REGROW_CHECKPOINTS", "REGROW_CHECKPOINTS_DAYS"
 DEFAULT_DAYS = 7.0
 USER = "user"
+ATTEMPTS = 20
+# Of a step's name and its cache key: nothing else that lies in the store is ours to remove.
+OURS = re.compile(r"[a-z]+-[0-9a-f]{16}")
 
 
 def keep_days() -> float:
@@ -60,19 +64,44 @@ def scratch_for(step: str, key: str, *, root: Path, resumes: bool) -> Iterator[P
     make_directory(store)
     scratch = store / f"{step}-{key[:16]}"
     remove_old(store, days=keep_days(), but=scratch)
-    make_directory(scratch)
-    mark = scratch_beside(scratch / USER)
-    try:
-        mark.touch()
-    except OSError as error:
-        raise RegrowError(f"{STORE}: {store}: cannot be written ({error.strerror})") from None
+    mark = _enter(scratch)
     try:
         with signs_of_life(mark):
             yield scratch
     finally:
         mark.unlink(missing_ok=True)
     if not others_at_work(scratch):
-        shutil.rmtree(scratch, ignore_errors=True)
+        _remove(scratch)
+
+
+def _enter(scratch: Path) -> Path:
+    """Make ``scratch`` and this process's mark in it; the mark.
+
+    Raises:
+        RegrowError: nothing can be written there.
+    """
+    mark = scratch_beside(scratch / USER)
+    for last in (*[False] * ATTEMPTS, True):
+        try:
+            scratch.mkdir(exist_ok=True)
+            mark.touch()
+            break
+        except OSError as error:
+            # Another process may just have ended the same work, and remove what it had.
+            if last or not isinstance(error, FileNotFoundError | FileExistsError):
+                raise RegrowError(
+                    f"{STORE}: {scratch.parent}: cannot be written ({error.strerror})"
+                ) from None
+    return mark
+
+
+def _remove(folder: Path) -> None:
+    """Remove ``folder`` at once: who begins the same work now makes a new one, of which nothing is removed."""
+    sweep(folder.parent)
+    gone = scratch_beside(folder)
+    with contextlib.suppress(OSError):  # another process was faster
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def others_at_work(scratch: Path) -> bool:
@@ -82,14 +111,17 @@ def others_at_work(scratch: Path) -> bool:
 
 
 def remove_old(store: Path, *, days: float, but: Path) -> None:
-    """Remove directories of ``store`` in which nothing has changed for ``days``, except ``but``."""
+    """Remove checkpoints in ``store`` in which nothing has changed for ``days``, except ``but``.
+
+    Directories that no step has named are left alone: the store may be a folder that other things lie in too.
+    """
     limit = time.time() - days * 86_400
     for folder in store.iterdir():
-        if folder == but or not folder.is_dir() or folder.is_symlink() or "-" not in folder.name:
+        if folder == but or not OURS.fullmatch(folder.name) or folder.is_symlink() or not folder.is_dir():
             continue
         with contextlib.suppress(OSError):  # another pod removes it too
             if _last_change(folder) < limit and not others_at_work(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
 
 
 def _last_change(folder: Path) -> float:

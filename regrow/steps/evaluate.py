@@ -13,6 +13,7 @@ from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
 from regrow.progress import Progress, emit
+from regrow.provenance.digest import tree_digest
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 
 Timed = Literal["tflite_fp32", "tflite_fp16", "tflite_int8", "onnx"]
@@ -49,6 +50,8 @@ def run(context: StepContext[EvaluateParams]) -> None:
         raise RegrowError(f"{dataset.path}: has no test examples, so nothing can be measured")
     labels = np.asarray(dataset.labels("test"))
     models, notes = _models(context, dataset)
+    front = read_json(context.inputs["front"] / "front.json") if "front" in context.inputs else None
+    notes += _made_again(front, context.inputs["recovered"])
     exported = _exported(context)
     progress = context.progress((len(models) + 2 * len(exported)) * len(labels))
     probabilities = {}
@@ -79,7 +82,9 @@ def run(context: StepContext[EvaluateParams]) -> None:
         role: statistics.reliability(values, labels, bins=context.params.bins)
         for role, values in probabilities.items()
     }
-    page = _report(context, dataset, metrics, confusion=confusion, reliability=reliability, notes=notes)
+    page = _report(
+        context, dataset, metrics, confusion=confusion, reliability=reliability, notes=notes, front=front
+    )
     (context.outputs["report"] / "report.html").write_text(page, "utf-8")
     _figures(context, metrics)
 
@@ -103,6 +108,19 @@ def _models(context: StepContext[EvaluateParams], dataset: Dataset) -> tuple[dic
     )
     emit("notice", message=note)
     return models, [note]
+
+
+def _made_again(front: dict[str, Any] | None, recovered: Path) -> list[str]:
+    """A note where a sweep's chosen model was made anew, as without a cache, and came out otherwise."""
+    measured = front["chosen"].get("recovered_sha256") if front is not None else None
+    if front is None or measured in (None, tree_digest(recovered)):
+        return []
+    note = (
+        f"This is not the very model of '{front['chosen']['name']}' that the sweep measured: it was made again and"
+        " differs, so that its validation accuracy may differ from the one it was chosen for."
+    )
+    emit("notice", message=note)
+    return [note]
 
 
 def _predict(model: Any, dataset: Dataset, batch_size: int, *, path: Path) -> Any:
@@ -193,6 +211,7 @@ def _report(
     confusion: dict[str, Any],
     reliability: dict[str, Any],
     notes: list[str],
+    front: dict[str, Any] | None,
 ) -> str:
     from regrow.evaluation import facts
     from regrow.evaluation.report import Findings, render_report
@@ -211,7 +230,7 @@ def _report(
         confusion=confusion,
         reliability=reliability,
         notes=notes,
-        sweep=read_json(inputs["front"] / "front.json") if "front" in inputs else None,
+        sweep=front,
         warnings=data.get("warnings", []),
         data=facts.data_facts(data, dataset_digest=dataset.digest),
         provenance=[

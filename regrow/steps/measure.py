@@ -13,6 +13,7 @@ from regrow.conversion.formats import FILES
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
+from regrow.provenance.digest import tree_digest
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 
 Timed = Literal["tflite_fp32", "tflite_fp16", "tflite_int8", "onnx"]
@@ -65,6 +66,7 @@ def run(context: StepContext[MeasureParams]) -> None:
         "schema_version": 1,
         "split": "validation",
         "n": len(labels),
+        "recovered_sha256": tree_digest(context.inputs["recovered"]),
         "accuracy": right / len(labels),
         "accuracy_low": low,
         "accuracy_high": high,

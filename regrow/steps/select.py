@@ -7,7 +7,7 @@ from pydantic import Field
 
 from regrow.artifacts import read_json, write_json
 from regrow.errors import RegrowError
-from regrow.evaluation.choice import Rule, Weighed, choose
+from regrow.evaluation.choice import Rule, Weighed, choose, is_measured
 from regrow.parameters import Parameters
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 
@@ -69,12 +69,12 @@ def _measured(folder: Path) -> list[dict[str, Any]]:
             if isinstance(item, dict) and "measurement" not in item:
                 identity = {"index": len(found), "name": path.stem, "group": path.stem, "seed": 0}
                 item = {"candidate": identity, "measurement": item}
-            if not isinstance(item, dict) or "latency_ratio" not in item["measurement"]:
+            if not is_measured(item):
                 raise RegrowError(f"{path}: is no measurement; `regrow measure` writes them")
             found.append(item)
     if not found:
         raise RegrowError(f"{folder}: holds no measurement, so there is nothing to choose from")
-    formats = sorted({str(item["measurement"]["format"]) for item in found})
+    formats = sorted({item["measurement"]["format"] for item in found})
     if len(formats) > 1:
         raise RegrowError(f"{folder}: measured as {' and '.join(formats)}; sizes of one format are needed")
     indices = [item["candidate"]["index"] for item in found]

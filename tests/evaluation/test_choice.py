@@ -113,6 +113,19 @@ def test_means_over_seeds_decide_and_the_best_seed_is_shipped() -> None:
     assert "means of 2 seeds, of which 'steady seed 1' is shipped" in found["chosen"]["sentence"]
 
 
+def test_the_chosen_one_is_on_the_front_where_a_seed_has_failed() -> None:
+    found = chosen(
+        [
+            measured(0, "one", right=178, size=2000, seed=0, parent=178),
+            # Its other seed failed, and the parent of this one is better.
+            measured(1, "two", right=182, size=2000, seed=1, parent=190),
+        ],
+        smallest_within=0.02,
+    )
+    (best,) = (group for group in found["groups"] if group["chosen"])
+    assert (best["name"], best["on_front"]) == ("one", True)
+
+
 def test_equal_seeds_give_the_first() -> None:
     found = chosen([measured(i, "one", right=180, size=10, seed=i) for i in (1, 0)], smallest_within=0)
     assert found["chosen"]["index"] == 0

@@ -26,8 +26,16 @@ def options(
 def test_the_workspace_and_the_database_are_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("REGROW_CHECKPOINTS", raising=False)
     mounts, _ = options(tmp_path, monkeypatch, {"kind": "digits"})
     assert mounts == {str(tmp_path / "work"): True, str(tmp_path / "tracking"): True}
+
+
+def test_checkpoints_outlive_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGROW_CHECKPOINTS", str(tmp_path / "store"))
+    mounts, environment = options(tmp_path, monkeypatch, {"kind": "digits"})
+    assert mounts[str(tmp_path / "store")] and (tmp_path / "store").is_dir()
+    assert environment["REGROW_CHECKPOINTS"] == str(tmp_path / "store")
 
 
 def test_raw_data_and_what_the_user_names_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from regrow.cluster.settings import COMPONENTS, GPU_STEPS, IMAGES
 from regrow.config import load_config
 from regrow.errors import RegrowError
 from regrow.steps import NAMES
+from regrow.training.checkpoints import Interval
 from regrow_components.images import image
 from regrow_pipelines import compiling, manifest
 
@@ -186,6 +187,19 @@ def test_credentials_are_named_and_only_where_they_are_needed(placed: Any) -> No
     values = {item["name"] for container in containers(spec).values() for item in container["env"]}
     assert values == {"REGROW_IMAGE", "REGROW_CHECKPOINTS"}
     assert not re.search(r"(?i)password\W+[^A-Z_ ]", str(spec["deploymentSpec"]))
+
+
+def test_how_often_checkpoints_are_kept_is_a_setting() -> None:
+    config = load_config(None, ["cluster.checkpoints={every: 600 s, days: 2}"])
+    _, _, spec = read(compiling.compiled(config))
+    for name, container in containers(spec).items():
+        found = {item["name"]: item["value"] for item in container["env"] if "CHECKPOINT" in item["name"]}
+        wanted = {"REGROW_CHECKPOINTS": "/checkpoints", "REGROW_CHECKPOINT_EVERY": "600 s"}
+        wanted |= {"REGROW_CHECKPOINTS_DAYS": "2.0"}
+        assert found == (wanted if name in GPU_STEPS else {})
+    assert Interval("600 s").is_due(1) is False
+    with pytest.raises(RegrowError, match=r"cluster\.checkpoints\.every"):
+        load_config(None, ["cluster.checkpoints={every: often}"])
 
 
 def test_the_end_of_a_run_is_told_whoever_is_to_know() -> None:

@@ -106,6 +106,11 @@ def test_local_failure_names_its_step(here: Path, monkeypatch: pytest.MonkeyPatc
     assert (told["step"], told["message"]) == ("prepare", "table.csv: no such file")
     last = json.loads((here / "events.jsonl").read_text().splitlines()[-1].removeprefix('{"event": "fin'))
     assert (last["event"], last["state"], last["recorded"]) == ("outcome", "failed", True)
+    again = [*events, {"event": "finished", "step": "prepare", "figures": {}}]
+    (here / "events.jsonl").write_text("".join(json.dumps(item) + "\n" for item in again))
+    told = conclude(DONE, job="five")
+    assert told["outcome"] == "succeeded"
+    assert not {"step", "message"} & set(told), "a step that succeeded when it was tried again is no failure"
 
 
 def test_an_mlflow_that_is_away_loses_nothing(
@@ -149,16 +154,34 @@ def test_a_redirect_is_not_followed(listener: Listener, statuses: list[int]) -> 
     assert len(listener.got) == 1
 
 
+def test_what_is_not_encrypted_goes_past_a_proxy(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    notify(listener.url, {"outcome": "succeeded"})
+    assert listener.got == [{"outcome": "succeeded"}]
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
         ("http://example.org/hook", "the address of example.org is not encrypted"),
         ("ftp://example.org", "is no web address"),
         ("hook", "is no web address"),
+        ("https://user:s3cret@example.org/", "holds a user name or password"),
+        ("https://example.org:s3cret/", "is no web address"),
+        ("https://example.org/s3cret with a space", "is no web address"),
+        ("https://[s3cret", "is no web address"),
+        ("https://127.0.0.1:1/s3cret\x7f", "did not take the message .InvalidURL"),
+        ("https://127.0.0.1:1/s3crét", "did not take the message .UnicodeEncodeError"),
     ],
 )
-def test_what_is_no_address_is_refused(url: str, said: str) -> None:
-    with pytest.raises(RegrowError, match=said):
-        check_address(url)
+def test_what_is_no_address_is_refused_and_not_shown(url: str, said: str) -> None:
+    with pytest.raises(RegrowError, match=said) as caught:
+        notify(url, {})
+    assert "s3cr" not in str(caught.value)
+
+
+def test_addresses_that_are_accepted() -> None:
     for accepted in ("https://example.org/hook", "http://localhost:8080/", "http://[::1]:1/"):
         check_address(accepted)

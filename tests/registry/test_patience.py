@@ -1,12 +1,15 @@
 """What may be gone when it is tried again is tried again; a mistake is said at once."""
 
 import time
+from typing import Any
 
+import botocore.exceptions
 import pytest
+import requests
 
 from regrow.errors import RegrowError
 from regrow.registry.client import connection
-from regrow.registry.patience import patience_s, patiently
+from regrow.registry.patience import is_transient, patience_s, patiently
 
 
 def test_what_comes_back_is_waited_for() -> None:
@@ -41,6 +44,42 @@ def test_a_mistake_is_not_repeated() -> None:
     with pytest.raises(RegrowError, match="no signature"):
         patiently(work, what="step 'register'", seconds=60)
     assert len(calls) == 1
+
+
+def refusal(status: int) -> Exception:
+    response = requests.Response()
+    response.status_code = status
+    return requests.exceptions.HTTPError(response=response)
+
+
+def refused_by_store(status: int) -> Exception:
+    metadata: Any = {"Error": {"Code": "x"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return botocore.exceptions.ClientError(metadata, "PutObject")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (requests.exceptions.ConnectionError(), True),
+        (requests.exceptions.ReadTimeout(), True),
+        (refusal(503), True),
+        (refusal(403), False),
+        (requests.exceptions.MissingSchema(), False),
+        (botocore.exceptions.EndpointConnectionError(endpoint_url="http://x"), True),
+        (botocore.exceptions.ReadTimeoutError(endpoint_url="http://x"), True),
+        (refused_by_store(503), True),
+        (refused_by_store(403), False),
+        (botocore.exceptions.NoCredentialsError(), False),
+        (ValueError(), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_refusal_is_not_waited_out(error: Exception, expected: bool) -> None:
+    assert is_transient(error) is expected
+    assert is_transient(RegrowError("wrapped")) is False
+    wrapped = RegrowError("wrapped")
+    wrapped.__cause__ = error
+    assert is_transient(wrapped) is expected
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "nan"])

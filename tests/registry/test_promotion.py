@@ -10,7 +10,7 @@ import pytest
 
 from regrow.registry.client import connect, experiment_id
 from regrow.registry.decisions import Decision
-from regrow.registry.ledger import BY_HAND, PASSED, Entry, Ledger, replay
+from regrow.registry.ledger import BY_HAND, PASSED, WITHHELD, Entry, Ledger, replay
 from regrow.registry.promotion import decide_promotion, settle
 from tests.registry.registering import check, register_at_once
 
@@ -124,6 +124,30 @@ def test_an_alias_that_was_moved_by_hand_counts(registry: str, tmp_path: Path) -
     assert champion(registry) == "3"
 
 
+def test_a_roll_back_is_not_undone_by_the_next_run_that_makes_the_same_model(
+    registry: str, tmp_path: Path
+) -> None:
+    for version, judged in (("1", None), ("2", "1")):
+        decide(registry, version, judged=judged)
+    client = connect(registry)
+    client.set_registered_model_alias(NAME, "champion", "1")
+    assert champion(registry) == "1"
+    again = client.create_run(experiment_id(client, "regrow")).info.run_id
+    decide_promotion(
+        client, name=NAME, version="2", run=again, decision=decision(again), passed=True, judged="1"
+    )
+    assert champion(registry) == "1"
+    assert Ledger(client, NAME).entries()[-1].kind == WITHHELD
+    assert "somebody took the alias from it in MLflow" in (tmp_path / "events.jsonl").read_text()
+    decide(registry, "3", judged="1")
+    assert champion(registry) == "3", "others are promoted"
+    client.set_registered_model_alias(NAME, "champion", "2")
+    assert champion(registry) == "2"
+    decide(registry, "4", judged="2")
+    decide(registry, "2", judged="4")
+    assert champion(registry) == "2", "who was given the alias back is promoted as any other"
+
+
 def test_a_registry_from_before_the_log_keeps_its_champion(registry: str) -> None:
     connect(registry).set_registered_model_alias(NAME, "champion", "2")
     assert champion(registry) == "2"
@@ -131,6 +155,37 @@ def test_a_registry_from_before_the_log_keeps_its_champion(registry: str) -> Non
     assert champion(registry) == "2"
     decide(registry, "4", judged="2")
     assert champion(registry) == "4"
+
+
+def test_a_champion_that_was_registered_without_a_run_can_be_replaced(registry: str) -> None:
+    client = connect(registry)
+    foreign = client.create_model_version(NAME, "s3://elsewhere/model").version
+    client.set_registered_model_alias(NAME, "champion", foreign)
+    assert champion(registry) == str(foreign)
+    (adopted,) = Ledger(client, NAME).entries()
+    assert (adopted.kind, adopted.version, adopted.run) == (BY_HAND, str(foreign), "")
+    decide(registry, "1", judged=str(foreign))
+    assert champion(registry) == "1"
+    client.delete_registered_model_alias(NAME, "champion")
+    assert champion(registry) is None
+
+
+def test_an_entry_that_was_sent_twice_wins(
+    registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(registry, "1", judged=None)
+    append = Ledger.append
+
+    def twice(self: Ledger, **entry: Any) -> int:
+        append(self, **entry)
+        return append(self, **entry)
+
+    monkeypatch.setattr(Ledger, "append", twice)
+    decide(registry, "2", judged="1")
+    client = connect(registry)
+    assert str(client.get_model_version_by_alias(NAME, "champion").version) == "2"
+    assert not (tmp_path / "events.jsonl").exists(), "nobody was overtaken"
+    assert settle(client, NAME).version == "2"
 
 
 def test_candidates_in_processes_of_their_own(empty: Path, tmp_path: Path) -> None:

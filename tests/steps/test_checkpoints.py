@@ -16,7 +16,7 @@ from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.provenance.digest import tree_digest
 from regrow.scratch import scratch_beside
-from regrow.steps.checkpoints import scratch_for
+from regrow.steps.checkpoints import others_at_work, scratch_for
 from regrow.training.checkpoints import Checkpoints, Interval
 
 KEY = "0123456789abcdef0123"
@@ -73,23 +73,42 @@ def test_who_finishes_first_leaves_the_other_its_scratch(store: Path, tmp_path: 
 def test_old_checkpoints_of_other_work_go(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, recent, used = (store / f"train-{name}" for name in ("old", "recent", "used"))
-    for folder in (old, recent, used):
+    old, recent, used = (store / f"train-{digit * 16}" for digit in "abc")
+    others = [store / name for name in ("my-photos", "train-2026", f"train-{'a' * 17}", "recover")]
+    for folder in (old, recent, used, *others):
         (folder / "all").mkdir(parents=True)
     then = time.time() - 8 * 86_400
-    for folder in (old, used):
+    for folder in (old, used, *others):
         for path in (folder / "all", folder):
             os.utime(path, (then, then))
     scratch_beside(used / "user").touch()
     with scratch_for("train", KEY, root=tmp_path, resumes=True):
         assert not old.exists()
         assert recent.exists() and used.exists()
+        assert all((folder / "all").is_dir() for folder in others)
     monkeypatch.setenv("REGROW_CHECKPOINTS_DAYS", "0")
     with (
         pytest.raises(RegrowError, match=r"REGROW_CHECKPOINTS_DAYS: is '0'; accepted: days, above 0"),
         scratch_for("train", KEY, root=tmp_path, resumes=True),
     ):
         pass
+
+
+def test_who_begins_while_another_ends_the_same_work_gets_a_place(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch, removed = Path.touch, []
+
+    def touch_late(path: Path, *arguments: Any, **options: Any) -> None:
+        if not removed:
+            removed.append(path)
+            path.parent.rmdir()
+        touch(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "touch", touch_late)
+    with scratch_for("train", KEY, root=tmp_path, resumes=True) as scratch:
+        assert removed and scratch.is_dir() and others_at_work(scratch)
+    assert not list(store.iterdir())
 
 
 def test_a_store_that_is_no_directory_is_said(store: Path, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from regrow.dataset.directory import Dataset, write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.errors import RegrowError
 from regrow.evaluation.statistics import confusion_matrix, mcnemar_exact, paired_difference, wilson_interval
-from regrow.steps.evaluate import SPEC, EvaluateParams
+from regrow.provenance.digest import tree_digest
+from regrow.steps.evaluate import SPEC, EvaluateParams, _made_again
 from regrow.steps.execution import execute
 
 ROLES = ("parent", "pruned", "recovered")
@@ -69,7 +70,7 @@ def made(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     write_json(root / "data_report/report.json", {"source": [source], "warnings": ["class '8' is small"]})
     write_json(root / "training/settings.json", {"epochs": 3, "optimizer": {"name": "adam"}})
     write_json(root / "training/history.json", [{"epoch": 1}, {"epoch": 2}, {"epoch": 3}])
-    names = [item.name for item in SPEC.inputs if item.name not in ("champion", "dataset")]
+    names = [item.name for item in SPEC.inputs if item.name not in ("champion", "dataset", "front")]
     return {**{name: root / name for name in names}, "dataset": digits.path}
 
 
@@ -229,6 +230,14 @@ def test_a_champion_is_measured_on_the_same_examples(made: dict[str, Path], tmp_
     assert "digits, version 3" in page and "recovered − champion" in page
 
 
+def test_a_chosen_model_that_was_made_again_is_said(made: dict[str, Path], tmp_path: Path) -> None:
+    front = {"chosen": {"name": "channels macs 0.5", "recovered_sha256": "ab" * 32}}
+    (note,) = _made_again(front, made["recovered"])
+    assert note.startswith("This is not the very model of 'channels macs 0.5' that the sweep measured")
+    front["chosen"]["recovered_sha256"] = tree_digest(made["recovered"])
+    assert _made_again(front, made["recovered"]) == _made_again(None, made["recovered"]) == []
+
+
 def test_no_champion_yet(made: dict[str, Path], tmp_path: Path) -> None:
     document = {"name": "digits", "version": None, "run_id": None, "alias": "champion"}
     write_json(tmp_path / "champion/champion.json", document)
@@ -349,11 +358,11 @@ def test_kubeflow_shows_numbers_matrix_and_page(
     def pipeline() -> Shown:
         inputs = {
             name: dsl.importer(
-                artifact_uri=str(places[name]), artifact_class=kinds.get(name, dsl.Artifact), reimport=False
+                artifact_uri=str(place), artifact_class=kinds.get(name, dsl.Artifact), reimport=False
             ).output
-            for name in (item.name for item in SPEC.inputs)
+            for name, place in places.items()
         }
-        task = component(params=json.dumps(params), code_version="0", **inputs)
+        task = component(params=json.dumps(params), code_version="0", rival="", **inputs)
         return Shown(**{name: task.outputs[name] for name in Shown._fields})
 
     for name in ("REGROW_EVENTS", "REGROW_CACHE", "REGROW_LOGS"):

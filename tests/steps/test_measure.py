@@ -12,6 +12,7 @@ from regrow.dataset.directory import Dataset, open_dataset, write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.errors import RegrowError
 from regrow.evaluation.statistics import paired_difference, wilson_interval
+from regrow.provenance.digest import tree_digest
 from regrow.steps.execution import execute
 from regrow.steps.measure import SPEC, MeasureParams
 
@@ -82,6 +83,7 @@ def test_numbers_are_those_of_the_validation_split(
     }
     count = int(right["recovered"].sum())
     assert (found["split"], found["n"]) == ("validation", 300)
+    assert found["recovered_sha256"] == tree_digest(inputs["recovered"])
     assert found["accuracy"] == pytest.approx(count / 300)
     assert [found["accuracy_low"], found["accuracy_high"]] == pytest.approx(wilson_interval(count, 300))
     assert found["parent_accuracy"] == pytest.approx(right["parent"].mean())

@@ -198,6 +198,25 @@ def test_dvc_faults_are_one_sentence(tmp_path: Path, repository: Path) -> None:
             identify(Dvc.model_validate({**source, **change}))
 
 
+def test_without_a_revision_the_commit_counts_not_what_lies_uncommitted(
+    tmp_path: Path, repository: Path, elsewhere: str
+) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(repository, root)
+    source = Dvc.model_validate({"kind": "dvc", "repo": str(root), "path": "pets.zip", "format": "archive"})
+    (committed,) = identify(source)
+    (root / "pets.zip").unlink()
+    write_zip(root / "pets.zip")
+    with (root / "pets.zip").open("ab") as file:
+        file.write(b"more")
+    dvc("add", "-q", "pets.zip", cwd=root)
+    (found,) = identify(source)
+    assert found == committed
+    assert found.annotations["dvc_rev"] == git("rev-parse", "HEAD", cwd=root)
+    (away,) = identify(source.model_copy(update={"repo": elsewhere}))
+    assert away.digest == committed.digest
+
+
 @pytest.fixture
 def elsewhere(shared: Path) -> str:
     """The address of a bare repository: what it tracks lies in a DVC remote only, as on a team's server."""

@@ -74,6 +74,10 @@ def test_what_measure_wrote_is_taken_as_it_is(tmp_path: Path) -> None:
     [
         ({}, "holds no measurement"),
         ({"x": {"accuracy": 1}}, r"x\.json: is no measurement"),
+        ({"x": {"measurement": 3}}, r"x\.json: is no measurement"),
+        ({"x": [{"measurement": MEASUREMENT}]}, r"x\.json: is no measurement"),
+        ({"x": {**MEASUREMENT, "accuracy": None}}, r"x\.json: is no measurement"),
+        ({"x": [1]}, r"x\.json: is no measurement"),
         ({"x": [entry(0), entry(0)]}, "two measurements are of candidate 0"),
         ({"x": [entry(0), entry(1, format="onnx")]}, "measured as onnx and tflite_int8"),
     ],
