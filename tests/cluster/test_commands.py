@@ -223,7 +223,7 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_go_on(
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(3)]
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=120)
     finally:
         process.kill()
     run_id = run_id_in(lines[0])

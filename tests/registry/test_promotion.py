@@ -188,6 +188,7 @@ def test_an_entry_that_was_sent_twice_wins(
     assert settle(client, NAME).version == "2"
 
 
+@pytest.mark.slow
 def test_candidates_in_processes_of_their_own(empty: Path, tmp_path: Path) -> None:
     """Four at once, of which two have the same model: three versions, four runs, four decisions, one champion."""
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
