@@ -130,9 +130,9 @@ def test_the_model_loads_where_regrow_is_not(finished: tuple[Path, str]) -> None
 
 
 def step_process(process: subprocess.Popen[str]) -> psutil.Process:
-    """The process that runs a step: the one below the pipeline's own."""
+    """The process that runs a step: Kubeflow starts it by a shell, which is below the pipeline's own."""
     (pipeline,) = psutil.Process(process.pid).children()
-    return pipeline.children()[0]
+    return pipeline.children(recursive=True)[-1]
 
 
 def test_a_killed_step_is_named_and_nothing_is_left(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_a_version_carries_its_commit_and_its_content_s_name(committed: Path) ->
     assert other["spec"]["pipelineName"] == spec["pipelineName"]
 
 
+@pytest.mark.slow
 def test_versions_of_one_name_have_one_spec(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kubeflow's webhook refuses a change to any part of a version's spec, tags included."""
     config = load_config(None)

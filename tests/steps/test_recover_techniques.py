@@ -89,6 +89,7 @@ def stages(curve: dict[str, Any]) -> list[str]:
     return [point["stage"] for point in curve["points"]]
 
 
+@pytest.mark.slow
 def test_all_techniques_at_once(residual: Path, digits: Dataset, overlay: Path, tmp_path: Path) -> None:
     curve = recover(
         residual,

@@ -182,6 +182,7 @@ def test_what_looks_back_at_the_training_sees_the_tested_peak_and_the_planned_ep
 
 
 @pytest.mark.tensorflow
+@pytest.mark.slow
 def test_the_transfer_model_trains_its_head_first(inputs: dict[str, Path], workspace: Path) -> None:
     inputs = {**inputs, "dataset": dataset_of(workspace / "rgb", shape=(32, 32, 3))}
     document = {
