@@ -5,7 +5,7 @@ from kfp import dsl
 from regrow_components.images import image
 
 
-@dsl.component(base_image=image("outcome"), packages_to_install=[], install_kfp_package=False)
+@dsl.component(base_image=image("register"), packages_to_install=[], install_kfp_package=False)
 def outcome(status: dsl.PipelineTaskFinalStatus, run: str, code_version: str) -> None:
     """Record how the run ended, and tell the webhook."""
     import os

@@ -22,7 +22,7 @@ from regrow.cluster.quantities import (
 )
 from regrow.parameters import Parameters
 
-# Components that have an image; a test holds the list to them.
+# Components that a pod runs; a test holds the list to them.
 COMPONENTS = (
     "resolve",
     "prepare",
@@ -39,7 +39,11 @@ COMPONENTS = (
 )
 GPU_STEPS = ("train", "recover")
 GPU_SUFFIX = "-gpu"
-IMAGES = (*COMPONENTS, *(f"{name}{GPU_SUFFIX}" for name in GPU_STEPS))
+SHARED_IMAGES = {"outcome": "register"}  # components that run in the image of another
+IMAGES = (
+    *(name for name in COMPONENTS if name not in SHARED_IMAGES),
+    *(f"{name}{GPU_SUFFIX}" for name in GPU_STEPS),
+)
 
 
 class Retries(Parameters):
@@ -231,4 +235,5 @@ class ClusterSettings(Parameters):
 
     def image_key(self, name: str) -> str:
         """Which image the step ``name`` runs in: its GPU variant where it gets any GPU."""
+        name = SHARED_IMAGES.get(name, name)
         return f"{name}{GPU_SUFFIX}" if self.for_step(name).gpus else name

@@ -33,7 +33,7 @@ FAST = (
     "--set",
     "recover.fit.epochs=4",
     "--set",
-    "export.formats=[keras,tflite_fp32,mlflow]",
+    "export.formats=[keras,tflite_fp32,tflite_int8,mlflow]",
 )
 
 

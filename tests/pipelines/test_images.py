@@ -1,5 +1,6 @@
 """The images' requirements follow the lock, and what is wrong with an engine is said in one sentence."""
 
+import importlib
 import socket
 import tomllib
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from regrow.cluster.engine import connect, engine_command
+from regrow.cluster.settings import COMPONENTS, ClusterSettings
 from regrow.errors import RegrowError
 from regrow.steps import NAMES
 from regrow_components import locking
@@ -101,3 +103,14 @@ def test_a_socket_that_is_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{port}")
     with pytest.raises(RegrowError, match="does not answer"):
         connect()
+
+
+def test_each_component_s_image_is_one_that_is_built() -> None:
+    found = {
+        name: getattr(importlib.import_module(f"regrow_components.{name}"), name).component_spec
+        for name in COMPONENTS
+    }
+    images = {name: spec.implementation.container.image.partition(":")[0] for name, spec in found.items()}
+    assert {image.removeprefix("regrow-") for image in images.values()} <= set(locking.IMAGES)
+    settings = ClusterSettings()
+    assert images == {name: f"regrow-{settings.image_key(name)}" for name in COMPONENTS}
