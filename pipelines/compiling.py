@@ -51,11 +51,6 @@ def _compiled(settings: ClusterSettings, pipeline: Any, given: Mapping[str, Any]
         return target.read_text("utf-8")
 
 
-def compile_pipeline(config: Any, target: Path) -> None:
-    """Write the pipeline as YAML, with ``config`` as its parameters' defaults."""
-    target.write_text(compiled(config), "utf-8")
-
-
 def sweep_arguments(config: Any) -> dict[str, Any]:
     """The sweep's arguments for a validated configuration; ``candidates`` are texts, which Kubeflow leaves alone."""
     found = {
@@ -94,13 +89,3 @@ def swept(config: Any) -> tuple[Any, dict[str, Any]]:
     wanted = section(config)
     pipeline = sweep_pipeline(train_seeds=wanted.train_seeds, parallelism=wanted.workers)
     return pipeline, sweep_arguments(config)
-
-
-def compile_sweep(config: Any, target: Path) -> None:
-    """Write the sweep as YAML, with ``config``'s section `sweep` as its parameters' defaults.
-
-    Raises:
-        RegrowError: as `swept`.
-    """
-    pipeline, parameters = swept(config)
-    target.write_text(compiled(config, pipeline=pipeline, parameters=parameters), "utf-8")

@@ -44,11 +44,8 @@ def package(config: Any, *, sweep: bool = False) -> Package:
     Raises:
         RegrowError: no section `sweep` for a sweep, or parameters that do not go together.
     """
-    compile_it = compiling.compile_sweep if sweep else compiling.compile_pipeline
-    with tempfile.TemporaryDirectory(prefix="regrow-") as folder:
-        target = Path(folder) / PACKAGE
-        compile_it(config, target)
-        text = target.read_text("utf-8")
+    pipeline, given = compiling.swept(config) if sweep else (compiling.prune_and_recover, None)
+    text = compiling.compiled(config, pipeline=pipeline, parameters=given)
     document = next(iter(yaml.load_all(text, Loader=LOADER)))  # the second one, if any, is the platform's
     parameters = document["root"].get("inputDefinitions", {}).get("parameters", {})
     arguments = {name: item["defaultValue"] for name, item in parameters.items() if "defaultValue" in item}

@@ -65,17 +65,12 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, r
 
     from regrow.closing import print_closing
     from regrow.config import check_pipeline
-    from regrow.running import run_pipeline, tracking_environment
+    from regrow.running import run_pipeline
 
     config = read_config(params_file, overrides)
     check_pipeline(config)
     console = Console() if sys.stdout.isatty() else Console(width=110)
-    tracking = tracking_environment(
-        uri=config.tracking.uri,
-        experiment=config.tracking.experiment,
-        wandb=config.tracking.wandb,
-        workspace=workspace,
-    )
+    tracking = _tracking(config, workspace)
     arguments = _arguments(config)
     if runner == "docker":
         _check_containers(arguments)
@@ -101,7 +96,6 @@ def sweep(params_file: Path | None, overrides: tuple[str, ...], workspace: Path,
 
     from regrow.closing import print_closing, print_front
     from regrow.config import check_pipeline
-    from regrow.running import tracking_environment
     from regrow.sweep_parameters import check_sweep
     from regrow.sweeping import Sweep, run_sweep
 
@@ -109,17 +103,22 @@ def sweep(params_file: Path | None, overrides: tuple[str, ...], workspace: Path,
     check_pipeline(config)
     check_sweep(config)
     console = Console() if sys.stdout.isatty() else Console(width=110)
-    tracking = tracking_environment(
-        uri=config.tracking.uri,
-        experiment=config.tracking.experiment,
-        wandb=config.tracking.wandb,
-        workspace=workspace,
-    )
+    tracking = _tracking(config, workspace)
     done = run_sweep(config, workspace=workspace, tracking=tracking, console=console, workers=workers)
     run_of_it = done.run if isinstance(done, Sweep) else done
     print_closing(run_of_it, console=console, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
     if isinstance(done, Sweep):
         print_front(done, console=console)
+
+
+def _tracking(config: Any, workspace: Path) -> dict[str, str]:
+    """Where the steps' runs are tracked, as variables for them."""
+    from regrow.running import tracking_environment
+
+    found = config.tracking
+    return tracking_environment(
+        uri=found.uri, experiment=found.experiment, wandb=found.wandb, workspace=workspace
+    )
 
 
 def _arguments(config: Any) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 
 from regrow.config import load_config
 from regrow.provenance.statement import read_statement
-from regrow_pipelines.compiling import arguments, compile_pipeline
+from regrow_pipelines.compiling import arguments, compiled
 
 NAME = "{{$.inputs.parameters['code_version']}} {{{$}} {{workflow.name}}.csv"
 SCRIPT = """
@@ -54,5 +54,5 @@ def test_a_compiled_pipeline_holds_the_value_without_the_braces(config: Any) -> 
     given = arguments(config)["prepare_params"]
     assert "{{" not in given
     assert json.loads(given)["source"]["path"] == NAME
-    compile_pipeline(config, Path("pipeline.yaml"))
+    Path("pipeline.yaml").write_text(compiled(config), "utf-8")
     assert "inputs.parameters['code_version']}} {{" not in Path("pipeline.yaml").read_text()

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from regrow.config import load_config
 from regrow.steps import NAMES, get_spec
 from regrow.sweep_parameters import candidates
-from regrow_pipelines.compiling import compile_sweep
+from regrow_pipelines import compiling
 
 LOOP = {"prune", "recover", "measure"}
 
@@ -26,7 +26,9 @@ def compiled(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, dict[
     }
     (tmp_path / "p.json").write_text(json.dumps({"sweep": sweep}))
     config = load_config(tmp_path / "p.json")
-    compile_sweep(config, tmp_path / "sweep.yaml")
+    pipeline, parameters = compiling.swept(config)
+    text = compiling.compiled(config, pipeline=pipeline, parameters=parameters)
+    (tmp_path / "sweep.yaml").write_text(text, "utf-8")
     return config, next(YAML(typ="safe").load_all((tmp_path / "sweep.yaml").read_text())), request.param
 
 

@@ -44,7 +44,7 @@ class Pod:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(folder / "home"),
             "TMPDIR": str(folder / "tmp"),
-            "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/work/mlflow.db",
+            "MLFLOW_TRACKING_URI": f"sqlite:///{self.work / 'mlflow.db'}",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             **environment,
         }
