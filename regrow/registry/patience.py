@@ -45,6 +45,10 @@ def patience_s(default: float = DEFAULT_S) -> float:
     return value
 
 
+# What PostgreSQL and SQLite say of a row that is there already.
+SAME_ROW = ("UniqueViolation", "UNIQUE constraint failed")
+
+
 def is_transient(error: BaseException | None) -> bool:
     """Whether ``error``, or what it was made from, may be gone when it is tried again."""
     while error is not None:
@@ -52,10 +56,17 @@ def is_transient(error: BaseException | None) -> bool:
             return True
         if getattr(error, "error_code", None) in TRANSIENT:
             return True
-        if _is_away(error):
+        if _is_away(error) or _lost_a_race(error):
             return True
         error = error.__cause__
     return False
+
+
+def _lost_a_race(error: BaseException) -> bool:
+    """Whether two wrote the same row: MLflow looks first and inserts then; the second is told so, as a 400."""
+    return getattr(error, "error_code", None) == "BAD_REQUEST" and any(
+        text in str(error) for text in SAME_ROW
+    )
 
 
 def _is_away(error: BaseException) -> bool:

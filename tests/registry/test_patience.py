@@ -87,3 +87,17 @@ def test_patience_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, text: 
     monkeypatch.setenv("REGROW_PATIENCE_S", text)
     with pytest.raises(RegrowError, match=r"REGROW_PATIENCE_S: is .*; accepted: seconds"):
         patience_s()
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ('(psycopg2.errors.UniqueViolation) duplicate key violates "registered_model_alias_pk"', True),
+        ("(sqlite3.IntegrityError) UNIQUE constraint failed: registered_model_aliases.name", True),
+        ("Invalid alias name", False),
+    ],
+)
+def test_who_writes_the_same_row_second_tries_again(message: str, expected: bool) -> None:
+    from mlflow.exceptions import RestException
+
+    assert is_transient(RestException({"error_code": "BAD_REQUEST", "message": message})) is expected
