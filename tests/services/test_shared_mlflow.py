@@ -75,8 +75,9 @@ def test_an_alias_that_is_new_is_set_by_many_at_once(shared_mlflow: MlflowServer
     """MLflow looks for its row and then inserts it: without more, one of two is answered with PostgreSQL's refusal."""
     client = connect(shared_mlflow.uri)
     client.create_registered_model("aliases")
+    run = client.create_run("0").info.run_id
     for _ in range(8):
-        client.create_model_version("aliases", source="runs:/none/model", await_creation_for=0)
+        client.create_model_version("aliases", source=f"runs:/{run}/model", run_id=run, await_creation_for=0)
     with ThreadPoolExecutor(8) as pool:
         for number in range(20):
             alias = f"alias-{number}"
