@@ -293,6 +293,24 @@ def test_schedules_from_nothing_to_nothing(server: KubeflowServer, run: Run, tmp
     assert run("schedule", "list").output == "no schedules\n"
 
 
+def test_a_broken_schedule_keeps_neither_itself_nor_another(
+    server: KubeflowServer, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "schedules.yaml"
+    file.write_text(SCHEDULES)
+    assert run("schedule", "apply", "schedules.yaml").exit_code == 0
+    file.write_text(SCHEDULES.replace("params: params.yaml", "params: gone.yaml"))
+    assert "'nightly': " in str(run("schedule", "apply", "schedules.yaml").exception)
+    assert run("schedule", "delete", "schedules.yaml", "weekly").output == "- weekly: deleted\n"
+    assert run("schedule", "delete", "schedules.yaml", "nightly").output == "- nightly: deleted\n"
+    assert not server.recurring
+    # Where no configuration can be read, the server is not known.
+    file.write_text(
+        SCHEDULES.replace("params: params.yaml", "params: gone.yaml").replace("target.macs", "no")
+    )
+    assert "'nightly': " in str(run("schedule", "delete", "schedules.yaml").exception)
+
+
 def test_a_wrong_file_changes_nothing(server: KubeflowServer, run: Run, tmp_path: Path) -> None:
     (tmp_path / "schedules.yaml").write_text(SCHEDULES.replace("0 4 * * sun", "0 4 * * someday"))
     done = run("schedule", "apply", "schedules.yaml")
