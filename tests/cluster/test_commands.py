@@ -109,7 +109,7 @@ def test_submit_follows_to_the_end(server: KubeflowServer, run: Run) -> None:
     assert done.exit_code == 0, done.output
     run_id = run_id_in(done.output)
     name = server.runs[run_id].display_name
-    assert done.output.splitlines() == [
+    assert done.stdout.splitlines() == [
         f"{name}: started as run {run_id} in experiment 'regrow'",
         "resolve: succeeded after 4 s",
         "prepare: running",
@@ -134,6 +134,19 @@ def test_submit_uploads_once_and_sends_the_parameters(server: KubeflowServer, ru
     documents = server.packages[versions[0]]
     assert set(first.runtime_config.parameters) == set(documents[0]["root"]["inputDefinitions"]["parameters"])
     assert "register" in json.dumps(documents[0])
+
+
+def test_images_that_no_registry_holds_are_said_before_the_start(
+    server: KubeflowServer, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGROW_TAG", "7")
+    done = run("submit", "--no-wait")
+    (note,) = done.stderr.splitlines()
+    assert note.startswith("note: image regrow-augment:7 names no registry")
+    assert "set REGROW_REGISTRY" in note and "cluster.images" in note
+    assert len(server.runs) == 1
+    monkeypatch.setenv("REGROW_REGISTRY", "registry.example.com/team")
+    assert run("submit", "--no-wait").stderr == ""
 
 
 def test_a_sweep_is_submitted_too(server: KubeflowServer, run: Run, tmp_path: Path) -> None:
