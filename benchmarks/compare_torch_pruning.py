@@ -1,12 +1,15 @@
 """Structured pruning to half the MACs beside Torch-Pruning, on architectures that both libraries' model zoos have.
 
 command: python benchmarks/compare_torch_pruning.py --peer-python PEER/bin/python [MODEL ...]; about 15 minutes on two
-cores for all. The peer's environment, made once (torchvision's models need several GB):
+idle cores for all. The peer's environment, made once (torch and torchvision need several GB):
     python -m venv PEER && PEER/bin/pip install torch torchvision torch-pruning==1.6.1
 
-Both take turns in one run, each in a process of its own, threads as they come; weights are random, the criterion is
-the group's L2 norm with one global threshold. Timed is the way from a model in memory to the pruned model in memory.
-A model counts as handled when the pruned one answers, and has at most half of the MACs (3% tolerance).
+Both take turns in one run, each in a process of its own; weights are random, the criterion is the group's L2 norm with
+one global threshold. Timed is the way from a model in memory to the pruned model in memory. ``cpu_s`` are the seconds
+of all cores together, which other work on the machine disturbs less than ``seconds``; ``graph_cpu_s`` is the part of
+them that finds what goes together, without scores, target or removal.
+A model counts as handled when the pruned one answers, and has at most half of the MACs (3% tolerance). MACs and
+parameters before are each library's count of its own zoo's model.
 """
 
 import argparse
@@ -19,27 +22,28 @@ from typing import Any
 import numpy as np
 
 WORKER = Path(__file__).with_name("torch_pruning_worker.py")
-# Names in tf_keras.applications and in torchvision.models.
+# Names in tf_keras.applications and in torchvision.models; what takes long comes last.
 MODELS = {
-    "ResNet50": "resnet50",
-    "ResNet101": "resnet101",
-    "ResNet152": "resnet152",
-    "VGG16": "vgg16",
-    "VGG19": "vgg19",
-    "DenseNet121": "densenet121",
-    "DenseNet169": "densenet169",
-    "DenseNet201": "densenet201",
-    "InceptionV3": "inception_v3",
-    "MobileNetV2": "mobilenet_v2",
     "MobileNetV3Small": "mobilenet_v3_small",
+    "MobileNetV2": "mobilenet_v2",
     "MobileNetV3Large": "mobilenet_v3_large",
-    "EfficientNetB0": "efficientnet_b0",
-    "EfficientNetB3": "efficientnet_b3",
-    "EfficientNetV2S": "efficientnet_v2_s",
-    "RegNetY008": "regnet_y_800mf",
     "RegNetX008": "regnet_x_800mf",
+    "RegNetY008": "regnet_y_800mf",
+    "EfficientNetB0": "efficientnet_b0",
+    "ResNet50": "resnet50",
+    "VGG16": "vgg16",
     "ConvNeXtTiny": "convnext_tiny",
+    "InceptionV3": "inception_v3",
+    "DenseNet121": "densenet121",
+    "EfficientNetV2S": "efficientnet_v2_s",
+    "EfficientNetB3": "efficientnet_b3",
+    "VGG19": "vgg19",
+    "ResNet101": "resnet101",
+    "DenseNet169": "densenet169",
+    "ResNet152": "resnet152",
+    "DenseNet201": "densenet201",
 }
+SIDES = {"InceptionV3": 299}  # of the picture; both libraries are given the same
 
 
 def half(name: str) -> dict[str, Any]:
@@ -47,15 +51,21 @@ def half(name: str) -> dict[str, Any]:
     import tf_keras
 
     from regrow.graph.costs import count_macs
+    from regrow.graph.graph import Graph
+    from regrow.graph.tracing import trace
     from regrow.pruning.structured import prune_channels
     from regrow.pruning.targets import ChannelOptions, Target
 
     tf_keras.backend.clear_session()
     tf_keras.utils.set_random_seed(0)
-    model = getattr(tf_keras.applications, name)(weights=None)
-    start = time.perf_counter()
+    side = SIDES.get(name, 224)
+    model = getattr(tf_keras.applications, name)(weights=None, input_shape=(side, side, 3))
+    cpu = time.process_time()
+    trace(Graph.of(model))
+    graph_cpu = time.process_time() - cpu
+    start, cpu = time.perf_counter(), time.process_time()
     done = prune_channels(model, ChannelOptions(criterion="l2"), target=Target(macs=0.5))
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     answer = done.model(np.zeros((1, *model.input_shape[1:]), np.float32))
     if tuple(answer.shape) != (1, 1000):
         raise RuntimeError(f"outputs {tuple(answer.shape)}")
@@ -64,6 +74,8 @@ def half(name: str) -> dict[str, Any]:
         raise RuntimeError("the report's MACs are not the model's")
     return {
         "seconds": seconds,
+        "cpu_s": cpu,
+        "graph_cpu_s": graph_cpu,
         "macs": before["macs"],
         "macs_kept": after["macs"] / before["macs"],
         "parameters": before["parameters"],
@@ -82,32 +94,48 @@ def main() -> None:
         [str(options.peer_python), str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert peer.stdin is not None and peer.stdout is not None
-    ratios, handled = [], {"regrow": 0, "torch-pruning": 0}
-    print(f"{'model':18s} {'':15s} {'seconds':>8s} {'MACs kept':>10s} {'parameters kept':>16s}")
+    sides = ("regrow", "torch-pruning")
+    results: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+    columns = ("seconds", "cpu_s", "graph_cpu_s", "GMACs", "kept", "Mparams", "kept")
+    print(f"{'model':17s} {'':13s} " + " ".join(f"{column:>11s}" for column in columns), flush=True)
     for name in options.models:
-        found = {}
-        try:
-            found["regrow"] = half(name)
-        except Exception as error:
-            found["regrow"] = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+        results["regrow"].append(attempt(name))
         peer.stdin.write(MODELS[name] + "\n")
         peer.stdin.flush()
-        found["torch-pruning"] = json.loads(peer.stdout.readline())
-        for side, result in found.items():
-            if "error" in result:
-                print(f"{name:18s} {side:15s} {result['error']}", flush=True)
-                continue
-            handled[side] += 1
-            kept = f"{result['macs_kept']:10.3f} {result['parameters_kept']:16.3f}"
-            print(f"{name:18s} {side:15s} {result['seconds']:8.1f} {kept}", flush=True)
-        if all("error" not in result for result in found.values()):
-            ratios.append(found["torch-pruning"]["seconds"] / found["regrow"]["seconds"])
+        results["torch-pruning"].append(json.loads(peer.stdout.readline()))
+        for side in sides:
+            print(f"{name:17s} {side:13s} {line(results[side][-1])}", flush=True)
     peer.stdin.close()
     peer.wait()
-    count = len(options.models)
-    print("handled: " + ", ".join(f"{side} {number} of {count}" for side, number in handled.items()))
-    if ratios:
-        print(f"time, torch-pruning ÷ regrow, median over models that both handled: {np.median(ratios):.2f}")
+    for side in sides:
+        done = [result for result in results[side] if "error" not in result]
+        print(f"handled by {side}: {len(done)} of {len(options.models)}")
+    both = [pair for pair in zip(*results.values(), strict=True) if not any("error" in side for side in pair)]
+    for key in ("seconds", "cpu_s", "graph_cpu_s") if both else ():
+        ratios = [theirs[key] / ours[key] for ours, theirs in both]
+        print(
+            f"{key}, torch-pruning ÷ regrow, {len(both)} models that both handled:"
+            f" median {np.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}"
+        )
+
+
+def attempt(name: str) -> dict[str, Any]:
+    """`half`, or why it failed."""
+    try:
+        return half(name)
+    except Exception as error:  # what a library cannot do is a result here
+        return {"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+
+
+def line(result: dict[str, Any]) -> str:
+    """A row of the table without its first columns."""
+    if "error" in result:
+        return str(result["error"])
+    times = " ".join(f"{result[key]:11.2f}" for key in ("seconds", "cpu_s", "graph_cpu_s"))
+    return (
+        f"{times} {result['macs'] / 1e9:11.3f} {result['macs_kept']:11.3f}"
+        f" {result['parameters'] / 1e6:11.2f} {result['parameters_kept']:11.3f}"
+    )
 
 
 if __name__ == "__main__":

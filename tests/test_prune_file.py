@@ -1,5 +1,6 @@
 """`regrow prune MODEL` and `regrow inspect --groups`: a model file alone, from the command line."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -187,16 +188,14 @@ def test_a_layer_that_no_rule_knows_is_named_in_the_report(
 def test_groups_are_printed(file: Path) -> None:
     result = regrow("inspect", "mine.h5", "--groups")
     assert result.exception is None, result.output
-    rows = [line for line in result.output.splitlines() if line.startswith("│")]
-    assert len(rows) == 3
-    assert [cell.strip() for cell in rows[0].split("│")[1:5]] == [
-        "conv1, conv2",
-        "norm1",
-        "conv2, hidden",
-        "8",
+    paragraphs = [
+        [line.strip() for line in text.splitlines()] for text in result.output.strip().split("\n\n")
     ]
-    assert "MACs" in rows[0]
-    assert "stay: they are the model's outputs" in rows[2]
+    assert [lines[0] for lines in paragraphs][:2] == ["mine.h5", "conv1, conv2: 8 channels"]
+    assert len(paragraphs) == 1 + 3
+    assert paragraphs[1][1:3] == ["also cut     norm1", "taken in by  conv2, hidden"]
+    assert re.fullmatch(r"one saves    [\d,]+ MACs, [\d,]+ parameters", paragraphs[1][3])
+    assert paragraphs[3][1:] == ["stay         all: they are the model's outputs"]
 
 
 def test_nothing_is_done_where_nothing_is_asked(file: Path, tmp_path: Path) -> None:

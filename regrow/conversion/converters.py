@@ -8,6 +8,7 @@ import importlib.metadata
 import logging
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -134,12 +135,33 @@ def to_onnx(model: Any, directory: Path, calibration: Array) -> None:
     function = tf.function(
         lambda features: {"probabilities": model(features, training=False)}, input_signature=specification
     )
-    converted, _ = tf2onnx.convert.from_function(function, input_signature=specification, opset=17)
+    with _grouped_convolutions_in_line(model):
+        converted, _ = tf2onnx.convert.from_function(function, input_signature=specification, opset=17)
     _bind(converted.graph, function.get_concrete_function())
     converted.graph.name = "regrow"
     for value in (*converted.graph.input, *converted.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     (directory / FILES["onnx"]).write_bytes(converted.SerializeToString(deterministic=True))
+
+
+@contextmanager
+def _grouped_convolutions_in_line(model: Any) -> Iterator[None]:
+    """Trace grouped convolutions as operations of the graph.
+
+    Keras puts each into a function of its own, compiled by XLA, for processors that have no kernel for it; `tf2onnx`
+    does not look into these.
+    """
+    name = "_jit_compiled_convolution_op"
+    found = [
+        layer for layer in model._flatten_layers() if hasattr(layer, name) and getattr(layer, "groups", 1) > 1
+    ]
+    for layer in found:
+        vars(layer)[name] = layer.convolution_op
+    try:
+        yield
+    finally:
+        for layer in found:
+            del vars(layer)[name]
 
 
 def _bind(graph: Any, function: Any) -> None:

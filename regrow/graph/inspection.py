@@ -51,18 +51,26 @@ def render_file(path: Path, *, trust: bool = False) -> Table:
 
 
 def render(model: Any, *, title: str = "") -> Table:
-    """The table of ``model``; the last row sums up."""
+    """The table of ``model``; the last row sums up. A frame would leave too little of 80 columns for the names."""
     found = inspection(model)
     total_zeros = sum(cost.zeros for cost in found.layers)
-    table = Table(title=title or str(model.name), title_justify="left", show_footer=True)
-    table.add_column("layer", "total", overflow="fold")
-    table.add_column("kind")
-    table.add_column("output")
-    table.add_column("parameters", f"{found.parameters:,}", justify="right")
-    table.add_column("MACs", f"{found.macs:,}", justify="right")
-    table.add_column(
-        "sparsity", _share(total_zeros, sum(cost.kernels for cost in found.layers)), justify="right"
+    table = Table(
+        title=title or str(model.name),
+        title_justify="left",
+        show_footer=True,
+        box=None,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        header_style="bold underline",
+        footer_style="bold",
     )
+    table.add_column("layer", "total", overflow="fold")
+    table.add_column("kind", overflow="fold", max_width=len("BatchNormalization"))
+    table.add_column("output", no_wrap=True)
+    table.add_column("parameters", f"{found.parameters:,}", justify="right", no_wrap=True)
+    table.add_column("MACs", f"{found.macs:,}", justify="right", no_wrap=True)
+    zeros = _share(total_zeros, sum(cost.kernels for cost in found.layers))
+    table.add_column("zeros", zeros, justify="right", no_wrap=True)
     for cost in found.layers:
         table.add_row(
             cost.name,

@@ -5,10 +5,12 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from regrow.graph.inspection import Inspection
 
 SHOWN_REASONS = 5
+SHOWN_LAYERS = 2
 
 
 def outcome_tables(
@@ -41,7 +43,7 @@ def outcome_tables(
             old, new = (channels[when]["latency_ms"] for when in ("before", "after"))
             table.add_row("latency, ms", f"{old:.3f}", f"{new:.3f}", f"{new / old:.1%}")
         unknown = [f"not followed: {why}" for why in channels["left_whole"].values()]
-        parts += [_shrunk(channels["groups"]), *_whole(channels["groups"]), *unknown]
+        parts += [_shrunk(channels["groups"]), *map(Text, [*_whole(channels["groups"]), *unknown])]
     return Group(*parts)
 
 
@@ -66,16 +68,23 @@ def _shrunk(groups: Sequence[Mapping[str, Any]]) -> Table:
     for group in groups:
         if group["after"] < group["before"]:
             table.add_row(
-                ", ".join(group["layers"]),
+                _named(group["layers"]),
                 f"{group['before']:,} → {group['after']:,}",
                 f"{group['after'] / group['before']:.0%}",
             )
     return table
 
 
+def _named(layers: Sequence[str]) -> str:
+    """The layers of a group so that a line of the table holds them; report.json has all."""
+    if len(layers) > SHOWN_LAYERS:
+        return f"{layers[0]} and {len(layers) - 1} more"
+    return ", ".join(layers)
+
+
 def _whole(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [
-        f"left whole: {', '.join(group['layers'])}: {group['left_whole']}"
+        f"left whole: {_named(group['layers'])}: {group['left_whole']}"
         for group in groups
         if "left_whole" in group
     ]

@@ -39,6 +39,7 @@ from regrow.registry.ledger import (
     is_withdrawn,
     replay,
 )
+from regrow.registry.patience import unless_first
 from regrow.registry.registration import CHALLENGER, CHAMPION
 
 ATTEMPTS = 50
@@ -85,7 +86,7 @@ def set_aliases(
     Returns:
         the aliases that the version holds. A version that holds ``champion`` already keeps it.
     """
-    client.set_registered_model_alias(name, CHALLENGER, version)
+    point(client, name, CHALLENGER, version)
     decide_promotion(
         client, name=name, version=version, run=run, decision=decision, passed=passed, judged=judged
     )
@@ -169,7 +170,12 @@ def _follow(client: Any, name: str, ledger: Ledger) -> None:
 
 def _set(client: Any, name: str, standing: Standing) -> None:
     if standing.champion:
-        client.set_registered_model_alias(name, CHAMPION, standing.champion)
+        point(client, name, CHAMPION, standing.champion)
+
+
+def point(client: Any, name: str, alias: str, version: str) -> None:
+    """Set ``alias`` of the registered model ``name`` to ``version``; of several at once each does, the last stays."""
+    unless_first(lambda: client.set_registered_model_alias(name, alias, version))
 
 
 def overtaken(name: str, version: str, holder: str, how: str) -> str:

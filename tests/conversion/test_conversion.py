@@ -192,6 +192,30 @@ def test_arrays_that_are_no_variables_are_shipped_too(tmp_path: Path, name: str)
     np.testing.assert_allclose(found, model.predict(images, verbose=0), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["tflite_fp32", "onnx"])
+def test_grouped_convolutions_are_exported(tmp_path: Path, name: str) -> None:
+    """Keras compiles them by themselves; the model answers by itself as before afterwards."""
+    import tf_keras
+
+    from regrow.conversion.converters import CONVERTERS
+
+    layers = tf_keras.layers
+    inner = tf_keras.Sequential([layers.Input((6, 6, 4)), layers.Conv2D(6, 3, groups=2)])
+    model = tf_keras.Sequential(
+        [
+            layers.Input((6, 6, 4)),
+            inner,
+            layers.Conv2D(6, 3, groups=6),
+            layers.GlobalAveragePooling2D(),
+        ]
+    )
+    images = np.random.default_rng(0).normal(size=(5, 6, 6, 4)).astype(np.float32)
+    expected = model.predict(images, verbose=0)
+    CONVERTERS[name](model, tmp_path, images)
+    np.testing.assert_allclose(load_runtime(tmp_path, name)(images), expected, atol=1e-5)
+    np.testing.assert_array_equal(model.predict(images, verbose=0), expected)
+
+
 def test_onnx_names_its_batch_axis_input_and_output(exported: Exported) -> None:
     import onnx
 

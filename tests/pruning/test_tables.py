@@ -1,0 +1,33 @@
+"""What `regrow inspect` and `regrow prune` print, in a terminal of the usual width."""
+
+import re
+
+import tf_keras as keras
+from rich.console import Console
+
+from regrow.graph.graph import Graph
+from regrow.graph.group_table import groups_table
+from regrow.graph.inspection import inspection, render
+from regrow.graph.tracing import trace
+from regrow.pruning.structured import prune_channels
+from regrow.pruning.tables import outcome_tables
+from regrow.pruning.targets import ChannelOptions, Target
+
+
+def test_names_of_common_length_are_whole_in_80_columns() -> None:
+    inputs = keras.Input((16, 16, 3))
+    x = inputs
+    for block in range(8):  # a residual stream that many layers make
+        kept = keras.layers.Conv2D(512, 1, name=f"conv4_block{block}_3_conv")(x)
+        kept = keras.layers.BatchNormalization(name=f"conv4_block{block}_3_norm")(kept)
+        x = keras.layers.Add()([x, kept]) if block else kept
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    console = Console(width=80, record=True)
+    console.print(groups_table(trace(Graph.of(model))), render(model))
+    report = prune_channels(model, ChannelOptions(criterion="random"), target=Target(macs=0.5)).report
+    console.print(outcome_tables(inspection(model), inspection(model), blocks=None, channels=report))
+    text = console.export_text()
+    assert all(len(line) <= 80 for line in text.splitlines())
+    words = set(re.findall(r"\w+", text))
+    assert {"conv4_block0_3_conv", "conv4_block0_3_norm", "BatchNormalization"} <= words
+    assert all(word.endswith(("_conv", "_norm")) for word in words if word.startswith("conv4_"))
