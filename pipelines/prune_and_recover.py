@@ -70,55 +70,79 @@ def chain(*, params: Mapping[str, Any], code: Mapping[str, Any]) -> None:
             dataset=dataset,
             overlay=overlay,
         )
-        recovered = recover.outputs["recovered"]
-        export = export_component.export(
-            params=params["export"],
-            code_version=versions(code["export"], prepare, train, recover),
-            parent=parent,
-            recovered=recovered,
-            dataset=dataset,
-        )
-        evaluate = evaluate_component.evaluate(
-            params=params["evaluate"],
-            code_version=versions(code["evaluate"], prepare, train, prune, recover, export),
-            rival=resolve.outputs["rival"],
-            parent=parent,
-            pruned=prune.outputs["pruned"],
-            recovered=recovered,
-            parent_exports=export.outputs["parent_exports"],
-            recovered_exports=export.outputs["recovered_exports"],
-            recovery=recover.outputs["recovery"],
-            training=training,
-            pruning_report=prune.outputs["pruning_report"],
-            parity=export.outputs["parity"],
-            data_report=prepare.outputs["data_report"],
-            champion=resolve.outputs["champion"],
-            dataset=dataset,
-        )
-        register = register_component.register(
-            params=params["register"],
-            code_version=code["register"],
-            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-            recovered_exports=export.outputs["recovered_exports"],
-            metrics=evaluate.outputs["metrics"],
-            report=evaluate.outputs["report"],
-            parity=export.outputs["parity"],
-            recovery=recover.outputs["recovery"],
-            training=training,
-            parent=parent,
-            dataset=dataset,
-            data=resolve.outputs["data"],
-            champion=resolve.outputs["champion"],
-            resolve_statement=resolve.outputs["statement"],
-            prepare_statement=prepare.outputs["statement"],
-            augment_statement=augment.outputs["statement"],
-            train_statement=train.outputs["statement"],
-            prune_statement=prune.outputs["statement"],
-            recover_statement=recover.outputs["statement"],
-            export_statement=export.outputs["statement"],
-            evaluate_statement=evaluate.outputs["statement"],
-        )
-        register.set_caching_options(False)
+        tasks = {
+            "resolve": resolve,
+            "prepare": prepare,
+            "augment": augment,
+            "train": train,
+            "prune": prune,
+            "recover": recover,
+        }
+        ship(tasks, params=params, code=code)
+
+
+def ship(
+    tasks: Mapping[str, Any],
+    *,
+    params: Mapping[str, Any],
+    code: Mapping[str, Any],
+    front: Any = None,
+) -> None:
+    """Wire what follows on a recovered model: export, the test split, the registry.
+
+    Args:
+        tasks: those before, ``resolve`` to ``recover``, by step.
+        params, code: as in `chain`.
+        front: what the pruned model was chosen from, by value; None where it was not.
+    """
+    resolve, prepare = tasks["resolve"], tasks["prepare"]
+    train, prune, recover = tasks["train"], tasks["prune"], tasks["recover"]
+    dataset, champion = prepare.outputs["dataset"], resolve.outputs["champion"]
+    parent, training = train.outputs["parent"], train.outputs["training"]
+    recovered = recover.outputs["recovered"]
+    export = export_component.export(
+        params=params["export"],
+        code_version=versions(code["export"], prepare, train, recover),
+        parent=parent,
+        recovered=recovered,
+        dataset=dataset,
+    )
+    evaluate = evaluate_component.evaluate(
+        params=params["evaluate"],
+        code_version=versions(code["evaluate"], prepare, train, prune, recover, export),
+        rival=resolve.outputs["rival"],
+        parent=parent,
+        pruned=prune.outputs["pruned"],
+        recovered=recovered,
+        parent_exports=export.outputs["parent_exports"],
+        recovered_exports=export.outputs["recovered_exports"],
+        recovery=recover.outputs["recovery"],
+        training=training,
+        pruning_report=prune.outputs["pruning_report"],
+        parity=export.outputs["parity"],
+        data_report=prepare.outputs["data_report"],
+        champion=champion,
+        dataset=dataset,
+        **({} if front is None else {"front": front}),
+    )
+    stated = {**tasks, "export": export, "evaluate": evaluate}
+    register = register_component.register(
+        params=params["register"],
+        code_version=code["register"],
+        run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        recovered_exports=export.outputs["recovered_exports"],
+        metrics=evaluate.outputs["metrics"],
+        report=evaluate.outputs["report"],
+        parity=export.outputs["parity"],
+        recovery=recover.outputs["recovery"],
+        training=training,
+        parent=parent,
+        dataset=dataset,
+        data=resolve.outputs["data"],
+        champion=champion,
+        **{f"{name}_statement": task.outputs["statement"] for name, task in stated.items()},
+    )
+    register.set_caching_options(False)
 
 
 @dsl.pipeline(

@@ -168,13 +168,35 @@ def configured(found: Schedules, *, path: Path, params: Path | None) -> list[tup
     """
     result = []
     for schedule in found.schedules:
-        file = path.parent / schedule.params if schedule.params else params
-        overrides = [f"{key}={json.dumps(value)}" for key, value in schedule.values.items()]
+        config = _configuration(schedule, path=path, params=params)
         with _within(path, schedule):
-            config = load_config(file, overrides, overlay=schedule.cluster or None)
             check_pipeline(config)
         result.append((schedule, config))
     return result
+
+
+def readable(found: Schedules, *, path: Path, params: Path | None) -> list[tuple[Schedule, Any]]:
+    """As `configured`, but without those whose configuration cannot be read: enough to know the server by.
+
+    Raises:
+        RegrowError: none can be read; what is wrong with the first.
+    """
+    result, errors = [], []
+    for schedule in found.schedules:
+        try:
+            result.append((schedule, _configuration(schedule, path=path, params=params)))
+        except RegrowError as error:
+            errors.append(error)
+    if errors and not result:
+        raise errors[0]
+    return result
+
+
+def _configuration(schedule: Schedule, *, path: Path, params: Path | None) -> Any:
+    file = path.parent / schedule.params if schedule.params else params
+    overrides = [f"{key}={json.dumps(value)}" for key, value in schedule.values.items()]
+    with _within(path, schedule):
+        return load_config(file, overrides, overlay=schedule.cluster or None)
 
 
 def server_settings(items: list[tuple[Schedule, Any]], *, path: Path, params: Path | None) -> Any:

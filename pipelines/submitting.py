@@ -3,6 +3,7 @@
 import datetime
 import tempfile
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,19 @@ class Package:
         pipeline: its name.
         version: the name of its version, made of the digests of code and YAML: equal packages have equal names.
         arguments: the parameters of a run, as the package has them by default.
+        images: the images of its steps.
     """
 
     text: str
     pipeline: str
     version: str
     arguments: dict[str, Any]
+    images: tuple[str, ...] = ()
+
+    @property
+    def homeless(self) -> str | None:
+        """Of the images that name no registry, the first; None where each has one."""
+        return next((name for name in self.images if "/" not in name), None)
 
 
 def package(config: Any, *, sweep: bool = False) -> Package:
@@ -55,7 +63,13 @@ def package(config: Any, *, sweep: bool = False) -> Package:
         pipeline=document["pipelineInfo"]["name"],
         version=f"{code[:SHOWN]}-{text_digest(text)[:SHOWN]}",
         arguments=arguments,
+        images=tuple(sorted(_images(document))),
     )
+
+
+def _images(document: Any) -> set[str]:
+    executors = document["deploymentSpec"]["executors"].values()
+    return {item["container"]["image"] for item in executors if "container" in item}
 
 
 def connect(settings: Any, policy: Policy | None = None) -> Api:
@@ -88,14 +102,21 @@ def runtime(settings: Any, packed: Package) -> kfp_server_api.V2beta1RuntimeConf
     )
 
 
-def submit(api: Api, config: Any, *, sweep: bool = False) -> kfp_server_api.V2beta1Run:
-    """A new run of the pipeline on the cluster.
+def submit(
+    api: Api, config: Any, *, sweep: bool = False, notice: Callable[[str], None]
+) -> kfp_server_api.V2beta1Run:
+    """A new run of the pipeline on the cluster; ``notice`` is told what its user should know before.
 
     Raises:
         RegrowError: the pipeline cannot be compiled.
         ApiError: the server cannot be reached or refuses.
     """
     packed = package(config, sweep=sweep)
+    if packed.homeless is not None:
+        notice(
+            f"image {packed.homeless} names no registry, so that nodes find it only where they hold it already; set"
+            " REGROW_REGISTRY to the registry that `make push-images` filled, or name images in cluster.images"
+        )
     settings = config.cluster
     body = kfp_server_api.V2beta1Run(
         display_name=_unique(packed.pipeline),

@@ -14,18 +14,15 @@ from typing import Any
 from kfp import dsl
 
 from regrow_components import augment as augment_component
-from regrow_components import evaluate as evaluate_component
-from regrow_components import export as export_component
 from regrow_components import measure as measure_component
 from regrow_components import outcome as outcome_component
 from regrow_components import prepare as prepare_component
 from regrow_components import prune as prune_component
 from regrow_components import recover as recover_component
-from regrow_components import register as register_component
 from regrow_components import resolve as resolve_component
 from regrow_components import select as select_component
 from regrow_components import train as train_component
-from regrow_pipelines.prune_and_recover import versions
+from regrow_pipelines.prune_and_recover import ship, versions
 
 NAME = "regrow-sweep"
 
@@ -110,34 +107,6 @@ class _Swept:
 
     def ship(self, train: Any, prune: Any, recover: Any, *, front: Any) -> None:
         """Export, the test split, the registry: for the chosen one alone."""
-        parent, training = train.outputs["parent"], train.outputs["training"]
-        recovered = recover.outputs["recovered"]
-        champion = self.resolved.outputs["champion"]
-        export = export_component.export(
-            params=self.params["export"],
-            code_version=versions(self.code["export"], self.prepared, train, recover),
-            parent=parent,
-            recovered=recovered,
-            dataset=self.dataset,
-        )
-        evaluate = evaluate_component.evaluate(
-            params=self.params["evaluate"],
-            code_version=versions(self.code["evaluate"], self.prepared, train, prune, recover, export),
-            rival=self.resolved.outputs["rival"],
-            front=front,
-            parent=parent,
-            pruned=prune.outputs["pruned"],
-            recovered=recovered,
-            parent_exports=export.outputs["parent_exports"],
-            recovered_exports=export.outputs["recovered_exports"],
-            recovery=recover.outputs["recovery"],
-            training=training,
-            pruning_report=prune.outputs["pruning_report"],
-            parity=export.outputs["parity"],
-            data_report=self.prepared.outputs["data_report"],
-            champion=champion,
-            dataset=self.dataset,
-        )
         tasks = {
             "resolve": self.resolved,
             "prepare": self.prepared,
@@ -145,26 +114,8 @@ class _Swept:
             "train": train,
             "prune": prune,
             "recover": recover,
-            "export": export,
-            "evaluate": evaluate,
         }
-        register = register_component.register(
-            params=self.params["register"],
-            code_version=self.code["register"],
-            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-            recovered_exports=export.outputs["recovered_exports"],
-            metrics=evaluate.outputs["metrics"],
-            report=evaluate.outputs["report"],
-            parity=export.outputs["parity"],
-            recovery=recover.outputs["recovery"],
-            training=training,
-            parent=parent,
-            dataset=self.dataset,
-            data=self.resolved.outputs["data"],
-            champion=champion,
-            **{f"{name}_statement": task.outputs["statement"] for name, task in tasks.items()},
-        )
-        register.set_caching_options(False)
+        ship(tasks, params=self.params, code=self.code, front=front)
 
 
 def sweep_pipeline(*, train_seeds: bool, parallelism: int | None) -> Any:

@@ -15,7 +15,14 @@ from regrow.sweeping import Sweep, front_table
 def print_closing(done: Run, *, console: Console, tracking_uri: str) -> None:
     """Print the table parent / pruned / recovered, the verdict, the paths, and the time of each step."""
     if done.stopped:
-        console.print("nothing has changed since the champion was made: there is no work to do")
+        work = str(next((step.figures.get("work", "") for step in done.steps if step.name == "resolve"), ""))
+        why = (
+            work.removeprefix("none: ")
+            if work.startswith("none: ")
+            else "nothing has changed since the champion was made"
+        )
+        _line(console, f"{why}: there is no work to do")
+        _line(console, "          --set resolve.when_unchanged=continue runs all the same")
         _outcome(console, done)
         return
     from regrow.evaluation.summary import comparison_table

@@ -1,13 +1,14 @@
 """Steps as processes of their own, several at once: started, followed by their events, ended together."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from regrow.artifacts import write_json
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters, canonical_json
 from regrow.progress import EVENTS, is_news
+from regrow.registry.outcome import STEP
 from regrow.running import StepLine, follow_events
 from regrow.steps import get_spec
 from regrow.steps.component import LOGS
@@ -30,6 +32,14 @@ THREADS = (
     "MKL_NUM_THREADS",
 )
 PAUSE_S = 15.0
+
+
+class StepFailedError(RegrowError):
+    """A step has failed; ``reason`` is its own message."""
+
+    def __init__(self, message: str, *, step: str, reason: str) -> None:
+        super().__init__(message)
+        self.step, self.reason = step, reason
 
 
 class StepProcesses:
@@ -89,14 +99,49 @@ class StepProcesses:
             with self._guard:
                 self._processes.discard(process)
         if line is None or process.returncode != 0:
-            raise RegrowError(_why(step, failure, log=folder / f"{step}.log"))
+            why = _why(step, failure, log=folder / f"{step}.log")
+            raise StepFailedError(why, step=step, reason=str(failure["message"]) if failure else why)
         line.seconds = time.monotonic() - begun
         return line
 
-    def _start(self, job: Path, events: Path, folder: Path, threads: int | None) -> subprocess.Popen[bytes]:
+    def conclude(self, *, run: str, lines: Sequence[StepLine], error: Exception | None) -> dict[str, Any]:
+        """Have the exit handler record how the run ended, as that of the pipeline does; what it says of it.
+
+        Args:
+            run: the run's id.
+            lines: the steps that were not a candidate's own.
+            error: what ended the run; None: all is done.
+        """
+        job, events = self.logs / f"{STEP}.json", self.logs / f"{STEP}.events.jsonl"
+        told: list[dict[str, Any]] = [
+            {"event": "finished", "step": line.name, "figures": line.figures} for line in lines
+        ]
+        if isinstance(error, StepFailedError):
+            told.append({"event": "failed", "step": error.step, "message": error.reason})
+        elif error is not None:
+            told.append({"event": "failed", "step": "sweep", "message": str(error)})
+        status = {"state": "FAILED" if error is not None else "SUCCEEDED"}
+        found: dict[str, Any] = {}
+        try:
+            write_json(job, {"step": STEP, "run": run, "status": status})
+            events.write_text("".join(f"{json.dumps(event)}\n" for event in told), "utf-8")
+            process = self._start(job, events, self.logs, None, last=True)
+            for event in follow_events(process, events):
+                if event["event"] == "notice":
+                    self.say(f"note: {event['message']}")
+                elif event["event"] == STEP:
+                    found = event
+        except OSError as fault:  # a full disk must not hide why the run has failed
+            self.say(f"note: the run's outcome could not be recorded ({fault})")
+        return found
+
+    def _start(
+        self, job: Path, events: Path, folder: Path, threads: int | None, *, last: bool = False
+    ) -> subprocess.Popen[bytes]:
+        """``last``: even where the rest has been ended."""
         limits = dict.fromkeys(THREADS, str(threads)) if threads else {}
         with self._guard, (folder / f"{job.stem}.log").open("ab") as log:
-            if self.ended:
+            if self.ended and not last:
                 raise RegrowError("the sweep is being ended")
             process = subprocess.Popen(
                 [sys.executable, "-m", "regrow_pipelines.local_sweep", str(job)],

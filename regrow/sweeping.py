@@ -10,10 +10,11 @@ import os
 import shutil
 import threading
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,15 +98,26 @@ def run_sweep(
             "PYTHONUNBUFFERED": "1",
         }
         jobs = StepProcesses(logs=logs, environment=environment, lock=lock, console=console)
+        sweeping = _Sweeping(config, found, workers=min(wanted, len(found)), jobs=jobs, root=root)
+        run = str(uuid.uuid4())
         try:
-            return _Sweeping(config, found, workers=min(wanted, len(found)), jobs=jobs, root=root).run(
-                workspace / "results"
-            )
+            done = sweeping.run(workspace / "results")
+            outcome = jobs.conclude(run=run, lines=sweeping.lines, error=None)
+            return _with_outcome(done, outcome)
         except KeyboardInterrupt:
             raise RegrowError("interrupted; the next run goes on after the last finished steps") from None
+        except Exception as error:
+            jobs.conclude(run=run, lines=sweeping.lines, error=error)
+            raise
         finally:
             jobs.end()
             shutil.rmtree(root, ignore_errors=True)
+
+
+def _with_outcome(done: Sweep | Run, outcome: dict[str, Any]) -> Sweep | Run:
+    if isinstance(done, Sweep):
+        return replace(done, run=replace(done.run, outcome=outcome))
+    return replace(done, outcome=outcome)
 
 
 class _Sweeping:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from regrow.artifacts import read_json
+from regrow.registry.client import connect
+from tests.registry.test_outcome import Listener
 
 # `channels` of eight shares has no such target: the candidate fails while it is pruned, the others go on.
 PARAMS = """
@@ -30,13 +32,14 @@ sweep:
 FINISHED = '"event": "finished"'
 
 
-def sweep(folder: Path, *options: str) -> subprocess.Popen[str]:
+def sweep(folder: Path, *options: str, webhook: str = "") -> subprocess.Popen[str]:
     (folder / "params.yaml").write_text(PARAMS)
     dropped = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "REGROW_CACHE", "REGROW_EVENTS")
     return subprocess.Popen(
         [sys.executable, "-m", "regrow.cli", "sweep", *options],
         cwd=folder,
-        env={name: value for name, value in os.environ.items() if name not in dropped},
+        env={name: value for name, value in os.environ.items() if name not in dropped}
+        | ({"REGROW_WEBHOOK_URL": webhook} if webhook else {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -60,8 +63,11 @@ def test_an_interrupted_sweep_is_completed_and_ships_the_chosen_one(tmp_path: Pa
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     time.sleep(2)
-    second = sweep(tmp_path, "--workers", "2", "--set", "evaluate.bins=10")
+    listener = Listener([])
+    second = sweep(tmp_path, "--workers", "2", "--set", "evaluate.bins=10", webhook=listener.url)
     output, _ = second.communicate(timeout=900)
+    listener.server.shutdown()
+    listener.server.server_close()
     assert second.returncode == 0, output
     lines = output.splitlines()
     tried = [line for line in lines if line[1:4] == "/3 "]
@@ -79,6 +85,31 @@ def test_an_interrupted_sweep_is_completed_and_ships_the_chosen_one(tmp_path: Pa
     assert (results / "recovered_exports/model_int8.tflite").stat().st_size == front["groups"][0]["size"]
     assert "digits 1" in output and "chosen    'channels macs 0.5' is the smallest" in output
     assert not list((tmp_path / "work/kfp").iterdir())
+    assert [(item["outcome"], item["version"]) for item in listener.got] == [("succeeded", "digits/1")]
+    assert "outcome   succeeded, sent to the webhook" in output
+    assert outcomes(tmp_path) == ["succeeded"]
+
+
+def outcomes(folder: Path) -> list[str]:
+    client = connect(f"sqlite:///{folder / 'mlflow.db'}")
+    place = client.get_experiment_by_name("regrow").experiment_id
+    found = client.search_runs([place], "tags.`regrow.step` = 'outcome'")
+    return [item.data.tags["regrow.outcome"] for item in found]
+
+
+@pytest.mark.slow
+def test_a_sweep_that_fails_leaves_a_record_too(tmp_path: Path) -> None:
+    listener = Listener([])
+    run = sweep(tmp_path, "--set", "prepare.source={kind: npz, path: nowhere.npz}", webhook=listener.url)
+    output, _ = run.communicate(timeout=300)
+    listener.server.shutdown()
+    listener.server.server_close()
+    assert run.returncode == 1
+    assert "error: step 'resolve': prepare.source.path: nowhere.npz: no such file" in output
+    (told,) = listener.got
+    assert (told["outcome"], told["step"]) == ("failed", "resolve")
+    assert told["message"].startswith("prepare.source.path: nowhere.npz: no such file")
+    assert outcomes(tmp_path) == ["failed"]
 
 
 @pytest.mark.slow
@@ -91,3 +122,4 @@ def test_a_rule_that_nothing_meets_names_the_nearest_and_ships_nothing(tmp_path:
     assert "no candidate has at most 10 bytes as tflite_int8; the nearest is 'channels macs 0.5'" in error
     assert "Traceback" not in output
     assert not (tmp_path / "work/results").exists()
+    assert outcomes(tmp_path) == ["failed"]

@@ -51,7 +51,9 @@ def submit(
         check_pipeline(config)
     api = connect(config.cluster)
     if run_id is None:
-        run = load("submitting").submit(api, config, sweep=sweep)
+        run = load("submitting").submit(
+            api, config, sweep=sweep, notice=lambda text: click.echo(f"note: {text}", err=True)
+        )
         run_id = run.run_id
         click.echo(f"{run.display_name}: started as run {run_id} in experiment '{config.cluster.experiment}'")
         if not wait:

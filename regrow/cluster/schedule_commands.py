@@ -165,7 +165,8 @@ def delete(file: Path, params_file: Path | None, names: tuple[str, ...], dry_run
     for name in names:
         if name not in known:
             raise RegrowError(f"{file}: holds no schedule '{name}'{nearest(name, known)}")
-    items = schedules.configured(found, path=file, params=params)
+    # Only the server has to be known: what is wrong with a schedule is no reason to keep it, or another.
+    items = schedules.readable(found, path=file, params=params)
     api = connect(schedules.server_settings(items, path=file, params=params))
     for live in reconciling.ours(api.recurring_runs()):
         if live.owner == found.owner and live.name in (names or known):

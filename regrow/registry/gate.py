@@ -10,6 +10,7 @@ from regrow.parameters import Parameters
 
 ROUNDING = 1e-9
 ACCURACY = "accuracy_not_worse_than_parent"
+OVERTAKEN = "compared_with_present_champion"
 Format = Literal["keras", "tflite_fp32", "tflite_fp16", "tflite_int8", "onnx"]
 
 
@@ -127,7 +128,7 @@ def _against_champion(
         against = float(compared or 0)
         checks.append(
             Check(
-                name="compared_with_present_champion",
+                name=OVERTAKEN,
                 value=against,
                 relation="=",
                 limit=float(present),

@@ -15,7 +15,7 @@ The alias follows the log (`regrow.registry.promotion`).
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from regrow.parameters import canonical_json
@@ -42,6 +42,7 @@ class Entry:
         over: the champion that it was compared with; empty for none.
         run: the MLflow run of the pipeline.
         followed: whether the alias has been set by it.
+        decision: the verdict and its evidence (`regrow.registry.decisions`) as JSON; empty for ``by hand``.
     """
 
     number: int
@@ -50,6 +51,7 @@ class Entry:
     over: str
     run: str
     followed: bool
+    decision: str = field(default="", repr=False)
 
     @property
     def bids(self) -> bool:
@@ -144,4 +146,5 @@ def _entry(version: Any) -> Entry:
         over=tags.get(OVER_TAG, ""),
         run=tags.get(RUN_TAG, ""),
         followed=FOLLOWED_TAG in tags,
+        decision=tags.get(DECISION_TAG, ""),
     )

@@ -1,6 +1,7 @@
 """``resolve``: fix the data version, the code version and the champion; say whether there is work to do."""
 
 import importlib.metadata
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from regrow.registry.chain import OUTSIDE, PACKAGE, PACKAGES, data_version, pack
 from regrow.registry.champion import Champion, fetch_classes, fetch_model
 from regrow.registry.client import connection, experiment_id, experiment_name, tracking_uri, waiting_for
 from regrow.registry.decisions import read_decisions
+from regrow.registry.gate import OVERTAKEN
+from regrow.registry.ledger import FAILED, WITHHELD, Entry, Ledger
 from regrow.registry.parents import find_start
 from regrow.registry.promotion import settle
 from regrow.registry.registration import (
@@ -40,7 +43,9 @@ class ResolveParams(RegisteredModel):
 
     source: Source = Field(default_factory=Digits, description="raw data; copied from `prepare.source`")
     when_unchanged: Literal["continue", "stop"] = Field(
-        "continue", description="what to do when data, code and parameters are those of the champion"
+        "continue",
+        description="what to do when data, code and parameters are those of the champion, or of a version that did not"
+        " pass the gate beside this champion",
     )
     start: Literal["new", "champion"] = Field(
         "new", description="whether to look for the champion's parent; copied from `train.start`"
@@ -68,6 +73,7 @@ def run(context: StepContext[ResolveParams]) -> None:
     with progress.waiting(waiting_for(uri)), connection(uri) as client:
         close_stale(client, experiment_id(client, experiment_name()))
         champion = settle(client, params.model_name)
+        entries = Ledger(client, params.model_name).entries()
         progress.update(2, "MLflow answers")
     known: dict[str, Any] = {}
     start: Start | None = None
@@ -104,10 +110,12 @@ def run(context: StepContext[ResolveParams]) -> None:
     present = {tag: item.digest["sha256"] for tag, item in used.items()}
     present |= {DATA_TAG: data_version(described), PARAMETERS_TAG: params.fingerprint}
     changed = _changed(champion, present)
+    refused = _refused(entries, champion, present) if changed else None
     context.figures.update(_figures(described, champion, changed=changed))
-    context.figures["proceed"] = proceed = changed or params.when_unchanged == "continue"
+    proceed = (changed and refused is None) or params.when_unchanged == "continue"
+    context.figures["proceed"] = proceed
     context.figures["start"] = start_text(start)
-    context.figures["work"] = _work(champion, changed=changed, proceed=proceed)
+    context.figures["work"] = _work(champion, changed=changed, refused=refused, proceed=proceed)
 
 
 def _no_start(champion: Champion) -> str:
@@ -160,11 +168,44 @@ def _changed(champion: Champion, present: Mapping[str, str]) -> bool:
     """
     decisions = read_decisions(champion.tags).values()
     known = [champion.tags, *(decision["provenance"] for decision in decisions)]
-    return not any(all(value and seen.get(tag) == value for tag, value in present.items()) for seen in known)
+    return not any(_same(seen, present) for seen in known)
 
 
-def _work(champion: Champion, *, changed: bool, proceed: bool) -> str:
+def _same(seen: Mapping[str, str], present: Mapping[str, str]) -> bool:
+    return all(value and seen.get(tag) == value for tag, value in present.items())
+
+
+def _refused(entries: Sequence[Entry], champion: Champion, present: Mapping[str, str]) -> str | None:
+    """What became of the last version that was made of what is present and did not pass; None: there is none.
+
+    Only a decision on the present champion counts: beside another one the same work may pass. So does one that the
+    gate could not take because somebody promoted another in the meantime: run again, it has the two compared.
+    """
+    for entry in reversed(entries):
+        if entry.over != (champion.version or "") or entry.kind not in (FAILED, WITHHELD):
+            continue
+        decision = json.loads(entry.decision or "{}")
+        if not _same(decision.get("provenance", {}), present):
+            continue
+        made = f"version {entry.version} was made of this"
+        if entry.kind == WITHHELD:
+            return f"{made}, and somebody took the alias from it"
+        failed = [check for check in decision["verdict"]["checks"] if not check["passed"]]
+        if any(check["name"] == OVERTAKEN for check in failed):
+            return None
+        return f"{made} and did not pass the gate: {', '.join(map(_check, failed))}"
+    return None
+
+
+def _check(check: Mapping[str, Any]) -> str:
+    found = "not measured" if check["value"] is None else f"{check['value']:.4g}"
+    return f"{check['name']} {found}, needed {check['relation']} {check['limit']:.4g}"
+
+
+def _work(champion: Champion, *, changed: bool, refused: str | None, proceed: bool) -> str:
     """For people, whether there is work to do and why."""
+    if refused is not None:
+        return f"{refused}; run all the same" if proceed else f"none: {refused}"
     if champion.version is None:
         return "new: no champion yet"
     if changed:

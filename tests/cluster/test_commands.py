@@ -109,7 +109,7 @@ def test_submit_follows_to_the_end(server: KubeflowServer, run: Run) -> None:
     assert done.exit_code == 0, done.output
     run_id = run_id_in(done.output)
     name = server.runs[run_id].display_name
-    assert done.output.splitlines() == [
+    assert done.stdout.splitlines() == [
         f"{name}: started as run {run_id} in experiment 'regrow'",
         "resolve: succeeded after 4 s",
         "prepare: running",
@@ -134,6 +134,19 @@ def test_submit_uploads_once_and_sends_the_parameters(server: KubeflowServer, ru
     documents = server.packages[versions[0]]
     assert set(first.runtime_config.parameters) == set(documents[0]["root"]["inputDefinitions"]["parameters"])
     assert "register" in json.dumps(documents[0])
+
+
+def test_images_that_no_registry_holds_are_said_before_the_start(
+    server: KubeflowServer, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGROW_TAG", "7")
+    done = run("submit", "--no-wait")
+    (note,) = done.stderr.splitlines()
+    assert note.startswith("note: image regrow-augment:7 names no registry")
+    assert "set REGROW_REGISTRY" in note and "cluster.images" in note
+    assert len(server.runs) == 1
+    monkeypatch.setenv("REGROW_REGISTRY", "registry.example.com/team")
+    assert run("submit", "--no-wait").stderr == ""
 
 
 def test_a_sweep_is_submitted_too(server: KubeflowServer, run: Run, tmp_path: Path) -> None:
@@ -291,6 +304,24 @@ def test_schedules_from_nothing_to_nothing(server: KubeflowServer, run: Run, tmp
     assert "- nightly: deleted" in run("schedule", "delete", "schedules.yaml").output
     assert not server.recurring
     assert run("schedule", "list").output == "no schedules\n"
+
+
+def test_a_broken_schedule_keeps_neither_itself_nor_another(
+    server: KubeflowServer, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "schedules.yaml"
+    file.write_text(SCHEDULES)
+    assert run("schedule", "apply", "schedules.yaml").exit_code == 0
+    file.write_text(SCHEDULES.replace("params: params.yaml", "params: gone.yaml"))
+    assert "'nightly': " in str(run("schedule", "apply", "schedules.yaml").exception)
+    assert run("schedule", "delete", "schedules.yaml", "weekly").output == "- weekly: deleted\n"
+    assert run("schedule", "delete", "schedules.yaml", "nightly").output == "- nightly: deleted\n"
+    assert not server.recurring
+    # Where no configuration can be read, the server is not known.
+    file.write_text(
+        SCHEDULES.replace("params: params.yaml", "params: gone.yaml").replace("target.macs", "no")
+    )
+    assert "'nightly': " in str(run("schedule", "delete", "schedules.yaml").exception)
 
 
 def test_a_wrong_file_changes_nothing(server: KubeflowServer, run: Run, tmp_path: Path) -> None:

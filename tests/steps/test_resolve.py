@@ -1,5 +1,6 @@
 """`resolve` against a real MLflow on SQLite."""
 
+import dataclasses
 import importlib.metadata
 import json
 import socket
@@ -15,6 +16,9 @@ from regrow.provenance.digest import file_digest
 from regrow.provenance.statement import read_statement
 from regrow.registry.chain import data_version, package_digest
 from regrow.registry.client import connect, experiment_id, tracking_uri
+from regrow.registry.decisions import decide
+from regrow.registry.gate import GateParams, judge
+from regrow.registry.ledger import Ledger
 from regrow.registry.tracking import Stream, stream
 from regrow.steps.execution import execute
 from regrow.steps.resolve import SPEC, ResolveParams
@@ -151,6 +155,44 @@ def test_what_a_later_decision_was_taken_on_is_no_change(here: Path) -> None:
     decision = json.dumps({"provenance": tags})
     connect(tracking_uri()).set_model_version_tag("regrow", "1", "regrow.decision.0002", decision)
     assert not changed(here, {})
+
+
+def refuse(tags: dict[str, str], *, over: str, **metrics: float) -> None:
+    """What `register` leaves in the log of a version 7 with these metrics, judged beside the champion ``over``."""
+    client = connect(tracking_uri())
+    run = str(client.create_run(experiment_id(client, "regrow")).info.run_id)
+    gate = GateParams(
+        max_size_ratio=None, max_latency_ratio=None, not_worse_than_champion="compared" in metrics
+    )
+    verdict = judge(metrics, gate, compared_champion=None, present_champion=over or None)
+    decision = decide(run=run, gate=gate, metrics=metrics, verdict=verdict, provenance=tags)
+    assert not verdict.passed
+    Ledger(client, "regrow").append(
+        kind="failed", version="7", over=over, run=run, decision=dataclasses.asdict(decision)
+    )
+
+
+def test_what_did_not_pass_the_gate_is_not_made_again(here: Path) -> None:
+    stop = {"when_unchanged": "stop", "fingerprint": "f" * 64}
+    data, _, _ = resolve(here, **stop)
+    tags = provenance(here, data, fingerprint="f" * 64)
+    low = {"recovered_vs_parent.accuracy_difference_low": -0.031}
+    refuse(tags, over="", **low)
+    said = "version 7 was made of this and did not pass the gate: accuracy_not_worse_than_parent -0.031, needed ≥ -0.02"
+    figures = resolve(here, **stop)[2]
+    assert (figures["changed"], figures["proceed"]) == (True, False)
+    assert figures["work"] == f"none: {said}"
+    figures = resolve(here, **{**stop, "when_unchanged": "continue"})[2]
+    assert figures["proceed"] and figures["work"] == f"{said}; run all the same"
+    assert resolve(here, **{**stop, "fingerprint": "0" * 64})[2]["proceed"], "other parameters are other work"
+    # Beside a champion that it was not compared with, the same work may pass.
+    make_champion(here, {"regrow.parameters": "0" * 64})
+    assert resolve(here, **stop)[2]["work"] == "changed since the champion"
+    refuse(tags, over="1", **low)
+    assert not resolve(here, **stop)[2]["proceed"]
+    # One that was overtaken while it was judged is run again, to have the two compared.
+    refuse(tags, over="1", compared=1.0, **{**low, "recovered_vs_parent.accuracy_difference_low": 0.0})
+    assert resolve(here, **stop)[2]["proceed"]
 
 
 def test_the_champions_parent_is_found_to_start_from(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
