@@ -3,9 +3,10 @@
 command: python benchmarks/recovery.py --work DIRECTORY --source cifar10.zip --peer-python PEER/bin/python
 time: about 17 hours on two idle cores (50 seconds an epoch), 10 of them the ablation; `--list` counts those left.
 
-Interrupted, it goes on where it was: each result ("cell") is a file in DIRECTORY/cells, and is made again only where
-its recipe has changed since. `--only` and `--seeds` choose cells, `--report` makes the tables and the picture from
-those that are there. Latency (`exports/*`) wants an idle machine.
+Interrupted, it goes on where it was: each result ("cell") is a file in benchmarks/results/recovery, kept with the
+code, and is made again only where its recipe has changed since. Models lie in DIRECTORY; where those that a missing
+cell needs are gone, they are made again. `--only` and `--seeds` choose cells, `--report` makes the tables and the
+picture from those that are there. Latency (`exports/*`) wants an idle machine.
 
 The grid is benchmarks/recipes/recovery.yaml over examples/cifar10.yaml. All sides train on the same training split and
 are measured once, at the end, on the same test split; epochs are chosen on the validation split (the peers keep their
@@ -40,6 +41,7 @@ KINDS: dict[str, Callable[[Bench, Cell], dict[str, Any]]] = {
     "torch-pruning": peering.torch_pruning,
     "tfmot": peering.tfmot,
 }
+RESULTS = Path(__file__).resolve().parent / "results" / "recovery"
 SOURCE = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10.zip"
 FASTEST_EPOCH = 5.0  # seconds
 SECONDS_PER_EPOCH = 50.0  # on two cores, where nothing has been measured yet
@@ -51,7 +53,13 @@ def main() -> int:
     options = arguments()
     recipe = Recipe.read(options.recipe, smoke=options.smoke)
     work = (options.work / "smoke" if options.smoke else options.work).absolute()
-    bench = Bench(work=work, recipe=recipe, source=options.source, peer_python=options.peer_python)
+    bench = Bench(
+        work=work,
+        results=work / "cells" if options.smoke else options.results,
+        recipe=recipe,
+        source=options.source,
+        peer_python=options.peer_python,
+    )
     cells = grid(recipe, options.seeds)
     chosen = [
         cell
@@ -77,6 +85,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--work", type=Path, required=True, help="where everything lies; it may be filled over days"
     )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the cells lie")
     parser.add_argument("--source", type=Path, default=SOURCE, help="cifar10.zip")
     parser.add_argument("--peer-python", type=Path, help="Python with torch and torch-pruning")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
@@ -111,11 +120,17 @@ def run(bench: Bench, cells: Grid, chosen: list[Cell], *, again: bool) -> int:
     failed: dict[tuple[str, int], str] = {}
     done: set[tuple[str, int]] = set()
     for number, cell in enumerate(chosen, start=1):
+        if cell.result(bench.results) is not None and not again:
+            continue
         for each in (*_needed(cells, cell), cell):
             key = (each.name, each.seed)
             if key in done or key in failed:
                 continue
-            if each.result(bench.work) is not None and not (again and each is cell):
+            if (
+                each is not cell
+                and each.result(bench.results) is not None
+                and running.has_models(bench, each)
+            ):
                 done.add(key)
                 continue
             broken = next((name for name in each.needs if (name, each.seed) in failed), None)
@@ -146,7 +161,7 @@ def make(bench: Bench, cell: Cell, label: str) -> str | None:
     except Exception as error:
         traceback.print_exc()
         return f"{type(error).__name__}: {error}"
-    cell.write(bench.work, found)
+    cell.write(bench.results, found)
     shown = ", ".join(f"{name} {100 * found[name]:.2f}" for name in ACCURACIES if name in found)
     print(f"{label}: {shown}, {found['seconds']:.0f} s", file=sys.stderr, flush=True)
     return None
@@ -177,7 +192,7 @@ def show(bench: Bench, chosen: list[Cell]) -> int:
     speeds: dict[str, list[float]] = {}
     missing: list[Cell] = []
     for cell in chosen:
-        found = cell.result(bench.work)
+        found = cell.result(bench.results)
         if found is not None:
             shown = (f"{name} {100 * found[name]:.2f}" for name in ACCURACIES if name in found)
             state = "  ".join(("done", *shown))
@@ -186,7 +201,7 @@ def show(bench: Bench, chosen: list[Cell]) -> int:
         else:
             try:
                 check(cell)
-                state = "stale" if cell.file(bench.work).is_file() else "missing"
+                state = "stale" if cell.file(bench.results).is_file() else "missing"
                 missing.append(cell)
             except UnavailableError as error:
                 state = f"unavailable: {error}"

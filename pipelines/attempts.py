@@ -7,6 +7,7 @@ of its own has failed, and is not tried again.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from regrow.errors import RegrowError
 from regrow.progress import emit
 from regrow.provenance.statement import read_statement
 from regrow.steps.spec import STATEMENT
+from regrow_pipelines.placement import WEBHOOK, WEBHOOK_URL
 
 WORKSPACE_LABEL = "regrow.workspace"
 STEP_LABEL = "regrow.step"
@@ -71,7 +73,10 @@ class VerifiedHandler(docker_task_handler.DockerTaskHandler):
             command=self.full_command,
             detach=True,
             volumes=self.get_volumes_to_mount(client),
-            environment={**self.env_vars, "REGROW_IMAGE": f"{self.image}@{found.id}"},
+            environment={
+                **variables(self._step, self.env_vars),
+                "REGROW_IMAGE": f"{self.image}@{found.id}",
+            },
             **{**arguments, "labels": {**arguments["labels"], STEP_LABEL: self._step}},
         )
         try:
@@ -100,6 +105,11 @@ class VerifiedHandler(docker_task_handler.DockerTaskHandler):
         except (RegrowError, KeyError) as error:
             return f"its container ended without a statement that holds ({error})"
         return "" if statement.step == self._step else f"it left the statement of step '{statement.step}'"
+
+
+def variables(step: str, given: Mapping[str, str]) -> dict[str, str]:
+    """What the container of ``step`` gets of the variables that are ``given`` for all: the webhook is a secret."""
+    return {name: value for name, value in given.items() if name != WEBHOOK_URL or step in WEBHOOK}
 
 
 def remove_containers(workspace: str) -> None:

@@ -11,21 +11,24 @@ from kfp import dsl, kubernetes
 from kfp.dsl.pipeline_context import Pipeline
 
 from regrow.cluster.quantities import accepted_image
-from regrow.cluster.settings import Checkpoints, ClusterSettings, Sources, StepResources
+from regrow.cluster.settings import ArtifactStore, Checkpoints, ClusterSettings, Data, Sources, StepResources
 from regrow.errors import RegrowError
 from regrow_components.images import image
 
-# The steps that talk to MLflow, to the data's store, to the webhook; those whose checkpoints outlive a pod.
+# The steps that talk to MLflow, that read or write artifacts there; to the data's store, to the webhook; those whose
+# checkpoints outlive a pod.
 MLFLOW = ("resolve", "train", "recover", "register", "outcome")
+ARTIFACTS = ("resolve", "train", "register", "outcome")
 DATA = ("resolve", "prepare")
 WEBHOOK = ("outcome",)
 CHECKPOINTS = ("train", "recover")
 # Variables by the ConfigMap or Secret that holds them under the same name; those that may be missing there.
 MLFLOW_CONFIG = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
 MLFLOW_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
-DATA_CONFIG = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
-DATA_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-OPTIONAL = ("MLFLOW_EXPERIMENT_NAME", *DATA_CONFIG)
+ARTIFACTS_ADDRESS, REGION = "MLFLOW_S3_ENDPOINT_URL", "AWS_DEFAULT_REGION"
+DATA_CONFIG = ("AWS_ENDPOINT_URL", REGION)
+STORE_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+OPTIONAL = ("MLFLOW_EXPERIMENT_NAME", ARTIFACTS_ADDRESS, *DATA_CONFIG)
 WEBHOOK_URL = "REGROW_WEBHOOK_URL"
 CHECKPOINTS_PLACE = "REGROW_CHECKPOINTS"
 CHECKPOINTS_EVERY, CHECKPOINTS_DAYS = "REGROW_CHECKPOINT_EVERY", "REGROW_CHECKPOINTS_DAYS"
@@ -61,12 +64,31 @@ def place(task: Any, settings: ClusterSettings) -> None:
     _pod(task, wanted, step=step)
     if step in MLFLOW:
         _environment(task, settings.mlflow, config=MLFLOW_CONFIG, credentials=MLFLOW_CREDENTIALS)
-    if step in DATA:
-        _environment(task, settings.data, config=DATA_CONFIG, credentials=DATA_CREDENTIALS)
+    _stores(
+        task,
+        data=settings.data if step in DATA else None,
+        artifacts=settings.mlflow.artifact_store if step in ARTIFACTS else None,
+    )
     if step in WEBHOOK and settings.webhook_secret is not None:
         kubernetes.use_secret_as_env(task, settings.webhook_secret, {WEBHOOK_URL: WEBHOOK_URL}, optional=True)
     if step in CHECKPOINTS and settings.checkpoints is not None:
         _checkpoints(task, settings.checkpoints)
+
+
+def _stores(task: Any, *, data: Data | None, artifacts: ArtifactStore | None) -> None:
+    """The variables of the stores that a step reaches itself; one that it does not is None.
+
+    The libraries of both take the key from the same two variables: where a step reaches both, that is the key for
+    artifacts, if one is named. Their addresses have variables of their own; the region is that of the data.
+    """
+    if artifacts is not None:
+        has_region = data is not None and data.config_map is not None
+        config = (ARTIFACTS_ADDRESS,) if has_region else (ARTIFACTS_ADDRESS, REGION)
+        _environment(task, artifacts, config=config, credentials=STORE_CREDENTIALS)
+        if data is not None and artifacts.secret is not None:
+            data = data.model_copy(update={"secret": None})
+    if data is not None:
+        _environment(task, data, config=DATA_CONFIG, credentials=STORE_CREDENTIALS)
 
 
 def _checkpoints(task: Any, wanted: Checkpoints) -> None:

@@ -1,6 +1,6 @@
 """The last lines of ``regrow run``: what came out, what it cost, where it lies."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -24,11 +24,14 @@ def print_closing(done: Run, *, console: Console, tracking_uri: str) -> None:
     console.print(
         "imports: all that the step's process loads; overhead: neither imports nor work", highlight=False
     )
-    console.print(comparison_table(read_json(done.results / "metrics" / "metrics.json")))
+    metrics = read_json(done.results / "metrics" / "metrics.json")
+    console.print(comparison_table(metrics))
     registration = read_json(done.results / "registration" / "registration.json")
     gate = registration["gate"]
     for check in gate["checks"]:
         _line(console, f"gate      {'passed' if check['passed'] else 'FAILED'}: {check_text(check)}")
+    if hint := too_few_examples(gate["checks"], metrics):
+        _line(console, f"          {hint}")
     _line(console, f"report    {done.results / 'report' / 'report.html'}")
     _line(console, f"models    {done.results / 'recovered_exports'}")
     _line(
@@ -71,6 +74,25 @@ def check_text(check: Mapping[str, Any]) -> str:
         lowest = f"{100 * value:+.2f} points at the lower end of 95%"
         return f"{words}: {lowest}, needed {check['relation']} {100 * limit:+.2f}"
     return f"{words}: {value:.3g}, needed {check['relation']} {limit:g}"
+
+
+def too_few_examples(checks: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> str | None:
+    """What to do where accuracy failed only because the test split is too small to show what was measured."""
+    for check in checks:
+        label, _, form = check["name"].partition(".")
+        other = label.removeprefix("accuracy_not_worse_than_")
+        name = f"recovered_vs_{other}.accuracy_difference{f'.{form}' if form else ''}"
+        difference, examples = metrics.get(name), metrics.get("test_examples")
+        if check["passed"] or label == other or difference is None or examples is None:
+            continue
+        if difference >= check["limit"]:
+            key = "max_accuracy_drop" + ("_from_champion" if other == "champion" else "")
+            return (
+                f"{100 * difference:+.2f} points were measured, but {examples:,} test examples are too few to show"
+                f" no more than {-100 * check['limit']:.2f} lost with 95% confidence: test on more examples, or"
+                f" raise register.gate.{key}"
+            )
+    return None
 
 
 def _standing(registration: Mapping[str, Any]) -> str:

@@ -4,15 +4,18 @@ A pipeline runs its steps in processes of their own whose output goes to log fil
 at once travels through the file named by ``REGROW_EVENTS``; without it, events are printed here.
 """
 
+import contextlib
 import json
 import os
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 EVENTS = "REGROW_EVENTS"
+WAITING_AFTER_S = 2.0
 
 
 def emit(event: str, **fields: Any) -> None:
@@ -35,14 +38,23 @@ def emit(event: str, **fields: Any) -> None:
         print(f"note: {fields['message']}", file=sys.stderr)
 
 
+def is_news(notice: Mapping[str, Any], told: set[str]) -> bool:
+    """Whether ``notice`` is to be shown; each step may send one that is for ``once``. What was ``told`` is added."""
+    if not notice.get("once"):
+        return True
+    known = notice["message"] in told
+    told.add(notice["message"])
+    return not known
+
+
 def _show(fields: dict[str, Any]) -> None:
     text = f"{fields['step']}: {fields['done']}/{fields['total']} {fields['note']}".rstrip()
     if sys.stderr.isatty():
         end = "\n" if fields["done"] >= fields["total"] else ""
         sys.stderr.write(f"\r\x1b[2K{text}{end}")
         sys.stderr.flush()
-    elif fields["done"] >= fields["total"]:
-        print(text, file=sys.stderr)
+    elif fields["done"] >= fields["total"] or fields.get("waiting"):
+        print(text, file=sys.stderr, flush=True)
 
 
 def figures_line(figures: Mapping[str, Any]) -> str:
@@ -65,9 +77,13 @@ class Progress:
         self.step = step
         self.total = total
         self._last = 0.0
+        self._done = 0
+        self._timer: threading.Timer | None = None
 
     def update(self, done: int, note: str = "", *, total: int | None = None) -> None:
         """``done`` of ``total`` units are finished; ``note`` says what is going on, such as ``loss 0.31``."""
+        self._stop_waiting()
+        self._done = done
         if total is not None:
             self.total = total
         now = time.monotonic()
@@ -75,3 +91,27 @@ class Progress:
             return
         self._last = now
         emit("progress", step=self.step, done=done, total=self.total, note=note)
+
+    @contextlib.contextmanager
+    def waiting(self, note: str, *, after: float = WAITING_AFTER_S) -> Iterator[None]:
+        """Say ``note`` once, where neither the block's end nor an `update` comes within ``after`` seconds.
+
+        For what may not answer: whoever looks on learns at once what is waited for.
+        """
+
+        def say() -> None:
+            emit("progress", step=self.step, done=self._done, total=self.total, note=note, waiting=True)
+
+        self._stop_waiting()
+        self._timer = threading.Timer(after, say)
+        self._timer.daemon = True
+        self._timer.start()
+        try:
+            yield
+        finally:
+            self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from regrow.artifacts import copy_tree, disk_errors, new_directory, write_json
 from regrow.errors import RegrowError
-from regrow.progress import EVENTS, figures_line
+from regrow.progress import EVENTS, figures_line, is_news
 from regrow.registry.tracking import WORKSPACE
 from regrow.registry.weights_and_biases import PLACE, WeightsAndBiases
 from regrow.registry.weights_and_biases import environment as wandb_environment
@@ -242,6 +242,7 @@ class _View:
         self._last_end = time.time()
         self._last_shown = 0.0
         self._startup_s = 0.0
+        self._told: set[str] = set()
 
     def take(self, event: dict[str, Any]) -> None:
         kind = event["event"]
@@ -260,7 +261,7 @@ class _View:
             self.failure = event
         elif kind == "outcome":
             self.outcome = event
-        elif kind == "notice":
+        elif kind == "notice" and is_news(event, self._told):
             self.console.print(f"note: {event['message']}", markup=False, highlight=False)
 
     def where(self, logs: Path) -> str:
@@ -276,7 +277,8 @@ class _View:
         share = f"{event['done']}/{event['total']}" if event["total"] else str(event["done"])
         text = f"{event['step']} {share} {event['note']}".rstrip()
         self._update(text)
-        if not self.console.is_terminal and time.monotonic() - self._last_shown > 15:
+        due = event.get("waiting") or time.monotonic() - self._last_shown > 15
+        if not self.console.is_terminal and due:
             self._last_shown = time.monotonic()
             self.console.print(f"  … {text}", markup=False, highlight=False)
 

@@ -68,8 +68,9 @@ def _stage(spec: StepSpec[Any], config: Any, *, params_file: Path, workspace: Pa
         "desc": spec.summary,
         "deps": [*inputs.values(), *_raw_data(spec, config), *_sources(spec), *_lock()],
         "params": params,
-        # The statement holds times, so it is kept, but no later stage depends on it.
-        "outs": [*outputs, {statement: {"cache": False}}],
+        # The statement holds times, so no later stage depends on it. It goes where the outputs go: DVC runs a stage
+        # again that lacks an output, and a clone that has pulled them knows where they come from.
+        "outs": [*outputs, statement],
     }
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from regrow.artifacts import write_json
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters, canonical_json
-from regrow.progress import EVENTS
+from regrow.progress import EVENTS, is_news
 from regrow.running import StepLine, follow_events
 from regrow.steps import get_spec
 from regrow.steps.component import LOGS
@@ -42,6 +42,7 @@ class StepProcesses:
         self.console = console
         self.status: Any = None
         self.ended = False
+        self._told: set[str] = set()
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._guard = threading.Lock()
 
@@ -121,10 +122,11 @@ class StepProcesses:
                 text = f"{step} {event['done']}/{event['total']} {event['note']}".rstrip()
                 if self.status is not None:
                     self.status.update(text)
-                if not self.console.is_terminal and time.monotonic() - shown > PAUSE_S:
+                due = event.get("waiting") or time.monotonic() - shown > PAUSE_S
+                if not self.console.is_terminal and due:
                     shown = time.monotonic()
                     self.say(f"  … {text}")
-            elif kind == "notice":
+            elif kind == "notice" and is_news(event, self._told):
                 self.say(f"note: {f'{label}: ' if label else ''}{event['message']}")
             elif kind == "failed":
                 failure = event

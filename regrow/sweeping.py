@@ -298,8 +298,10 @@ def _collect(places: Mapping[str, Path], results: Path) -> None:
 
 def front_table(front: Mapping[str, Any]) -> Table:
     """The front and the rest on the terminal, the smallest of the front first."""
+    form = front["format"]
     table = Table(
-        title=f"{front['validation_examples']} validation examples, {front['format']}", title_justify="left"
+        title=f"{front['validation_examples']} validation examples; accuracy: the lower of Keras' and {form}'s",
+        title_justify="left",
     )
     for name in ("target and method", "accuracy, %", "− parent", "bytes", "latency ÷", ""):
         table.add_column(name, justify="left" if name in ("target and method", "") else "right")

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from regrow.artifacts import write_json
-from regrow.closing import check_text, print_closing
+from regrow.closing import check_text, print_closing, too_few_examples
 from regrow.running import Run
 
 
@@ -40,3 +40,28 @@ def test_the_tracking_address_is_shown_without_its_password(tmp_path: Path) -> N
 def test_a_check_is_said_in_words(check: tuple[object, ...], text: str) -> None:
     keys = ("name", "value", "relation", "limit", "passed")
     assert check_text(dict(zip(keys, check, strict=True))) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "difference", "key"),
+    [
+        ("accuracy_not_worse_than_parent", 0.0, "register.gate.max_accuracy_drop"),
+        ("accuracy_not_worse_than_parent.tflite_int8", -0.01, "register.gate.max_accuracy_drop"),
+        ("accuracy_not_worse_than_champion", -0.02, "register.gate.max_accuracy_drop_from_champion"),
+    ],
+)
+def test_too_few_examples_are_told_from_too_little_accuracy(name: str, difference: float, key: str) -> None:
+    label, _, form = name.partition(".")
+    pair = label.replace("accuracy_not_worse_than", "recovered_vs")
+    metrics = {
+        "test_examples": 60,
+        f"{pair}.accuracy_difference{f'.{form}' if form else ''}": difference,
+    }
+    check = {"name": name, "value": -0.05, "relation": "≥", "limit": -0.02, "passed": False}
+    hint = too_few_examples([check], metrics)
+    assert hint is not None
+    assert "60 test examples are too few" in hint
+    assert hint.endswith(f"raise {key}")
+    worse = {key: value - 0.021 if key != "test_examples" else value for key, value in metrics.items()}
+    assert too_few_examples([check], worse) is None
+    assert too_few_examples([{**check, "passed": True}], metrics) is None

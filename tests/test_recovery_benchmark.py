@@ -115,6 +115,15 @@ def test_a_result_of_other_parameters_is_not_taken(cells: Any, tmp_path: Path) -
     assert other.result(tmp_path) is None
 
 
+def test_pruning_is_the_examples_but_for_the_target(cells: Any) -> None:
+    from recovery_grid.recipe import Recipe
+
+    example = Recipe.read().example["prune"]
+    for kept in (0.5, 0.25):
+        found = cells[f"pruned/macs-{kept}", 0].params["prune"]
+        assert found == {**example, "target": {"macs": kept}}
+
+
 def test_bars_are_means_over_the_seeds(cells: Any, tmp_path: Path) -> None:
     from recovery_grid.bars import BARS, Results
 

@@ -21,9 +21,9 @@ class Results:
     seeds: Sequence[int]
 
     @classmethod
-    def read(cls, cells: Grid, work: Path) -> "Results":
+    def read(cls, cells: Grid, results: Path) -> "Results":
         """All results of ``cells`` that were made with the parameters of now."""
-        read = {key: cell.result(work) for key, cell in cells.items()}
+        read = {key: cell.result(results) for key, cell in cells.items()}
         seeds = sorted({seed for _, seed in cells})
         return cls({key: result for key, result in read.items() if result is not None}, seeds)
 

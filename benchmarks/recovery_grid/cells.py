@@ -32,25 +32,25 @@ class Cell:
     target: str = ""
     epochs: int = 0
 
-    def file(self, work: Path) -> Path:
+    def file(self, results: Path) -> Path:
         """Where its result lies."""
-        return work / "cells" / self.name / f"seed{self.seed}.json"
+        return results / self.name / f"seed{self.seed}.json"
 
     def folder(self, work: Path) -> Path:
         """Where its models lie."""
         return work / "models" / self.name / f"seed{self.seed}"
 
-    def result(self, work: Path) -> dict[str, Any] | None:
+    def result(self, results: Path) -> dict[str, Any] | None:
         """The result, if it is there and is of these parameters."""
-        file = self.file(work)
+        file = self.file(results)
         if not file.is_file():
             return None
         found: dict[str, Any] = read_json(file)
         return found if found["params"] == self.params else None
 
-    def write(self, work: Path, found: Mapping[str, Any]) -> None:
+    def write(self, results: Path, found: Mapping[str, Any]) -> None:
         """Write the result, whole or not at all."""
-        write_json(self.file(work), {"cell": self.name, "seed": self.seed, "params": self.params, **found})
+        write_json(self.file(results), {"cell": self.name, "seed": self.seed, "params": self.params, **found})
 
 
 def grid(recipe: Recipe, seeds: Iterable[int]) -> dict[tuple[str, int], Cell]:

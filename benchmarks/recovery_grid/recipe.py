@@ -44,8 +44,8 @@ class Recipe:
         return self._short(merged(self.example["train"], {"fit": {"early_stopping": None}}))
 
     def prune(self, target: str) -> dict[str, Any]:
-        """Section `prune` at ``target``."""
-        return dict(self.grid["targets"][target]["prune"])
+        """Section `prune`: the example's at ``target``."""
+        return merged(self.example["prune"], self.grid["targets"][target]["prune"])
 
     def recover(self, target: str, *patches: Mapping[str, Any]) -> dict[str, Any]:
         """Section `recover`: the recipe at ``target`` with ``patches``."""

@@ -26,8 +26,8 @@ EMPTY = "–"
 
 def report(bench: Bench, cells: Any, *, picture: Path | None) -> int:
     """Print all tables and draw the picture; 1 where a bar is missed or cannot be said yet."""
-    results = Results.read(cells, bench.work)
-    stale = sum(cell.file(bench.work).is_file() for key, cell in cells.items() if key not in results.found)
+    results = Results.read(cells, bench.results)
+    stale = sum(cell.file(bench.results).is_file() for key, cell in cells.items() if key not in results.found)
     data = bench.dataset
     sizes = ", ".join(f"{data.size(split):,} {split}" for split in ("train", "validation", "test"))
     print(f"CIFAR-10: {sizes}; mean over the seeds (lowest to highest); accuracy on test in %\n")

@@ -28,10 +28,12 @@ SMOKE_EXAMPLES = 2000
 class Bench:
     """Where the grid lies and what it is made of.
 
-    ``work`` may hold ``dataset``, ``overlay``, ``parentSEED`` and ``trainingSEED`` from elsewhere: they are used.
+    ``results`` holds the cells; ``work`` may hold ``dataset``, ``overlay``, ``parentSEED`` and ``trainingSEED`` from
+    elsewhere: they are used.
     """
 
     work: Path
+    results: Path
     recipe: Recipe
     source: Path
     peer_python: Path | None
@@ -81,7 +83,7 @@ class Bench:
 
 def vars_of(bench: Bench) -> dict[str, Any]:
     """The fields, without what was computed from them."""
-    return {name: getattr(bench, name) for name in ("work", "recipe", "source", "peer_python")}
+    return {name: getattr(bench, name) for name in ("work", "results", "recipe", "source", "peer_python")}
 
 
 def _part(full: Bench, place: Path) -> Dataset:
@@ -102,6 +104,15 @@ def _part(full: Bench, place: Path) -> Dataset:
         value_range=data.value_range,
         normalisation=data.normalisation,
     )
+
+
+def has_models(bench: Bench, cell: Cell) -> bool:
+    """Whether what other cells take from ``cell`` lies in ``bench.work``."""
+    if cell.kind == "parent":
+        return all(place.is_dir() for place in bench.parent(cell.seed).values())
+    if cell.side != "ours":
+        return any((bench.work / "models" / cell.side).glob(f"parent-seed{cell.seed}.*"))
+    return (cell.folder(bench.work) / {"prune": "pruned", "recover": "recovered"}[cell.kind]).is_dir()
 
 
 def parent(bench: Bench, cell: Cell) -> dict[str, Any]:

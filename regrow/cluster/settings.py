@@ -133,12 +133,27 @@ class Sources(Parameters):
     secret: Name | None = Field(None, description="Secret; null: none")
 
 
+class ArtifactStore(Sources):
+    """MLFLOW_S3_ENDPOINT_URL, AWS_DEFAULT_REGION; AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY."""
+
+    config_map: Name | None = Field("regrow-mlflow", description="ConfigMap with the address; null: none")
+    secret: Name | None = Field(
+        "regrow-mlflow-artifacts",
+        description="Secret with a key that may read and write it; null: the pods' own identity",
+    )
+
+
 class Mlflow(Sources):
     """MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME; MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD."""
 
     config_map: Name | None = Field("regrow-mlflow", description="ConfigMap with the address; null: none")
     secret: Name | None = Field(
         "regrow-mlflow-credentials", description="Secret with the credentials; null: none"
+    )
+    artifact_store: ArtifactStore | None = Field(
+        None,
+        description="store that steps reach themselves, for a server with --no-serve-artifacts; null: artifacts go"
+        " through the server, and no step gets a key",
     )
 
 

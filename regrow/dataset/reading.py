@@ -22,6 +22,7 @@ BATCH = 256
 SMALL = 2**14
 BATCH_BYTES = 2**24
 HINT = "prepare.on_error: skip leaves such examples out"
+MAKES_ALIKE = "prepare.image.size and prepare.image.mode make them alike"
 Item = tuple[int, bytes | Array]
 
 
@@ -134,7 +135,9 @@ def _record(contents: Contents, listing: Listing, outcome: _Outcome, *, skip: bo
     elif skip:
         contents.faults[outcome.index] = fault
     else:
-        raise RegrowError(f"{listing.names[outcome.index]}: {fault}; {HINT}")
+        # Images of another form can be made alike; to leave them all out is seldom what is wanted.
+        hint = "" if MAKES_ALIKE in fault else f"; {HINT}"
+        raise RegrowError(f"{listing.names[outcome.index]}: {fault}{hint}")
 
 
 def _common_form(head: Sequence[Item], listing: Listing, options: ImageOptions) -> Form:
@@ -176,9 +179,7 @@ def _read(index: int, item: bytes | Array, form: Form, options: ImageOptions, fi
         return _Outcome(index, source, "", None, str(error))
     found = Form(mode, array.shape, array.dtype)
     if found != form:
-        makes_alike = (
-            "; prepare.image.size and prepare.image.mode make them alike" if mode != "values" else ""
-        )
+        makes_alike = f"; {MAKES_ALIKE}" if mode != "values" else ""
         return _Outcome(index, source, "", found, f"is {found}, but others are {form}{makes_alike}")
     values = np.ascontiguousarray(array)
     content = _sha256(values) if isinstance(item, bytes) else source

@@ -16,9 +16,12 @@ Weighed = Literal["bytes", "gzip_bytes"]
 MEASURED = (
     *("n", "accuracy", "accuracy_low", "accuracy_high", "parent_accuracy"),
     *("difference", "difference_low", "difference_high", "macs", "parameters"),
+    *("export_accuracy", "export_accuracy_low", "export_accuracy_high"),
+    *("export_difference", "export_difference_low", "export_difference_high"),
     *("bytes", "gzip_bytes", "parent_bytes", "parent_gzip_bytes"),
     *("latency_ms_p50", "parent_latency_ms_p50", "latency_ratio"),
 )
+FORMS = ("", "export_")  # the Keras model, and the file that is weighed
 TINY = 1e-12  # accuracies are quotients: a difference of just δ counts as within
 
 
@@ -29,7 +32,8 @@ class Rule(Parameters):
         None,
         ge=0,
         le=1,
-        description="the smallest whose validation accuracy is at most this share below its parent's",
+        description="the smallest whose validation accuracy, as Keras model and as the file that is weighed, is at most"
+        " this share below its parent's",
     )
     fastest_under: int | None = Field(
         None, ge=1, description="the one with the least latency among those of at most so many bytes"
@@ -65,11 +69,13 @@ class Rule(Parameters):
         what = f"{format}, gzipped" if weighed == "gzip_bytes" else format
         if self.smallest_within is not None:
             return (
-                f"the smallest ({what}) whose validation accuracy is at most"
+                f"the smallest ({what}) whose validation accuracy, as Keras model and as {format}, is at most"
                 f" {points(self.smallest_within)} points below its parent's"
             )
         and_near = (
-            "" if self.within is None else f" and at most {points(self.within)} points below its parent"
+            ""
+            if self.within is None
+            else f" and, as Keras model and as {format}, at most {points(self.within)} points below its parent"
         )
         return f"the fastest ({format}) of at most {self.fastest_under:,} bytes ({what}){and_near}"
 
@@ -93,9 +99,11 @@ class Group:
     """One target and method over its seeds.
 
     ``accuracy``, ``difference`` (candidate − parent) and ``latency_ratio`` (to the parent's) are means over the
-    seeds, ``size`` is the largest. The ends of intervals are means too: the seeds answer the same validation
-    examples, so that more of them do not narrow an interval that speaks of the examples. ``seed_deviation`` is the
-    accuracy's standard deviation over seeds, None for one seed.
+    seeds, ``size`` is the largest. Accuracy is that of the form in which a seed is the less accurate, Keras model or
+    weighed file, as both are shipped; ``keras_accuracy`` and ``export_accuracy`` tell them apart. The ends of
+    intervals are means too: the seeds answer the same validation examples, so that more of them do not narrow an
+    interval that speaks of the examples. ``seed_deviation`` is the accuracy's standard deviation over seeds, None for
+    one seed.
     """
 
     name: str
@@ -107,6 +115,8 @@ class Group:
     difference_low: float
     difference_high: float
     seed_deviation: float | None
+    keras_accuracy: float
+    export_accuracy: float
     size: int
     latency_ms: float
     latency_ratio: float
@@ -133,28 +143,39 @@ def groups(measured: Sequence[Mapping[str, Any]], *, weighed: Weighed) -> list[G
 
 def _group(name: str, members: Sequence[Mapping[str, Any]], weighed: Weighed) -> Group:
     found = [item["measurement"] for item in members]
+    judged = [_judged(item) for item in found]
 
-    def mean(key: str) -> float:
-        return statistics.fmean(float(item[key]) for item in found)
+    def mean(key: str, of: Sequence[Mapping[str, Any]] = found) -> float:
+        return statistics.fmean(float(item[key]) for item in of)
 
     return Group(
         name=name,
         indices=[int(item["candidate"]["index"]) for item in members],
-        accuracy=mean("accuracy"),
-        accuracy_low=mean("accuracy_low"),
-        accuracy_high=mean("accuracy_high"),
-        difference=mean("difference"),
-        difference_low=mean("difference_low"),
-        difference_high=mean("difference_high"),
-        seed_deviation=statistics.stdev(float(item["accuracy"]) for item in found)
-        if len(found) > 1
-        else None,
+        accuracy=mean("accuracy", judged),
+        accuracy_low=mean("accuracy_low", judged),
+        accuracy_high=mean("accuracy_high", judged),
+        difference=mean("difference", judged),
+        difference_low=mean("difference_low", judged),
+        difference_high=mean("difference_high", judged),
+        seed_deviation=statistics.stdev(item["accuracy"] for item in judged) if len(judged) > 1 else None,
+        keras_accuracy=mean("accuracy"),
+        export_accuracy=mean("export_accuracy"),
         size=max(int(item[weighed]) for item in found),
         latency_ms=mean("latency_ms_p50"),
         latency_ratio=mean("latency_ratio"),
         macs=max(int(item["macs"]) for item in found),
         parameters=max(int(item["parameters"]) for item in found),
     )
+
+
+def _judged(measurement: Mapping[str, Any]) -> dict[str, float]:
+    """Accuracy, difference and their intervals in the form that is the less accurate.
+
+    Both forms are held against the parent's Keras model, so that the lower accuracy is the lower difference, too.
+    """
+    worse = min(FORMS, key=lambda form: float(measurement[f"{form}difference"]))
+    names = [f"{what}{end}" for what in ("accuracy", "difference") for end in ("", "_low", "_high")]
+    return {name: float(measurement[f"{worse}{name}"]) for name in names}
 
 
 def choose(
@@ -185,7 +206,9 @@ def choose(
     beaten = beaten_by([group.point(rule.objectives) for group in found])
     best = _best(found, rule, format=format, weighed=weighed)
     by_index = {int(item["candidate"]["index"]): item for item in measured}
-    index = max(best.indices, key=lambda index: (float(by_index[index]["measurement"]["difference"]), -index))
+    index = max(
+        best.indices, key=lambda index: (_judged(by_index[index]["measurement"])["difference"], -index)
+    )
     return {
         "schema_version": 1,
         "rule": rule.model_dump(mode="json"),
@@ -245,7 +268,8 @@ def _too_far(key: str, delta: float, found: Sequence[Group]) -> str:
     nearest = max(found, key=lambda group: group.difference)
     mean = f", the mean of {len(nearest.indices)} seeds" if len(nearest.indices) > 1 else ""
     return (
-        f"{key}: no candidate's validation accuracy is at most {points(delta)} points below its parent's; the nearest"
+        f"{key}: no candidate's validation accuracy, as Keras model and as the file that is weighed, is at most"
+        f" {points(delta)} points below its parent's; the nearest"
         f" is '{nearest.name}', {points(-nearest.difference)} below{mean}"
     )
 
@@ -264,7 +288,8 @@ def _sentence(best: Group, item: Mapping[str, Any], rule: Rule, *, format: str, 
     return (
         f"'{best.name}' is {rule.in_words(format=format, weighed=weighed)}: validation accuracy"
         f" {100 * best.accuracy:.2f}% ({points(best.difference, signed=True)} points, 95% interval"
-        f" {points(best.difference_low, signed=True)} to {points(best.difference_high, signed=True)}),"
+        f" {points(best.difference_low, signed=True)} to {points(best.difference_high, signed=True)}; Keras model"
+        f" {100 * best.keras_accuracy:.2f}%, {format} {100 * best.export_accuracy:.2f}%),"
         f" {best.size:,} bytes (parent {parent:,}), latency {best.latency_ratio:.2f} of the parent's{seeds}"
     )
 

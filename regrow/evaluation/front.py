@@ -60,7 +60,7 @@ def front_plot(found: Mapping[str, Any]) -> str:
         axes.margins(0.12, 0.15)
         zipped = ", gzipped" if found["weighed"] == "gzip_bytes" else ""
         axes.set_xlabel(f"kB as {found['format']}{zipped}")
-        axes.set_ylabel("validation accuracy, %")
+        axes.set_ylabel(f"validation accuracy, %\n(the lower of Keras and {found['format']})")
         axes.legend(fontsize=8, loc="lower right")
 
     return draw(WIDE, 3.8, paint)
@@ -75,6 +75,7 @@ def front_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
             "seeds": str(len(row["indices"])),
             "accuracy": f"{100 * row['accuracy']:.2f}",
             "interval": f"{100 * row['accuracy_low']:.2f} to {100 * row['accuracy_high']:.2f}",
+            "forms": f"{100 * row['keras_accuracy']:.2f} / {100 * row['export_accuracy']:.2f}",
             "difference": f"{100 * row['difference'] + 0.0:+.2f}".replace("-", "−"),
             "deviation": "" if row["seed_deviation"] is None else f"{100 * row['seed_deviation']:.2f}",
             "size": f"{row['size']:,}",
@@ -105,13 +106,25 @@ def front_fragment(found: Mapping[str, Any]) -> str:
         "seeds",
         "accuracy, %",
         "95% interval",
+        f"Keras / {html.escape(found['format'])}",
         "− parent",
         "sd",
         "bytes",
         "latency ÷",
         "",
     )
-    keys = ("name", "seeds", "accuracy", "interval", "difference", "deviation", "size", "latency", "place")
+    keys = (
+        "name",
+        "seeds",
+        "accuracy",
+        "interval",
+        "forms",
+        "difference",
+        "deviation",
+        "size",
+        "latency",
+        "place",
+    )
     cells = "\n".join(
         "<tr>" + "".join(f"<td>{html.escape(row[key])}</td>" for key in keys) + "</tr>"
         for row in front_rows(found)

@@ -114,6 +114,7 @@ def _sweep(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "rows": front_rows(found),
         "sentence": found["chosen"]["sentence"],
         "examples": found["validation_examples"],
+        "format": found["format"],
         "spanned": ", ".join(found["objectives"]).replace("_", " "),
         "failed": found["failed"],
     }

@@ -1,6 +1,8 @@
 """Where MLflow is, whether it answers, and a client that gives up soon instead of retrying for minutes."""
 
 import contextlib
+import functools
+import ipaddress
 import logging
 import os
 import re
@@ -11,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from regrow.errors import RegrowError
+from regrow.progress import emit
 from regrow.registry.database import create_database
 
 EXPERIMENT = "regrow"
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 CONNECT_S = 3.0
 REQUEST_S = 5
 
@@ -35,6 +39,39 @@ def without_credentials(uri: str) -> str:
     if parts.scheme.startswith("sqlite") or not parts.netloc:
         return uri
     return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+
+@functools.cache
+def tell_what_can_be_read(uri: str) -> None:
+    """One notice for this process where a login would go over a network without encryption."""
+    parts = urllib.parse.urlsplit(uri)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or _stays_inside(host):
+        return
+    sent = next((name for name in SECRETS if os.environ.get(name)), "")
+    if not sent and parts.password:
+        sent = "the password in MLFLOW_TRACKING_URI"
+    if sent:
+        emit(
+            "notice",
+            message=f"{without_credentials(uri)} is not encrypted: {sent} can be read on the way to {host}; use https://",
+            once=True,
+        )
+
+
+def _stays_inside(host: str) -> bool:
+    """Whether what is sent to ``host`` stays on this machine, or on the network of a Kubernetes cluster."""
+    if host == "localhost" or host.endswith((".localhost", ".svc")) or ".svc." in host:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def waiting_for(uri: str) -> str:
+    """What a progress line says while MLflow at ``uri`` does not answer."""
+    return f"waiting for MLflow at {without_credentials(uri)} …"
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -111,13 +148,14 @@ def short_patience(*, seconds: int = REQUEST_S, retries: int = 0) -> Iterator[No
 def connect(uri: str) -> Any:
     """An ``MlflowClient`` for ``uri``, tracking and registry both; MLflow's start-up chatter is silenced.
 
-    An SQLite file that is not there yet is made.
+    An SQLite file that is not there yet is made. A login that can be read on the way is told of.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     for name in ("alembic", "alembic.runtime.migration", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
+    tell_what_can_be_read(uri)
     file = sqlite_file(uri)
     if file is not None:
         create_database(file)

@@ -18,6 +18,7 @@ T = TypeVar("T")
 PATIENCE = "REGROW_PATIENCE_S"
 DEFAULT_S = 180.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
+RACES, RACE_PAUSE_S = 5, (0.02, 0.2)
 # INTERNAL_ERROR is also what MLflow calls a locked database and a connection that broke.
 TRANSIENT = (
     "TEMPORARILY_UNAVAILABLE",
@@ -56,17 +57,36 @@ def is_transient(error: BaseException | None) -> bool:
             return True
         if getattr(error, "error_code", None) in TRANSIENT:
             return True
-        if _is_away(error) or _lost_a_race(error):
+        if _is_away(error) or lost_a_race(error):
             return True
         error = error.__cause__
     return False
 
 
-def _lost_a_race(error: BaseException) -> bool:
+def lost_a_race(error: BaseException) -> bool:
     """Whether two wrote the same row: MLflow looks first and inserts then; the second is told so, as a 400."""
     return getattr(error, "error_code", None) == "BAD_REQUEST" and any(
         text in str(error) for text in SAME_ROW
     )
+
+
+def unless_first(write: Callable[[], T]) -> T:
+    """What ``write`` gives; where another wrote the same row of the registry first, it is done again.
+
+    The row is there then, so the second attempt finds it. Where several requests make one piece of work this spares the
+    others: `patiently` would begin all of it again.
+
+    Raises:
+        Exception: anything else that ``write`` raised.
+    """
+    for _ in range(RACES):
+        try:
+            return write()
+        except Exception as error:
+            if not lost_a_race(error):
+                raise
+        time.sleep(random.uniform(*RACE_PAUSE_S))
+    return write()
 
 
 def _is_away(error: BaseException) -> bool:

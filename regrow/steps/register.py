@@ -22,7 +22,13 @@ from regrow.registry.chain import (
     pipeline_run_digest,
 )
 from regrow.registry.champion import KERAS_FILE, KERAS_TAG
-from regrow.registry.client import connection, experiment_name, tracking_uri, without_credentials
+from regrow.registry.client import (
+    connection,
+    experiment_name,
+    tracking_uri,
+    waiting_for,
+    without_credentials,
+)
 from regrow.registry.decisions import Decision, decide, first_tags, record
 from regrow.registry.evidence import log_files, log_model, log_numbers, raw_data
 from regrow.registry.gate import GateParams, Verdict, judge
@@ -79,7 +85,8 @@ def run(context: StepContext[RegisterParams]) -> None:
     uri, name = tracking_uri(), context.params.model_name
 
     def attempt() -> tuple[str, Any, Verdict, list[str]]:
-        with connection(uri, seconds=UPLOAD_S, retries=RETRIES) as client:
+        waiting = progress.waiting(waiting_for(uri))
+        with waiting, connection(uri, seconds=UPLOAD_S, retries=RETRIES) as client:
             return _register(client, context, statements, progress)
 
     run_id, version, verdict, aliases = patiently(attempt, what="step 'register'")

@@ -15,7 +15,7 @@ from regrow.provenance.environment import surroundings
 from regrow.provenance.statement import Resource
 from regrow.registry.chain import OUTSIDE, PACKAGE, PACKAGES, data_version, package_digest
 from regrow.registry.champion import Champion, fetch_classes, fetch_model
-from regrow.registry.client import connection, experiment_id, experiment_name, tracking_uri
+from regrow.registry.client import connection, experiment_id, experiment_name, tracking_uri, waiting_for
 from regrow.registry.decisions import read_decisions
 from regrow.registry.parents import find_start
 from regrow.registry.promotion import settle
@@ -64,14 +64,15 @@ def run(context: StepContext[ResolveParams]) -> None:
     progress = context.progress(3)
     resources = list(identify(params.source))
     progress.update(1, "data found")
-    with connection(tracking_uri()) as client:
+    uri = tracking_uri()
+    with progress.waiting(waiting_for(uri)), connection(uri) as client:
         close_stale(client, experiment_id(client, experiment_name()))
         champion = settle(client, params.model_name)
         progress.update(2, "MLflow answers")
     known: dict[str, Any] = {}
     start: Start | None = None
     if champion.version is not None:
-        with connection(tracking_uri(), seconds=60, retries=1) as client:
+        with progress.waiting(waiting_for(uri)), connection(uri, seconds=60, retries=1) as client:
             classes = fetch_classes(client, champion)
             known = {} if classes is None else {"classes": classes}
             start = find_start(champion, classes=classes) if params.start == "champion" else None

@@ -24,20 +24,25 @@ def measured(
     seed: int = 0,
     parent: int = 180,
     gzipped: int | None = None,
+    exported: int | None = None,
 ) -> dict[str, Any]:
-    low, high = wilson_interval(right, N)
-    difference = (right - parent) / N
+    """A candidate that is ``right`` so often, as the weighed file ``exported`` times (default: as often)."""
+    forms = {}
+    for form, count in (("", right), ("export_", right if exported is None else exported)):
+        low, high = wilson_interval(count, N)
+        difference = (count - parent) / N
+        forms |= {f"{form}accuracy": count / N, f"{form}accuracy_low": low, f"{form}accuracy_high": high}
+        forms |= {
+            f"{form}difference": difference,
+            f"{form}difference_low": difference - 0.02,
+            f"{form}difference_high": difference + 0.02,
+        }
     return {
         "candidate": {"index": index, "name": f"{group} seed {seed}", "group": group, "seed": seed},
         "measurement": {
             "n": N,
-            "accuracy": right / N,
-            "accuracy_low": low,
-            "accuracy_high": high,
+            **forms,
             "parent_accuracy": parent / N,
-            "difference": difference,
-            "difference_low": difference - 0.02,
-            "difference_high": difference + 0.02,
             "macs": 1000,
             "parameters": 100,
             "format": "tflite_int8",
@@ -124,6 +129,42 @@ def test_the_chosen_one_is_on_the_front_where_a_seed_has_failed() -> None:
     )
     (best,) = (group for group in found["groups"] if group["chosen"])
     assert (best["name"], best["on_front"]) == ("one", True)
+
+
+@pytest.mark.parametrize(
+    "rule", [{"smallest_within": 0.02}, {"fastest_under": 3000, "within": 0.02}], ids=["size", "latency"]
+)
+def test_what_is_weighed_must_keep_the_accuracy_too(rule: dict[str, Any]) -> None:
+    candidates = [
+        measured(0, "sound", right=178, size=2000, latency=0.6),
+        measured(1, "breaks as int8", right=181, exported=120, size=1000, latency=0.4),
+        measured(2, "breaks as keras", right=120, exported=181, size=1000, latency=0.4),
+    ]
+    found = chosen(candidates, **rule)
+    assert found["chosen"]["group"] == "sound"
+    assert "Keras model 89.00%, tflite_int8 89.00%" in found["chosen"]["sentence"]
+    for broken in found["groups"][1:]:
+        assert broken["accuracy"] == pytest.approx(120 / N)
+        assert broken["difference"] == pytest.approx(-60 / N)
+        assert broken["accuracy_high"] == pytest.approx(wilson_interval(120, N)[1])
+    assert [row["forms"] for row in front_rows(found) if row["name"] == "breaks as int8"] == ["90.50 / 60.00"]
+    with pytest.raises(RegrowError, match=r"as Keras model and as the file.* 30\.00 below"):
+        chosen(candidates[1:], **rule)
+
+
+def test_the_seed_whose_file_is_the_best_is_shipped() -> None:
+    found = chosen(
+        [
+            measured(0, "one", right=184, exported=178, size=10, seed=0),
+            measured(1, "one", right=181, exported=180, size=10, seed=1),
+        ],
+        smallest_within=0.02,
+    )
+    assert found["chosen"]["index"] == 1
+    (group,) = found["groups"]
+    assert group["accuracy"] == pytest.approx(179 / N) == group["export_accuracy"]
+    assert group["keras_accuracy"] == pytest.approx(182.5 / N)
+    assert group["seed_deviation"] == pytest.approx(2**0.5 / N)
 
 
 def test_equal_seeds_give_the_first() -> None:

@@ -266,6 +266,7 @@ def test_what_the_model_was_chosen_from_is_shown_where_there_was_a_sweep() -> No
     def measured(index: int, name: str, right: int, size: int) -> dict[str, Any]:
         numbers = {"difference": (right - 90) / 100, "difference_low": -0.1, "difference_high": 0.1}
         numbers |= {"n": 100, "accuracy": right / 100, "accuracy_low": 0.5, "accuracy_high": 0.99}
+        numbers |= {f"export_{name}": value for name, value in numbers.items() if name != "n"}
         numbers |= {"macs": 7, "parameters": 7, "bytes": size, "parent_bytes": 900, "parent_accuracy": 0.9}
         numbers |= {"latency_ms_p50": 0.1, "parent_latency_ms_p50": 0.2, "latency_ratio": 0.5}
         return {

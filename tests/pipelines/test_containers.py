@@ -6,6 +6,7 @@ import pytest
 
 from regrow.config import config_model
 from regrow.steps.component import QUIET
+from regrow_pipelines.attempts import variables
 from regrow_pipelines.compiling import arguments
 from regrow_pipelines.containers import container_options, steps
 
@@ -80,6 +81,20 @@ def test_an_image_speaks_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "SECRET_OF_ANOTHER",
     }
     assert not others & set(environment)
+
+
+def test_the_webhook_is_known_to_the_step_that_tells_it_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from regrow.steps import NAMES
+
+    monkeypatch.setenv("REGROW_WEBHOOK_URL", "https://hooks.example.org/secret")
+    _, environment = options(tmp_path, monkeypatch, {"kind": "digits"})
+    found = {step: variables(step, environment) for step in (*NAMES, "outcome")}
+    assert found.pop("outcome") == environment
+    assert environment["REGROW_WEBHOOK_URL"] == "https://hooks.example.org/secret"
+    for given in found.values():
+        assert given == {name: value for name, value in environment.items() if name != "REGROW_WEBHOOK_URL"}
 
 
 def test_every_step_with_parameters_needs_an_image() -> None:

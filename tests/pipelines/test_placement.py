@@ -19,6 +19,7 @@ from regrow.steps import NAMES
 from regrow.training.checkpoints import Interval
 from regrow_components.images import image
 from regrow_pipelines import compiling, manifest
+from regrow_pipelines.placement import ARTIFACTS
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/cluster-gpu.yaml"
@@ -261,6 +262,67 @@ def test_where_no_credentials_are_wanted_none_are_asked_for() -> None:
     assert {item.config_map_name for config in configs.values() for item in config.config_map_as_env} == {
         "regrow-mlflow"
     }
+
+
+def variables(config: KubernetesExecutorConfig) -> dict[str, str]:
+    """By variable, the ConfigMap or Secret that a step's pod takes it from; each from one."""
+    pairs = [
+        *((key.env_var, item.secret_name) for item in config.secret_as_env for key in item.key_to_env),
+        *(
+            (key.env_var, item.config_map_name)
+            for item in config.config_map_as_env
+            for key in item.key_to_env
+        ),
+    ]
+    found = dict(pairs)
+    assert len(found) == len(pairs), "of two, which one counts is the cluster's affair"
+    return found
+
+
+KEY = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+
+
+def test_a_key_for_artifacts_goes_to_the_steps_that_read_or_write_them_past_the_server() -> None:
+    """`recover` streams metrics only, `prepare` reads data with a key of its own."""
+    config = load_config(None, ["cluster.mlflow.artifact_store={secret: artifacts-key}"])
+    found = {name: variables(item) for name, item in read(compiling.compiled(config))[1].items()}
+    given = {name for name, item in found.items() if "artifacts-key" in item.values()}
+    assert given == {"resolve", "train", "register", "outcome"}
+    for name in given:
+        assert {key for key, source in found[name].items() if source == "artifacts-key"} == KEY
+        assert found[name]["MLFLOW_S3_ENDPOINT_URL"] == "regrow-mlflow"
+        region = "regrow-data" if name == "resolve" else "regrow-mlflow"
+        assert found[name]["AWS_DEFAULT_REGION"] == region
+    assert {found["prepare"][key] for key in KEY} == {"regrow-data-credentials"}
+    assert found["resolve"]["AWS_ENDPOINT_URL"] == found["prepare"]["AWS_ENDPOINT_URL"] == "regrow-data"
+    with_key = {name for name, item in found.items() if KEY & set(item)}
+    assert with_key == {*given, "prepare"}
+
+
+def test_where_artifacts_go_through_the_server_no_step_gets_a_key_for_them() -> None:
+    _, configs, _ = read(compiling.compiled(load_config(None)))
+    found = {name: variables(item) for name, item in configs.items()}
+    assert {name for name, item in found.items() if KEY & set(item)} == {"resolve", "prepare"}
+    assert not any("MLFLOW_S3_ENDPOINT_URL" in item for item in found.values())
+
+
+def test_a_pod_with_an_identity_of_its_own_gets_the_store_s_address_only() -> None:
+    config = load_config(None, ["cluster.mlflow.artifact_store={secret: null}", "cluster.data.secret=null"])
+    found = {name: variables(item) for name, item in read(compiling.compiled(config))[1].items()}
+    assert {name for name, item in found.items() if "MLFLOW_S3_ENDPOINT_URL" in item} == {
+        "resolve",
+        "train",
+        "register",
+        "outcome",
+    }
+    assert not any(KEY & set(item) for item in found.values())
+
+
+def test_images_of_steps_that_reach_the_store_themselves_hold_its_client() -> None:
+    for step in ARTIFACTS:
+        name = SHARED_IMAGES.get(step, step)
+        text = (ROOT / f"components/requirements/{name}.txt").read_text("utf-8")
+        assert re.search(r"^boto3==", text, re.MULTILINE), step
 
 
 def test_the_same_work_has_the_same_parameters_on_every_cluster() -> None:

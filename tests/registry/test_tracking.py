@@ -1,5 +1,6 @@
 """Streaming to MLflow: real runs on SQLite, and servers that are away."""
 
+import json
 import os
 import socket
 import time
@@ -8,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from regrow.errors import RegrowError
-from regrow.registry.client import check_reachable, connect, connection, experiment_id, tracking_uri
+from regrow.progress import is_news
+from regrow.registry.client import (
+    check_reachable,
+    connect,
+    connection,
+    experiment_id,
+    tell_what_can_be_read,
+    tracking_uri,
+)
 from regrow.registry.tracking import flatten, stream
 
 
@@ -110,6 +119,52 @@ def test_server_that_hangs_is_one_sentence(here: Path) -> None:
         with pytest.raises(RegrowError, match="no answer in time"), connection(uri, seconds=1) as client:
             client.search_experiments()
         assert time.monotonic() - clock < 8
+
+
+@pytest.mark.parametrize(
+    ("uri", "secret", "told"),
+    [
+        ("http://mlflow.example.org:5000", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_PASSWORD"),
+        ("http://mlflow.example.org:5000", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_TOKEN"),
+        ("http://10.1.2.3:5000", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_TOKEN"),
+        ("http://me:hidden@mlflow.example.org", "", "the password in MLFLOW_TRACKING_URI"),
+        ("http://mlflow.example.org:5000", "", ""),
+        ("https://mlflow.example.org", "MLFLOW_TRACKING_TOKEN", ""),
+        ("http://localhost:5000", "MLFLOW_TRACKING_TOKEN", ""),
+        ("http://[::1]:5000", "MLFLOW_TRACKING_TOKEN", ""),
+        ("http://127.0.0.2:5000", "MLFLOW_TRACKING_TOKEN", ""),
+        ("http://mlflow.regrow.svc:5000", "MLFLOW_TRACKING_TOKEN", ""),
+        ("http://mlflow.regrow.svc.cluster.local:5000", "MLFLOW_TRACKING_TOKEN", ""),
+        ("sqlite:////tmp/mlflow.db", "MLFLOW_TRACKING_TOKEN", ""),
+    ],
+)
+def test_a_login_that_can_be_read_on_the_way_is_one_line(
+    here: Path, monkeypatch: pytest.MonkeyPatch, uri: str, secret: str, told: str
+) -> None:
+    tell_what_can_be_read.cache_clear()
+    for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    if secret:
+        monkeypatch.setenv(secret, "hidden")
+    (here / "events.jsonl").touch()
+    if uri.startswith("http"):
+        connect(uri)  # asks nothing yet
+        connect(uri)
+    else:
+        tell_what_can_be_read(uri)
+    text = (here / "events.jsonl").read_text()
+    assert "hidden" not in text
+    found = [json.loads(line) for line in text.splitlines()]
+    assert len(found) == bool(told)
+    for item in found:
+        assert (item["event"], item["once"]) == ("notice", True)
+        assert f"{told} can be read on the way to" in item["message"]
+
+
+def test_what_each_step_says_once_is_shown_once() -> None:
+    told: set[str] = set()
+    plain, once = {"message": "a"}, {"message": "b", "once": True}
+    assert [is_news(item, told) for item in (plain, once, plain, once)] == [True, True, True, False]
 
 
 def test_flatten_joins_keys_with_dots() -> None:

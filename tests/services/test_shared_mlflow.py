@@ -1,8 +1,15 @@
-"""One MLflow for a team: registrations at once, a server that is killed meanwhile, artifacts in S3."""
+"""One MLflow for a team: registrations at once, a server that is killed meanwhile, artifacts in S3.
 
+``REGROW_AT_ONCE=50`` is how many register at once; the seconds that it took are printed (``pytest -s``).
+"""
+
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +17,16 @@ import pytest
 
 from regrow.errors import RegrowError
 from regrow.registry.client import connect
+from regrow.registry.promotion import point
 from regrow.registry.tracking import stream
 from tests.registry import registering
 from tests.services.servers import MlflowServer, ObjectStore, Postgresql, mlflow
 from tests.steps.test_register import Tenfold, register, write, write_artifacts, write_statements
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
-AT_ONCE = 20
+ROOT = Path(__file__).resolve().parents[2]
+AT_ONCE = int(os.environ.get("REGROW_AT_ONCE", "50"))
+SHARED = 3
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +56,34 @@ def candidate(
 
 def test_registrations_at_once(shared_mlflow: MlflowServer, tmp_path: Path) -> None:
     """All with one server on PostgreSQL and S3; three of them have the same model."""
-    uri = shared_mlflow.uri
-    first = registering.register_at_once(uri, tmp_path / "first", count=AT_ONCE, shared=3)
-    told = registering.check(uri, first)
-    assert told["versions"] == AT_ONCE - 2
-    assert len({item["run_id"] for item in first}) == AT_ONCE
+    uri, folder = shared_mlflow.uri, tmp_path / "first"
+    results = registering.register_at_once(uri, folder, count=AT_ONCE, shared=SHARED)
+    told = registering.check(uri, results)
+    assert told["versions"] == AT_ONCE - SHARED + 1
+    assert len({item["run_id"] for item in results}) == AT_ONCE
+    client = connect(uri)
+    (experiment,) = {client.get_run(item["run_id"]).info.experiment_id for item in results}
+    made = client.search_runs([experiment], "tags.`regrow.step` = 'pipeline'", max_results=10 * AT_ONCE)
+    assert {run.info.run_id for run in made} == {item["run_id"] for item in results}, "one parent run each"
+    aliases = client.get_registered_model(registering.NAME).aliases
+    assert set(aliases) == {"champion", "challenger"}
+    assert aliases["champion"] == told["champion"]
+    print(f"\n{AT_ONCE} registrations at once: {registering.seconds(folder):.1f} s; {told}")
+
+
+def test_an_alias_that_is_new_is_set_by_many_at_once(shared_mlflow: MlflowServer) -> None:
+    """MLflow looks for its row and then inserts it: without more, one of two is answered with PostgreSQL's refusal."""
+    client = connect(shared_mlflow.uri)
+    client.create_registered_model("aliases")
+    run = client.create_run("0").info.run_id
+    for _ in range(8):
+        client.create_model_version("aliases", source=f"runs:/{run}/model", run_id=run, await_creation_for=0)
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(20):
+            alias = f"alias-{number}"
+            versions = [str(version) for version in range(1, 9)]
+            list(pool.map(lambda version, alias=alias: point(client, "aliases", alias, version), versions))
+            assert client.get_model_version_by_alias("aliases", alias).version in map(str, versions)
 
 
 def test_a_server_that_is_killed_while_several_register(shared_mlflow: MlflowServer, tmp_path: Path) -> None:
@@ -129,20 +162,44 @@ def direct(logs: Path, database: Postgresql, store: ObjectStore) -> Iterator[Mlf
         yield server
 
 
+REGISTER = """
+import sys
+from pathlib import Path
+from tests.steps.test_register import register
+print(register(Path.cwd(), model_name="direct")["run_id"])
+"""
+
+
 def test_artifacts_go_to_s3_directly(
-    direct: MlflowServer,
-    store: ObjectStore,
-    candidate: Callable[..., dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
+    direct: MlflowServer, store: ObjectStore, servable: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("REGROW_PATIENCE_S", "0")
-    for name, value in store.login(store.key, "wrong").items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(
-        RegrowError, match=r"artifact store behind .* AWS_SECRET_ACCESS_KEY must let"
-    ) as caught:
-        candidate(direct, "direct")
-    assert "\n" not in str(caught.value)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", store.secret)
-    run = candidate(direct, "direct")["run_id"]
-    assert any(f"/{run}/" in key and key.endswith("MLmodel") for key in store.keys("direct"))
+    """In processes of their own, as in pods: botocore and MLflow keep the key that a process began with."""
+    write_artifacts(tmp_path, servable)
+    write_statements(tmp_path)
+
+    def run(secret: str) -> "subprocess.CompletedProcess[str]":
+        # What `cluster.mlflow.artifact_store` gives a pod.
+        login = store.login(store.key, secret)
+        login["MLFLOW_S3_ENDPOINT_URL"] = login.pop("AWS_ENDPOINT_URL")
+        variables = {"REGROW_PATIENCE_S": "0", "PYTHONPATH": str(ROOT), **direct.environment, **login}
+        return subprocess.run(
+            [sys.executable, "-c", REGISTER],
+            cwd=tmp_path,
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+
+    refused = run("wrong")
+    assert refused.returncode == 1
+    last = refused.stderr.strip().splitlines()[-1]
+    assert last.startswith("regrow.errors.RegrowError: MLflow's artifact store behind http://127.0.0.1:"), (
+        last
+    )
+    assert last.endswith("AWS_SECRET_ACCESS_KEY must let this process read and write it")
+    done = run(store.secret)
+    assert done.returncode == 0, done.stderr
+    run_id = done.stdout.split()[-1]
+    assert any(f"/{run_id}/" in key and key.endswith("MLmodel") for key in store.keys("direct"))

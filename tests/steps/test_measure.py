@@ -70,6 +70,7 @@ def test_numbers_are_those_of_the_validation_split(
     inputs: dict[str, Path], digits: Dataset, tmp_path: Path
 ) -> None:
     from regrow.conversion.converters import to_tflite_int8
+    from regrow.evaluation.comparison import export_correct
     from regrow.graph.files import load_model
 
     found = measure(inputs, tmp_path)
@@ -95,7 +96,15 @@ def test_numbers_are_those_of_the_validation_split(
     to_tflite_int8(load_model(inputs["recovered"]), tmp_path / "own", digits.calibration(32, 0))
     assert found["bytes"] == (tmp_path / "own/model_int8.tflite").stat().st_size < found["parent_bytes"]
     assert found["gzip_bytes"] < found["parent_gzip_bytes"]
-    assert found["export_accuracy"] == pytest.approx(found["accuracy"], abs=0.05)
+    correct = export_correct(
+        tmp_path / "own", "tflite_int8", digits.features("validation"), labels, batch_size=64
+    )
+    assert found["export_accuracy"] == pytest.approx(correct.mean())
+    ends = [found[f"export_accuracy_{end}"] for end in ("low", "high")]
+    assert ends == pytest.approx(wilson_interval(int(correct.sum()), 300))
+    # Against the parent's Keras model, as in `evaluate`.
+    ends = [found[f"export_difference{end}"] for end in ("", "_low", "_high")]
+    assert ends == pytest.approx(paired_difference(correct, right["parent"]))
     assert 0 < found["latency_ms_p50"] <= found["latency_ms_p95"] and found["latency_ratio"] > 0
 
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,37 @@ def test_what_cannot_be_reached_is_said_at_once(here: Path, monkeypatch: pytest.
         resolve(here)
     assert time.monotonic() - clock < 10
     assert not (here / "data").exists()
+
+
+def said(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_what_is_waited_for_is_said_within_seconds(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes the connection and does not answer, as one that is overloaded."""
+    monkeypatch.setenv("REGROW_EVENTS", str(here / "events.jsonl"))
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(8)
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(RegrowError, match="no answer in time"):
+            resolve(here)
+    ended = time.time()
+    notes = {
+        item["note"]: item["time"] for item in said(here / "events.jsonl") if item["event"] == "progress"
+    }
+    assert list(notes) == ["data found", f"waiting for MLflow at {uri} …"]
+    begun, told = notes.values()
+    assert 1.9 < told - begun < 3.5
+    assert ended - told > 1.0, "it is said before it is known"
+
+
+def test_an_mlflow_that_answers_is_not_waited_for(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve(here)  # which makes the database
+    monkeypatch.setenv("REGROW_EVENTS", str(here / "events.jsonl"))
+    resolve(here)
+    assert not any(item.get("waiting") for item in said(here / "events.jsonl"))
 
 
 def test_runs_that_a_killed_process_left_in_this_workspace_are_closed(
