@@ -154,7 +154,10 @@ def test_code_and_subclasses_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     own = Own()
     own(np.zeros((1, 4), np.float32))
     own.save("own", save_format="tf")
+    own.save("own.keras")
     assert "layer 'lambda' carries Python code" in refused("prune", "lambda.keras", *HALF)
+    subclassed = "is a model of class 'Own', a subclassed one; accepted: Functional and Sequential models"
+    assert refused("prune", "own.keras", *HALF) == f"own.keras: {subclassed}"
     assert "own: " in refused("prune", "own", *HALF)
 
 

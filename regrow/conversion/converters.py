@@ -136,12 +136,28 @@ def to_onnx(model: Any, directory: Path, calibration: Array) -> None:
         lambda features: {"probabilities": model(features, training=False)}, input_signature=specification
     )
     with _grouped_convolutions_in_line(model):
-        converted, _ = tf2onnx.convert.from_function(function, input_signature=specification, opset=17)
+        converted, _ = tf2onnx.convert.from_function(
+            function, input_signature=specification, opset=17, custom_op_handlers={"Erfc": (_erfc, [])}
+        )
     _bind(converted.graph, function.get_concrete_function())
     converted.graph.name = "regrow"
     for value in (*converted.graph.input, *converted.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     (directory / FILES["onnx"]).write_bytes(converted.SerializeToString(deterministic=True))
+
+
+def _erfc(graph: Any, node: Any, name: str, arguments: Any) -> None:
+    """Write ``Erfc``, which is in TensorFlow's GELU and which `tf2onnx` does not know, as 1 − ``Erf``."""
+    from tf2onnx.utils import map_onnx_to_numpy_type
+
+    (output,) = node.output
+    shape, kind = graph.get_shape(output), graph.get_dtype(output)
+    one = graph.make_const(f"{name}_one", np.ones((), map_onnx_to_numpy_type(kind)))
+    erf = graph.make_node("Erf", node.input, shapes=[shape], dtypes=[kind])
+    graph.remove_node(name)
+    graph.make_node(
+        "Sub", [one.output[0], erf.output[0]], name=name, outputs=[output], shapes=[shape], dtypes=[kind]
+    )
 
 
 @contextmanager

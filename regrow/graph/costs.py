@@ -43,6 +43,21 @@ def layer_costs(model: Any) -> list[LayerCost]:
     return [_cost(path, layer, shapes.get(path, ()), macs.get(path, 0)) for path, layer in layers(model)]
 
 
+def unknown_size(graph: Graph) -> str | None:
+    """The input that is a picture of unknown size, as a user would name it, or None.
+
+    How many steps a sequence has weighs on its layers about alike; but a picture shrinks from layer to layer, so
+    without its size the MACs of one layer cannot be compared with another's.
+    """
+    view = graph.view
+    for call in view.calls:
+        if not call.inputs and call.outputs[0] in view.inputs:
+            shape = view.shapes[call.outputs[0]][1:]
+            if len(shape) > 2 and None in shape[-3:]:
+                return f"input '{call.layer}' has shape ({', '.join(str(length or '?') for length in shape)})"
+    return None
+
+
 def count_macs(model: Any) -> int:
     """MACs of one forward pass of one example."""
     return sum(cost.macs for cost in trace(Graph.of(model)).costs)

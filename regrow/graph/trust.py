@@ -41,6 +41,10 @@ def refuse_code(file: Path) -> None:
             file, or an unsafe archive.
     """
     config = architecture(file)
+    from_keras3 = keras_version(file).startswith("3.")
+    found = None if from_keras3 else _subclassed(config)
+    if found is not None:
+        raise RegrowError(f"{file}: {found}")
     found = code_in(config)
     if found is not None:
         raise RegrowError(
@@ -48,7 +52,7 @@ def refuse_code(file: Path) -> None:
             " layers (such as Rescaling or Activation) and save the model again"
         )
     # What is of Keras 3 is not built by its names, but converted by a table of those that are known.
-    found = None if keras_version(file).startswith("3.") else foreign_in(config)
+    found = None if from_keras3 else foreign_in(config)
     if found is not None:
         raise RegrowError(f"{file}: {found}")
 
@@ -173,6 +177,14 @@ def code_in(config: Any) -> str | None:
 def foreign_in(config: Any) -> str | None:
     """What in an architecture of `tf_keras` is not known to compute only, as a sentence without its file, or None."""
     return _first(config, _foreign)
+
+
+def _subclassed(config: Any) -> str | None:
+    """That the whole is a model of a class of its own, or None."""
+    kind = config.get("class_name") if isinstance(config, dict) else None
+    if kind is None or kind in pure_layers() or kind in keras_objects():
+        return None
+    return f"is a model of class '{kind}', a subclassed one; accepted: Functional and Sequential models"
 
 
 def _first(config: Any, check: Callable[[dict[str, Any]], str | None]) -> str | None:

@@ -15,7 +15,7 @@ from regrow.graph.tracing import trace
 from regrow.pruning.criteria.evidence import Calibration, is_weight
 from regrow.pruning.criteria.registry import COMPARABLE, score
 from regrow.pruning.pruning import Pruning
-from regrow.pruning.selection import check_patterns, matches
+from regrow.pruning.selection import check_countable, check_patterns, matches
 from regrow.pruning.targets import TOLERANCE, LayerOptions, Target
 
 
@@ -67,6 +67,8 @@ def prune_layers(
     graph = Graph.of(model)
     check_patterns(graph.locations, skip)
     check_patterns(graph.locations, options.skip, field="prune.layers.skip")
+    if target is not None and not options.blocks:
+        check_countable(graph, target)
     staying = (*skip, *options.skip)
     whole = _Step((), graph, Surgery(), trace(graph))
     blocks = [

@@ -1,11 +1,14 @@
-"""Which kernels are pruned, and why the others are not."""
+"""What is pruned, and why the rest is not."""
 
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from regrow.errors import RegrowError, nearest
+from regrow.graph.costs import unknown_size
+from regrow.graph.graph import Graph
 from regrow.graph.kernels import prunable_kernels
+from regrow.pruning.targets import Target
 
 
 def layer_of(kernel: str) -> str:
@@ -53,3 +56,17 @@ def chosen_kernels(model: Any, skip: Sequence[str] = ()) -> dict[str, Any]:
             f"prune.skip: {', '.join(skip)} leaves no layer to prune of {', '.join(sorted(layers))}"
         )
     return chosen
+
+
+def check_countable(graph: Graph, target: Target) -> None:
+    """Refuse a share of MACs that cannot be told.
+
+    Raises:
+        RegrowError: the model takes pictures of any size.
+    """
+    unknown = unknown_size(graph) if target.name == "macs" else None
+    if unknown is not None:
+        raise RegrowError(
+            f"prune.target.macs: {unknown}, and which share a layer has of the MACs depends on it; build the model for"
+            " one size, or choose parameters or bytes"
+        )

@@ -18,7 +18,7 @@ from regrow.pruning.moves import Moves
 from regrow.pruning.pruning import Pruning
 from regrow.pruning.rescoring import rescored_moves
 from regrow.pruning.search import Found, meet, meet_by_measuring
-from regrow.pruning.selection import check_patterns
+from regrow.pruning.selection import check_countable, check_patterns
 from regrow.pruning.targets import ChannelOptions, Target
 
 
@@ -88,6 +88,7 @@ def choose_channels(
     graph = Graph.of(model)
     _refuse_lambda(graph)
     check_patterns(graph.locations, skip)
+    check_countable(graph, target)
     channels = trace(graph, protect=skip)
     if not channels.removable.any():
         why = (

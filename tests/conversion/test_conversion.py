@@ -192,6 +192,22 @@ def test_arrays_that_are_no_variables_are_shipped_too(tmp_path: Path, name: str)
     np.testing.assert_allclose(found, model.predict(images, verbose=0), atol=1e-5)
 
 
+@pytest.mark.parametrize("approximate", [False, True])
+def test_gelu_is_exported_to_onnx(tmp_path: Path, approximate: bool) -> None:
+    import tensorflow as tf
+    import tf_keras
+
+    from regrow.conversion.converters import to_onnx
+
+    inputs = tf_keras.Input((6,))
+    model = tf_keras.Model(inputs, tf.nn.gelu(tf_keras.layers.Dense(4)(inputs), approximate=approximate))
+    rows = np.random.default_rng(0).normal(scale=3, size=(50, 6)).astype(np.float32)
+    to_onnx(model, tmp_path, rows)
+    np.testing.assert_allclose(
+        load_runtime(tmp_path, "onnx")(rows), model.predict(rows, verbose=0), atol=1e-5
+    )
+
+
 @pytest.mark.parametrize("name", ["tflite_fp32", "onnx"])
 def test_grouped_convolutions_are_exported(tmp_path: Path, name: str) -> None:
     """Keras compiles them by themselves; the model answers by itself as before afterwards."""

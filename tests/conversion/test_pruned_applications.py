@@ -34,13 +34,16 @@ FAMILIES = (
     "Xception",
 )
 
-
+WITHOUT_NORMALISATION = ("VGG16",)
 # Keras does not register the classes that its module of these defines, and cannot load its own saved model by itself.
 OWN_CLASSES = ("ConvNeXtTiny",)
 
 
 def application(name: str) -> Any:
-    """Kernels as initialised, all else random; the last activation is left out, because a softmax hides differences."""
+    """Kernels as initialised, all else random; the last activation is left out, because a softmax hides differences.
+
+    Without normalisation, kernels are twice as large: half of the fan-in goes, and ReLU halves what is left.
+    """
     import tf_keras
 
     size = SMALLEST.get(name, 64)
@@ -53,6 +56,8 @@ def application(name: str) -> Any:
         if len(weight.shape) == 1:
             scale = 1 if "variance" in weight.name or "gamma" in weight.name else 0
             weight.assign(scale + random.uniform(-0.3, 0.3, weight.shape))
+        elif name in WITHOUT_NORMALISATION:
+            weight.assign(2 * weight)
     return model
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tf_keras as keras
 
 from regrow.errors import RegrowError
 from regrow.graph.costs import count_macs
@@ -186,3 +187,29 @@ def test_a_latency_is_met_as_measured() -> None:
         assert watch.ms(done.model) / watch.reference_ms == pytest.approx(reached, rel=0.25)
         met += 1
     assert met
+
+
+@pytest.mark.parametrize(
+    ("shape", "named"), [((None, None, 3), r"\(\?, \?, 3\)"), ((32, None, 3), r"\(32, \?, 3\)")]
+)
+def test_a_share_of_macs_is_refused_for_pictures_of_any_size(shape: Any, named: str) -> None:
+    inputs = keras.Input(shape, name="picture")
+    x = keras.layers.Conv2D(40, 3, strides=2, padding="same")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(40, 3)(x))
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    with pytest.raises(
+        RegrowError, match=f"prune.target.macs: input 'picture' has shape {named}, and which share"
+    ):
+        prune_channels(model, ChannelOptions(), target=Target(macs=0.5))
+    smaller = prune_channels(model, ChannelOptions(), target=Target(parameters=0.5)).model
+    assert smaller.count_params() == pytest.approx(model.count_params() / 2, rel=0.03)
+    # Called on a picture of known size, it has MACs that can be compared.
+    outer = keras.Sequential([keras.Input((32, 32, 3)), model])
+    assert prune_channels(outer, ChannelOptions(), target=Target(macs=0.5)).model.output_shape == (None, 2)
+
+
+def test_a_sequence_of_any_length_has_macs_for_each_step() -> None:
+    layers = keras.layers
+    model = keras.Sequential([layers.Input((None, 8)), layers.Dense(12), layers.LSTM(16), layers.Dense(4)])
+    smaller = prune_channels(model, ChannelOptions(), target=Target(macs=0.5)).model
+    assert count_macs(smaller) == pytest.approx(count_macs(model) / 2, rel=0.03)
