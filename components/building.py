@@ -125,11 +125,7 @@ def code_version(folder: Path) -> str:
     """The code version (`regrow_pipelines.compiling`) of the sources in ``folder``."""
     names = folder.with_name("names")  # the folders under the names that they are installed as
     names.mkdir()
-    for name, source in {
-        "regrow": "regrow",
-        "regrow_components": "components",
-        "regrow_pipelines": "pipelines",
-    }.items():
+    for source, name in INSTALLED_AS.items():
         (names / name).symlink_to(folder / source)
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
@@ -171,16 +167,20 @@ def build(images: Iterable[str], options: argparse.Namespace) -> None:
             "BASE_IMAGE": options.base_image,
             "WHEELS_IMAGE": wheels,
             "REVISION": revision,
-            "VERSION": version,
             "DIRTY": str(revision.endswith(DIRTY)).lower(),
             "LOCK": file_digest(folder / "requirements.lock"),
         }
-        code = code_version(folder)
+        labels = {
+            "org.opencontainers.image.revision": revision,
+            "org.opencontainers.image.version": version,
+            CODE_LABEL: code_version(folder),
+        }
         for image in images:
             started = time.monotonic()
             name = full_name(image, registry=options.registry, tag=options.tag)
             command = [*engine, "build", "--network", "none", "--target", image, "--tag", name]
-            command += [f"--label={CODE_LABEL}={code}", "--file", str(folder / "components" / "Dockerfile")]
+            command += ["--file", str(folder / "components" / "Dockerfile")]
+            command += [f"--label={key}={value}" for key, value in labels.items()]
             command += [f"--build-arg={key}={value}" for key, value in arguments.items() if value]
             _run([*command, str(folder)], log=options.log, what=name)
             size = json.loads(_output([*engine, "image", "inspect", name]))[0]["Size"]

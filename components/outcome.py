@@ -7,7 +7,7 @@ from regrow_components.images import image
 
 @dsl.component(base_image=image("register"), packages_to_install=[], install_kfp_package=False)
 def outcome(status: dsl.PipelineTaskFinalStatus, run: str, code_version: str) -> None:
-    """Record how the run ended, and tell the webhook."""
+    """Record how the run ended, and tell the webhook; of whatever code: a run that was refused has ended too."""
     import os
 
     from regrow.registry.outcome import conclude

@@ -37,7 +37,9 @@ def register(
     """Register the model version and move its aliases; Kubeflow's id of the ``run`` is for the exit handler."""
     from regrow.registry.outcome import note
     from regrow.steps.component import run_component
+    from regrow_components.versions import require_code
 
+    require_code("register", code_version)
     done = run_component(
         "register",
         params,

@@ -28,7 +28,9 @@ def resolve(
     from regrow.registry.outcome import note
     from regrow.steps import by_value
     from regrow.steps.component import run_component
+    from regrow_components.versions import require_code
 
+    require_code("resolve", code_version)
     done = run_component(
         "resolve",
         params,

@@ -27,10 +27,11 @@ def step_code(name: str) -> str:
 def require_code(name: str, code_version: str) -> None:
     """Within an image: refuse to work where the pipeline was compiled from other code than the image holds.
 
-    Kubeflow's cache would keep the result as that of the other code, and serve it when the image has caught up.
+    Kubeflow's cache would keep the result as that of the other code, and serve it when the image has caught up. The
+    ends, which are never cached, would look for the champion, judge and promote by other rules than were submitted.
 
     Args:
-        name: of a cached step.
+        name: of a step.
         code_version: as the component is given it: the version of its code, then those of what it works on.
 
     Raises:

@@ -11,8 +11,9 @@ from kfp import compiler
 from regrow.cluster.settings import ClusterSettings
 from regrow.config import step_params
 from regrow.parameters import canonical_json
+from regrow.provenance.code import code_digest
 from regrow.provenance.digest import text_digest
-from regrow.steps import NAMES, SWEEP_NAMES, all_specs
+from regrow.steps import NAMES, SWEEP_NAMES
 from regrow.steps.by_value import literal
 from regrow.sweep_parameters import candidates, check_sweep, resolve_params, section
 from regrow_components.versions import step_code
@@ -20,16 +21,19 @@ from regrow_pipelines.placement import for_cluster
 from regrow_pipelines.prune_and_recover import prune_and_recover
 from regrow_pipelines.sweep import sweep_pipeline
 
+OUTCOME = "regrow.registry.outcome"  # what the exit handler does; it is no step
+
 
 def code_version() -> str:
-    """One digest over the sources of all steps."""
-    return text_digest(canonical_json({name: step_code(name) for name in NAMES}))
+    """One digest over the sources of all that the images run: every step, a sweep's too, and the exit handler."""
+    codes = {name: step_code(name) for name in (*NAMES, *SWEEP_NAMES)}
+    return text_digest(canonical_json({**codes, "outcome": code_digest(OUTCOME)}))
 
 
 def arguments(config: Any) -> dict[str, str]:
-    """The pipeline's arguments for a validated configuration: parameters, and the code versions of cached steps."""
+    """The pipeline's arguments for a validated configuration: each step's parameters and code version."""
     params = {f"{name}_params": literal(canonical_json(step_params(config, name))) for name in NAMES}
-    codes = {f"{name}_code": step_code(name) for name, spec in all_specs().items() if spec.cached}
+    codes = {f"{name}_code": step_code(name) for name in NAMES}
     return {**params, **codes, "code_version": code_version()}
 
 
@@ -61,11 +65,9 @@ def sweep_arguments(config: Any) -> dict[str, Any]:
     for name in SWEEP_NAMES:
         found[f"{name}_params"] = literal(canonical_json(step_params(config, name)))
         found[f"{name}_code"] = step_code(name)
-    codes = {name: step_code(name) for name in (*NAMES, *SWEEP_NAMES)}
     return {
         **found,
         "resolve_params": literal(canonical_json(resolve_params(config))),
-        "code_version": text_digest(canonical_json(codes)),
         "candidates": [
             {
                 "candidate": literal(canonical_json(item.identity)),

@@ -29,13 +29,10 @@ def versions(code: Any, *tasks: Any) -> str:
     return "+".join(str(part) for part in (code, *(task.outputs["version"] for task in tasks)))
 
 
-def chain(*, params: Mapping[str, Any], code: Mapping[str, Any], code_version: Any) -> None:
-    """Wire the steps; called inside a pipeline's function. ``params`` and ``code`` are by step.
-
-    ``resolve`` and ``register``, which are never cached, are given the ``code_version`` of the whole.
-    """
+def chain(*, params: Mapping[str, Any], code: Mapping[str, Any]) -> None:
+    """Wire the steps; called inside a pipeline's function. ``params`` and ``code`` are by step."""
     resolve = resolve_component.resolve(
-        params=params["resolve"], code_version=code_version, run=dsl.PIPELINE_JOB_ID_PLACEHOLDER
+        params=params["resolve"], code_version=code["resolve"], run=dsl.PIPELINE_JOB_ID_PLACEHOLDER
     )
     resolve.set_caching_options(False)
     with dsl.If(resolve.outputs["Output"] == True, name="work-to-do"):  # noqa: E712 - Kubeflow's own condition
@@ -100,7 +97,7 @@ def chain(*, params: Mapping[str, Any], code: Mapping[str, Any], code_version: A
         )
         register = register_component.register(
             params=params["register"],
-            code_version=code_version,
+            code_version=code["register"],
             run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             recovered_exports=export.outputs["recovered_exports"],
             metrics=evaluate.outputs["metrics"],
@@ -138,6 +135,7 @@ def prune_and_recover(
     export_params: str,
     evaluate_params: str,
     register_params: str,
+    resolve_code: str,
     prepare_code: str,
     augment_code: str,
     train_code: str,
@@ -145,6 +143,7 @@ def prune_and_recover(
     recover_code: str,
     export_code: str,
     evaluate_code: str,
+    register_code: str,
     code_version: str,
 ) -> None:
     """Chain the steps; each ``*_params`` is that step's section of ``params.yaml`` as canonical JSON."""
@@ -164,6 +163,7 @@ def prune_and_recover(
                 "register": register_params,
             },
             code={
+                "resolve": resolve_code,
                 "prepare": prepare_code,
                 "augment": augment_code,
                 "train": train_code,
@@ -171,6 +171,6 @@ def prune_and_recover(
                 "recover": recover_code,
                 "export": export_code,
                 "evaluate": evaluate_code,
+                "register": register_code,
             },
-            code_version=code_version,
         )

@@ -33,16 +33,15 @@ NAME = "regrow-sweep"
 class _Swept:
     """The steps wired, for one candidate at a time; ``params`` and ``code`` are by step, as in `chain`."""
 
-    def __init__(self, *, params: Mapping[str, Any], code: Mapping[str, Any], code_version: Any) -> None:
+    def __init__(self, *, params: Mapping[str, Any], code: Mapping[str, Any]) -> None:
         self.params = params
         self.code = code
-        self.code_version = code_version
 
     def resolve(self) -> Any:
         """Fix the data; every other method is for a condition on what it says."""
         task = resolve_component.resolve(
             params=self.params["resolve"],
-            code_version=self.code_version,
+            code_version=self.code["resolve"],
             run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         )
         task.set_caching_options(False)
@@ -151,7 +150,7 @@ class _Swept:
         }
         register = register_component.register(
             params=self.params["register"],
-            code_version=self.code_version,
+            code_version=self.code["register"],
             run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             recovered_exports=export.outputs["recovered_exports"],
             metrics=evaluate.outputs["metrics"],
@@ -191,6 +190,7 @@ def sweep_pipeline(*, train_seeds: bool, parallelism: int | None) -> Any:
         export_params: str,
         evaluate_params: str,
         register_params: str,
+        resolve_code: str,
         prepare_code: str,
         augment_code: str,
         train_code: str,
@@ -200,6 +200,7 @@ def sweep_pipeline(*, train_seeds: bool, parallelism: int | None) -> Any:
         select_code: str,
         export_code: str,
         evaluate_code: str,
+        register_code: str,
         code_version: str,
     ) -> None:
         """Of each of ``candidates``: ``candidate`` (what it is), ``{train,prune,recover}_params``."""
@@ -214,6 +215,7 @@ def sweep_pipeline(*, train_seeds: bool, parallelism: int | None) -> Any:
                 "register": register_params,
             },
             code={
+                "resolve": resolve_code,
                 "prepare": prepare_code,
                 "augment": augment_code,
                 "train": train_code,
@@ -222,8 +224,8 @@ def sweep_pipeline(*, train_seeds: bool, parallelism: int | None) -> Any:
                 "measure": measure_code,
                 "export": export_code,
                 "evaluate": evaluate_code,
+                "register": register_code,
             },
-            code_version=code_version,
         )
         outcome = outcome_component.outcome(run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, code_version=code_version)
         outcome.set_caching_options(False)

@@ -36,8 +36,8 @@ class Entry:
 
     Args:
         number: its place in the log.
-        kind: ``passed``, ``failed``, ``by hand`` where somebody moved the alias in MLflow, or ``withheld`` for a
-            version that passed but that somebody has taken the alias from.
+        kind: ``passed``, ``failed``, ``by hand`` where somebody moved the alias in MLflow or rolled back, or
+            ``withheld`` for a version that passed but that somebody has taken the alias from.
         version: the version decided on; empty where the alias was removed by hand.
         over: the champion that it was compared with; empty for none.
         run: the MLflow run of the pipeline.

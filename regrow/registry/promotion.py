@@ -11,8 +11,8 @@ The protocol of one promotion:
    Whoever writes the alias last has therefore read the log after its last entry, or the writer of that entry has not
    set the alias yet and will. So the alias comes to rest at the log's champion.
 
-A version that somebody took the alias from by hand is not promoted again, however often the same work makes it: a
-roll-back would last until the next scheduled run. It is when somebody gives the alias back.
+A version that somebody took the alias from, in MLflow or with `regrow rollback`, is not promoted again, however often
+the same work makes it: a roll-back would last until the next scheduled run. It is when somebody gives the alias back.
 
 Nothing waits for a lock, and nothing is left locked by a process that is killed. Killed between 2 and 4, a process
 leaves the alias behind the log until the next `resolve` or `register` settles it.
@@ -54,7 +54,7 @@ def settle(client: Any, name: str) -> Champion:
     if standing.champion == (holder.version or ""):
         return holder
     if standing.entry is not None and not standing.entry.followed:
-        _follow(client, name, ledger)
+        follow(client, name, ledger)
         return find_alias(client, name, CHAMPION)
     return _adopt(client, name, ledger)
 
@@ -115,8 +115,8 @@ def decide_promotion(
     if kind == WITHHELD:
         emit(
             "notice",
-            message=f"models:/{name}/{version} is not the {CHAMPION}: somebody took the alias from it in MLflow;"
-            " give it back there to have it promoted",
+            message=f"models:/{name}/{version} is not the {CHAMPION}: somebody took the alias from it;"
+            f" `regrow rollback {name} --to {version}` gives it back",
         )
     if kind != PASSED:
         return
@@ -135,7 +135,7 @@ def decide_promotion(
         emit("notice", message=overtaken(name, version, holder or "", "while this one was judged; it stays"))
         ledger.mark_followed(entry.number)
         return
-    _follow(client, name, ledger)
+    follow(client, name, ledger)
     holder = find_alias(client, name, CHAMPION).version
     if holder != version and replay(ledger.entries()).champion == version:
         emit("notice", message=overtaken(name, version, holder or "", "at the same time and holds it"))
@@ -154,7 +154,7 @@ def _entry_number(ledger: Ledger, *, version: str, over: str, run: str, decision
     return ledger.append(kind=kind, version=version, over=over, run=run, decision=asdict(decision))
 
 
-def _follow(client: Any, name: str, ledger: Ledger) -> None:
+def follow(client: Any, name: str, ledger: Ledger) -> None:
     """Set the alias to the log's champion, until the log has not moved on meanwhile."""
     standing = replay(ledger.entries())
     for _ in range(ATTEMPTS):

@@ -36,7 +36,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_step_is_given_the_value_as_it_was_written(config: Any, tmp_path: Path) -> None:
     given = arguments(config)
     Path("given.json").write_text(
-        json.dumps({"params": given["resolve_params"], "code_version": given["code_version"]})
+        json.dumps({"params": given["resolve_params"], "code_version": given["resolve_code"]})
     )
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, "given.json"],

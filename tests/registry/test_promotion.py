@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from regrow.cli import cli
+from regrow.errors import RegrowError
 from regrow.registry.client import connect, experiment_id
 from regrow.registry.decisions import Decision
 from regrow.registry.ledger import BY_HAND, PASSED, WITHHELD, Entry, Ledger, replay
 from regrow.registry.promotion import decide_promotion, settle
+from regrow.registry.rollback import roll_back
 from tests.registry.registering import check, register_at_once
 
 NAME = "regrow"
@@ -138,7 +142,7 @@ def test_a_roll_back_is_not_undone_by_the_next_run_that_makes_the_same_model(
     )
     assert champion(registry) == "1"
     assert Ledger(client, NAME).entries()[-1].kind == WITHHELD
-    assert "somebody took the alias from it in MLflow" in (tmp_path / "events.jsonl").read_text()
+    assert "somebody took the alias from it; `regrow rollback" in (tmp_path / "events.jsonl").read_text()
     decide(registry, "3", judged="1")
     assert champion(registry) == "3", "others are promoted"
     client.set_registered_model_alias(NAME, "champion", "2")
@@ -146,6 +150,83 @@ def test_a_roll_back_is_not_undone_by_the_next_run_that_makes_the_same_model(
     decide(registry, "4", judged="2")
     decide(registry, "2", judged="4")
     assert champion(registry) == "2", "who was given the alias back is promoted as any other"
+
+
+def rollback(uri: str, monkeypatch: pytest.MonkeyPatch, *options: str) -> Any:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return CliRunner().invoke(cli, ["rollback", NAME, *options])
+
+
+def test_a_roll_back_is_one_command_and_on_record(registry: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version, judged in (("1", None), ("2", "1"), ("3", "2")):
+        decide(registry, version, judged=judged)
+    client = connect(registry)
+    done = rollback(registry, monkeypatch, "--reason", "wrong on Mondays")
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("models:/regrow@champion: version 2, before it 3")
+    assert str(client.get_model_version_by_alias(NAME, "champion").version) == "2"
+    assert champion(registry) == "2", "log and alias agree"
+    last = Ledger(client, NAME).entries()[-1]
+    assert (last.kind, last.version, last.over, last.followed) == (BY_HAND, "2", "3", True)
+    tags = client.get_model_version(f"{NAME}.decisions", str(last.number)).tags
+    kept = json.loads(tags["regrow.entry.decision"])
+    assert kept["reason"] == "wrong on Mondays" and kept["who"] and kept["when"]
+    decide(registry, "3", judged="2")
+    assert champion(registry) == "2", "the next run that makes the same model does not undo it"
+    assert rollback(registry, monkeypatch).exit_code == 0
+    assert champion(registry) == "1", "the second time goes on back, not forth"
+    assert rollback(registry, monkeypatch, "--to", "3").exit_code == 0
+    decide(registry, "4", judged="3")
+    decide(registry, "3", judged="4")
+    assert champion(registry) == "3", "who was given the alias back is promoted as any other"
+
+
+def test_a_roll_back_that_cannot_be(registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(*options: str) -> str:
+        before = len(Ledger(connect(registry), NAME).entries())
+        done = rollback(registry, monkeypatch, *options)
+        assert isinstance(done.exception, RegrowError)
+        assert len(Ledger(connect(registry), NAME).entries()) == before
+        return str(done.exception)
+
+    assert told() == "models:/regrow: has no earlier champion to go back to; no version is it now"
+    decide(registry, "1", judged=None)
+    decide(registry, "2", judged="1")
+    assert told("--to", "2") == "models:/regrow/2: is the champion already"
+    assert told("--to", "4") == (
+        "models:/regrow/4: was never the champion, and no gate has let it pass; version 2 is it now, 1 was before"
+    )
+    connect(registry).delete_model_version(NAME, "1")
+    assert "models:/regrow/1: was deleted in MLflow" in told()
+    absent = tmp_path / "absent.db"
+    done = rollback(f"sqlite:///{absent}", monkeypatch)
+    assert f"{absent}: does not exist" in str(done.exception) and not absent.exists()
+
+
+def test_a_roll_back_that_was_killed_or_overtaken(registry: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version, judged in (("1", None), ("2", "1")):
+        decide(registry, version, judged=judged)
+    client = connect(registry)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("regrow.registry.rollback.follow", killed)
+        with pytest.raises(KeyboardInterrupt):
+            roll_back(client, NAME)
+    assert str(client.get_model_version_by_alias(NAME, "champion").version) == "2"
+    assert champion(registry) == "1", "the next `resolve` completes it"
+    append = Ledger.append
+
+    def later(self: Ledger, **entry: Any) -> int:
+        append(self, kind=PASSED, version="3", over="1", run=run_of(client))
+        return append(self, **entry)
+
+    monkeypatch.setattr(Ledger, "append", later)
+    with pytest.raises(RegrowError, match="version 3 took the alias champion at this moment"):
+        roll_back(client, NAME, to="2")
+    assert champion(registry) == "3"
 
 
 def test_a_registry_from_before_the_log_keeps_its_champion(registry: str) -> None:
