@@ -66,7 +66,7 @@ def test_defaults_of_the_settings_are_the_manifests_names(tmp_path: Path) -> Non
     secrets = documented_secrets()
     for sources, asked in (
         (bare.mlflow, placement.MLFLOW_CONFIG + placement.MLFLOW_CREDENTIALS),
-        (bare.data, placement.DATA_CONFIG + placement.DATA_CREDENTIALS),
+        (bare.data, placement.DATA_CONFIG + placement.STORE_CREDENTIALS),
     ):
         names = secrets[sources.secret or ""][0] | set(
             find(inside, "ConfigMap", sources.config_map or "")["data"]
