@@ -88,6 +88,14 @@ def new_directory(target: Path) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def to_disk(directory: Path) -> None:
+    """Have the files in ``directory`` written to the disk, not only to memory: a node may go down."""
+    for file in directory.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+
 def _replace(scratch: Path, target: Path) -> None:
     """Move ``scratch`` to ``target``; an older one is put aside first (rename needs an empty target)."""
     if target.is_symlink() or target.is_file():

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from regrow.artifacts import copy_tree, new_directory, write_json
+from regrow.artifacts import copy_tree, new_directory, to_disk, write_json
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
@@ -177,6 +177,8 @@ def _train(context: StepContext[TrainParams], dataset: Dataset) -> None:
             if not early.exists():
                 with new_directory(early) as place:
                     save_model(model, place)
+                    # A resumed training could not make them again: its model has gone on.
+                    to_disk(place)
 
         def on_epoch(epoch: int, entry: dict[str, float]) -> None:
             if epoch == params.rewind_epoch:
