@@ -20,6 +20,7 @@ from regrow.steps import NAMES, SWEEP_NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
 
 WORKSPACE = Path("work")
+WIDE = 120  # columns that a table of keys needs
 ONLY_NAMED = "--only-named"
 ON_FILE = (
     "With MODEL, a .keras or .h5 file, the step works on it alone: without a workspace, with the default parameters,"
@@ -189,12 +190,21 @@ def schema() -> None:
 @cli.command()
 @click.argument("section", required=False)
 def keys(section: str | None) -> None:
-    """List the keys of params.yaml, or of one SECTION: type, default, meaning."""
+    """List the keys of params.yaml, or of one SECTION (prune, prune.channels): type, default, meaning."""
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
+    from rich.text import Text
 
     from regrow.keys import keys as found
 
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    if console.width < WIDE:
+        for key in found(section):
+            default = "required" if key.default == "required" else f"default {key.default or 'empty'}"
+            console.print(Text.assemble((key.name, "bold"), f"  {key.type}; {default}"))
+            console.print(Padding(Text(key.meaning), (0, 0, 0, 4)))
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("key", no_wrap=True)
     for name in ("type", "default"):
@@ -202,7 +212,6 @@ def keys(section: str | None) -> None:
     table.add_column("meaning", overflow="fold", ratio=1)
     for key in found(section):
         table.add_row(*map(str, key))
-    console = Console() if sys.stdout.isatty() else Console(width=160)
     console.print(table, markup=False, highlight=False)
 
 

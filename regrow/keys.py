@@ -28,16 +28,26 @@ class Key(NamedTuple):
 
 
 def keys(section: str | None = None) -> list[Key]:
-    """The keys of ``section``, or of all.
+    """The keys of ``section``, or of all; ``prune.channels`` is a section too.
 
     Raises:
         RegrowError: there is no such section.
     """
     model = config_model()
-    if section is not None and section not in model.model_fields:
-        raise RegrowError(f"params.yaml has no section '{section}'{nearest(section, model.model_fields)}")
-    chosen = [section] if section is not None else list(model.model_fields)
-    return [key for name in chosen for key in _rows(name, model.model_fields[name])]
+    top, _, below = (section or "").partition(".")
+    if section is not None and top not in model.model_fields:
+        raise RegrowError(f"params.yaml has no section '{top}'{nearest(top, model.model_fields)}")
+    chosen = [top] if section is not None else list(model.model_fields)
+    found = [key for name in chosen for key in _rows(name, model.model_fields[name])]
+    if not below:
+        return found
+    inside = [
+        key for key in found if key.name == section or key.name.startswith((f"{section}.", f"{section} ("))
+    ]
+    if not inside:
+        parts = {key.name.removeprefix(f"{top}.").replace(" ", ".").split(".")[0] for key in found}
+        raise RegrowError(f"section '{top}' of params.yaml has no '{below}'{nearest(below, sorted(parts))}")
+    return inside
 
 
 def _rows(name: str, field: FieldInfo, preset: Any = PydanticUndefined) -> Iterator[Key]:

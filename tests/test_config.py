@@ -174,6 +174,11 @@ def test_every_key_is_listed_with_type_default_and_meaning() -> None:
     assert names == {"tracking.uri", "tracking.experiment", *wandb}
     with pytest.raises(RegrowError, match="has no section 'prun'; did you mean 'prune'"):
         keys("prun")
+    inner = {key.name for key in keys("prune.channels")}
+    assert "prune.channels.floor" in inner
+    assert all(name.startswith("prune.channels.") for name in inner)
+    with pytest.raises(RegrowError, match=r"section 'prune' .* has no 'chanels'; did you mean 'channels'"):
+        keys("prune.chanels")
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,9 @@ def compile_command(
     if not check:
         with writing(output):
             output.write_text(text, "utf-8")
-    elif not output.is_file() or output.read_bytes() != text.encode():
+    elif not output.is_file():
+        raise RegrowError(f"{output}: no such file; `regrow compile` without --check writes it")
+    elif output.read_bytes() != text.encode():
         raise RegrowError(
             f"{output}: is out of date; `regrow compile` with the same options, but without --check, writes it anew"
         )

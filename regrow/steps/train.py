@@ -144,6 +144,14 @@ def _import(context: StepContext[TrainParams], source: ImportModel, dataset: Dat
     check_fits(model, dataset, path=path)
     save_model(model, context.outputs["parent"])
     found = validation_metrics(model, dataset)
+    labels = list(dataset.labels("validation"))
+    if found["val_accuracy"] <= max(map(labels.count, set(labels))) / len(labels):
+        emit(
+            "notice",
+            message=f"train: {path} is right on {found['val_accuracy']:.1%} of the validation examples, no more than "
+            f"who always names the most frequent class: it is given the dataset's own values (pixels 0 to 255); a "
+            f"model that was trained on scaled ones needs a Rescaling layer in front",
+        )
     training = context.outputs["training"]
     write_json(
         training / "imported.json",

@@ -116,7 +116,7 @@ def test_a_manifest_names_no_commit_that_does_not_hold_the_code(
 
 
 def test_a_check_says_whether_the_file_is_up_to_date_and_leaves_it(committed: Path) -> None:
-    with pytest.raises(RegrowError, match=r"p\.yaml: is out of date; `regrow compile`"):
+    with pytest.raises(RegrowError, match=r"p\.yaml: no such file; `regrow compile`"):
         run("--check", "-o", "p.yaml")
     run("-o", "p.yaml")
     before = Path("p.yaml").read_text()

@@ -229,6 +229,18 @@ def test_a_trained_model_is_imported(inputs: dict[str, Path], name: str) -> None
     assert result.statement.figures["epochs"] == 0
 
 
+@pytest.mark.tensorflow
+def test_an_imported_model_that_only_guesses_is_pointed_out(
+    inputs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = classifier((8, 8, 1), 4)
+    *kernels, bias = model.get_weights()
+    model.set_weights([*(0 * kernel for kernel in kernels), np.add(bias, [0, 0, 0, 9])])
+    model.save("guesses.keras")
+    train({"import": {"path": "guesses.keras"}}, inputs)
+    assert "no more than who always names the most frequent class" in capsys.readouterr().err
+
+
 def test_a_model_of_keras3_is_imported(inputs: dict[str, Path]) -> None:
     import keras
     import tf_keras
