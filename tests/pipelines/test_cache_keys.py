@@ -185,6 +185,7 @@ def step_codes(edited: str, folder: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_step_s_code_is_its_own_and_what_runs_and_shows_it(tmp_path: Path) -> None:
     before = step_codes("", tmp_path / "before")
     assert set(before) == {"code_version", *(f"{name}_code" for name in NAMES)}

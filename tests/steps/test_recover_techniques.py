@@ -313,6 +313,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow
 def test_a_killed_recovery_goes_on_from_its_last_epoch_to_the_same_model(
     residual: Path, digits: Dataset, overlay: Path, tmp_path: Path
 ) -> None:

@@ -14,7 +14,8 @@ import pytest
 from regrow.dataset.directory import Dataset
 from regrow.training.devices import copied
 
-pytestmark = pytest.mark.tensorflow
+# Several trainings in a process of their own: more than a minute.
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 
 class Two:
