@@ -149,7 +149,7 @@ def _import(context: StepContext[TrainParams], source: ImportModel, dataset: Dat
         emit(
             "notice",
             message=f"train: {path} is right on {found['val_accuracy']:.1%} of the validation examples, no more than "
-            f"who always names the most frequent class: it is given the dataset's own values (pixels 0 to 255); a "
+            f"who always names the most frequent class: it is given the dataset's own values (images: 0 to 255); a "
             f"model that was trained on scaled ones needs a Rescaling layer in front",
         )
     training = context.outputs["training"]
