@@ -98,7 +98,13 @@ class Reader:
                 outputs[name].append([layer.layer.output])
             waiting += [(name, node) for node in part["inbound_nodes"]]
         while waiting:
-            later = [entry for entry in waiting if not self._call(parts, outputs, *entry)]
+            later: list[tuple[str, Config]] = []
+            held: set[str] = set()
+            for name, node in waiting:
+                # Others name a call by its number, so those of one layer are made in their order.
+                if name in held or not self._call(parts, outputs, name, node):
+                    held.add(name)
+                    later.append((name, node))
             if len(later) == len(waiting):
                 raise RegrowError(f"layer '{later[0][0]}': its inputs are not in the file")
             waiting = later
