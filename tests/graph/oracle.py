@@ -77,6 +77,8 @@ def _evaluate(call: Call, layer: Any, values: dict[int, Any], masks: dict[int, M
         return list(tf.nest.flatten(formula(layer, call, given)))
     if _softmax(layer) and masks[call.outputs[0]][-1] is not None:
         return [_softmax_output(layer, arguments[0], masks[call.outputs[0]][-1])]
+    if layer._expects_training_arg:  # augmenting layers train unless told otherwise
+        keywords = {"training": False, **keywords}
     return list(tf.nest.flatten(layer(*arguments, **keywords)))
 
 
