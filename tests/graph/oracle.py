@@ -195,7 +195,11 @@ def _softmax_layer(layer: Any, call: Call, given: Given) -> Any:
 
 def _masked_inputs(layer: Any, call: Call, given: Given) -> Any:
     """Removed channels are zero before they meet each other: products and sums over them miss nothing."""
-    inputs = {number: value * _weight(masks) for number, (value, masks) in given.items()}
+    inputs = {}
+    for number, (value, masks) in given.items():
+        inputs[number] = value * _weight(masks)
+        # Keras keeps which steps are padding with the tensor, and a product is another tensor.
+        inputs[number]._keras_mask = getattr(value, "_keras_mask", None)
     return layer(*filled(call.arguments, inputs), **filled(call.keywords, inputs))
 
 
