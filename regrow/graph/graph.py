@@ -47,6 +47,7 @@ class Graph:
             config = _without_build_shapes(model.get_config())
         except (NotImplementedError, TypeError, ValueError) as error:
             raise RegrowError(f"model '{model.name}': {' '.join(str(error).split())[:300]}") from None
+        _refuse_nameless(config)
         shared = _mark_shared(model, config)
         graph = cls(
             config=config,
@@ -137,6 +138,18 @@ def _locate(
             )
         key = item.get("shared_object_id", f"{prefix}{name}")
         found.setdefault(key, []).append((f"{prefix}{name}", place))
+
+
+def _refuse_nameless(config: Any) -> None:
+    """Keras describes a class without `get_config` by the arguments it was made with, which leaves its name out."""
+    for item in config["layers"]:
+        if "name" not in item["config"]:
+            raise RegrowError(
+                f"layer '{item.get('name', item['class_name'])}': class {item['class_name']} does not describe itself;"
+                " it needs a get_config that adds its own arguments to super().get_config()"
+            )
+        if "layers" in item["config"]:
+            _refuse_nameless(item["config"])
 
 
 def _mark_shared(model: Any, config: Any) -> dict[str, type]:

@@ -5,13 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from regrow.errors import RegrowError
-from regrow.graph.keras3_configs import (
-    Config,
-    Dialect,
-    activation_name,
-    convert_config,
-    split_activation,
-)
+from regrow.graph.keras3_activations import FORMULAS, Computed
+from regrow.graph.keras3_configs import TAILS, Config, Dialect, convert_config, split_activation
 from regrow.graph.keras3_layers import PLACES
 
 
@@ -25,7 +20,7 @@ class Converted:
     @property
     def chained(self) -> bool:
         """Whether the tail is a chain, as a Sequential model can hold it."""
-        return all(type(layer).__name__ != "Multiply" for layer in self.tail)
+        return all(type(layer).__name__ not in ("Multiply", "Computed") for layer in self.tail)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the layer and what follows it on tensors of its library."""
@@ -41,15 +36,16 @@ def build(library: Any, kind: str, config: Config, *, source: Dialect, where: st
     Raises:
         RegrowError: it has no counterpart there.
     """
-    replaced = activation_name(config.get("activation"))
-    config, tail = split_activation(kind, config, source=source)
+    config, replaced = split_activation(kind, config, source=source)
     converted = convert_config(kind, config, source=source, where=where)
     name = converted["name"] = str(converted["name"]).replace("/", "_")
     layer = construct(library, kind, converted, where=where)
+    if replaced in FORMULAS:
+        return Converted(layer, [Computed(replaced, name=name)])
     dtype = {"dtype": converted["dtype"]} if "dtype" in converted else {}
     followers = [
         construct(library, kind, {"name": f"{name}_{replaced}_{kind.lower()}", **dtype, **extra}, where=where)
-        for kind, extra in tail
+        for kind, extra in (TAILS[replaced](source) if replaced else [])
     ]
     return Converted(layer, followers)
 

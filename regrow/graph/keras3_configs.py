@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from regrow.errors import RegrowError
+from regrow.graph.keras3_activations import FORMULAS
 from regrow.graph.keras3_layers import (
     ANY,
     CONSTRAINTS,
@@ -184,15 +185,18 @@ TAILS: dict[str, Callable[[Dialect], Tail]] = {
 }
 
 
-def split_activation(kind: str, config: Config, *, source: Dialect) -> tuple[Config, Tail]:
-    """``config`` without an activation that the other library lacks, and the layers that replace it.
+def split_activation(kind: str, config: Config, *, source: Dialect) -> tuple[Config, str]:
+    """``config`` without an activation that the other library lacks, and its name; empty where it has it.
 
+    What stands for it follows the layer: one of `TAILS`, or operations (`regrow.graph.keras3_activations`).
     ``ThresholdedReLU``, which only `tf_keras` has, is left to `REPLACED`.
     """
     name = activation_name(config.get("activation"))
-    if not isinstance(name, str) or name not in TAILS or "recurrent_activation" in config:
-        return config, []
-    return {**config, "activation": "linear"}, TAILS[name](source)
+    recurrent = "recurrent_initializer" in config  # the activation's answer goes in again at the next step
+    replaced = name in TAILS or (name in FORMULAS and source == "keras3") if isinstance(name, str) else False
+    if recurrent or not replaced:
+        return config, ""
+    return {**config, "activation": "linear"}, str(name)
 
 
 # Classes that one of them lacks, as a class that both have.

@@ -7,6 +7,7 @@ import numpy as np
 from regrow.errors import RegrowError
 from regrow.graph.keras3_building import Converted, build, construct, join
 from regrow.graph.keras3_configs import REPLACED, dtype_policy, plain
+from regrow.graph.keras3_directions import two_directions, uneven
 from regrow.graph.keras3_operations import FROM_SYMBOL, GETITEM, keras3_call
 from regrow.graph.keras3_weights import transfer
 
@@ -111,6 +112,8 @@ class Writer:
             return Converted(construct(keras, kind, config, where=where))
         if _operation(layer):
             raise RegrowError(f"{where} stands in a Sequential model, where Keras 3 has no operations")
+        if kind == "Bidirectional" and uneven(layer):
+            return two_directions(layer, where=where)
         config = layer.get_config()
         if kind in REPLACED:
             kind, config = REPLACED[kind](config)

@@ -109,8 +109,13 @@ def built(parent: Graph, smaller: Graph) -> Any:
     """
     try:
         model = smaller.to_model()
-    except RegrowError:
-        raise
+    except RegrowError as error:
+        if not parent.classes:
+            raise
+        raise RegrowError(
+            f"{error}; a rule of your own must name each array axis and, by call.sized, each config key that follows"
+            " the channels"
+        ) from None
     except (
         Exception
     ) as error:  # Keras and TensorFlow raise many kinds when sizes do not meet; they name the layer

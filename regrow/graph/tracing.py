@@ -11,9 +11,9 @@ from regrow.graph.computing import filled
 from regrow.graph.graph import Graph
 from regrow.graph.rules.call import Axes, LayerCall
 from regrow.graph.rules.record import Record
-from regrow.graph.rules.registry import AxisIds, listed, rule_for
+from regrow.graph.rules.registry import AxisIds, Outputs, listed, rule_for
 from regrow.graph.ties import Ids, classes
-from regrow.graph.view import Call, View
+from regrow.graph.view import Call, Shape, View
 
 
 def trace(graph: Graph, *, protect: Sequence[str] = ()) -> Channels:
@@ -74,17 +74,27 @@ def _outputs(
     record.mentioned.clear()
     try:
         found = known(seen) if known is not None else seen.left_whole("is of a class that no rule knows")
+        several = _checked(found, seen.shapes)
     except Exception as error:  # a rule may fail anywhere on what it was not written for
         reason = " ".join(str(error).split())[:300]
         raise RegrowError(
             f"layer '{call.layer}': the rule of class {call.class_name} fails on it ({type(error).__name__}: {reason})"
         ) from error
+    _pin_unmentioned(seen, several)
+    return several
+
+
+def _checked(found: Outputs, shapes: Sequence[Shape]) -> list[AxisIds]:
+    """What a rule returned, one entry per output tensor; each axis as long as the tensor's."""
+    if found is None:
+        raise ValueError("it returns None, not the channels of the output axis by axis")
     several = listed(found)
-    for ids, shape in zip(several, seen.shapes, strict=True):
+    if len(several) != len(shapes):
+        raise ValueError(f"it returns channels of {len(several)} outputs, and the layer has {len(shapes)}")
+    for ids, shape in zip(several, shapes, strict=True):
         lengths = [None if axis is None else len(axis) for axis in ids]
         if len(ids) != len(shape) or any(a != b for a, b in zip(lengths, shape, strict=True) if a and b):
-            raise ValueError(f"the rule of {seen.named} gave axes {lengths} for an output of shape {shape}")
-    _pin_unmentioned(seen, several)
+            raise ValueError(f"it returns axes of {lengths} channels for an output of shape {shape}")
     return several
 
 

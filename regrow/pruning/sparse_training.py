@@ -34,7 +34,8 @@ class SparseTraining(Parameters):
     strength: float | None = Field(
         None,
         gt=0,
-        description="default 5e-4, 1.0 (reached at the end) and 5e-3, in the order of the penalties",
+        description="how much the penalty takes off in all; null: "
+        + ", ".join(f"{strength:g} for {penalty}" for penalty, strength in STRENGTHS.items()),
     )
     fit: OwnFitSettings = Field(
         default_factory=lambda: FitSettings(**SPARSE_FIT),

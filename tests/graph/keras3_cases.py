@@ -357,7 +357,7 @@ def randomise(model: Any, seed: int = 0) -> Any:
     model.set_weights(
         [random.uniform(0.1, 0.9, array.shape).astype(array.dtype) for array in model.get_weights()]
     )
-    for layer in model.layers:
+    for layer in model._flatten_layers():
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
     return model

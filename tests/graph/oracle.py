@@ -77,6 +77,8 @@ def _evaluate(call: Call, layer: Any, values: dict[int, Any], masks: dict[int, M
         return list(tf.nest.flatten(formula(layer, call, given)))
     if _softmax(layer) and masks[call.outputs[0]][-1] is not None:
         return [_softmax_output(layer, arguments[0], masks[call.outputs[0]][-1])]
+    if layer._expects_training_arg:  # augmenting layers train unless told otherwise
+        keywords = {"training": False, **keywords}
     return list(tf.nest.flatten(layer(*arguments, **keywords)))
 
 
@@ -193,7 +195,11 @@ def _softmax_layer(layer: Any, call: Call, given: Given) -> Any:
 
 def _masked_inputs(layer: Any, call: Call, given: Given) -> Any:
     """Removed channels are zero before they meet each other: products and sums over them miss nothing."""
-    inputs = {number: value * _weight(masks) for number, (value, masks) in given.items()}
+    inputs = {}
+    for number, (value, masks) in given.items():
+        inputs[number] = value * _weight(masks)
+        # Keras keeps which steps are padding with the tensor, and a product is another tensor.
+        inputs[number]._keras_mask = getattr(value, "_keras_mask", None)
     return layer(*filled(call.arguments, inputs), **filled(call.keywords, inputs))
 
 

@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 
 from regrow.cli import cli
 from regrow.graph.files import import_model, load_model, save_model
+from regrow.graph.graph import Graph
 from regrow.graph.inspection import render_file
 from regrow.graph.keras3 import write_keras3
+from regrow.graph.keras3_activations import FORMULAS
+from regrow.graph.tracing import trace
 from tests.graph.keras3_cases import CASES, answers, examples, randomise
 
 PLAIN = """
@@ -94,7 +97,10 @@ def test_a_legacy_file_that_keras3_refuses_goes_out(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("activation", ["hard_silu", "hard_sigmoid", "relu6", "leaky_relu"])
+ONLY_IN_KERAS3 = ["hard_silu", "hard_sigmoid", "relu6", "leaky_relu", *FORMULAS]
+
+
+@pytest.mark.parametrize("activation", ONLY_IN_KERAS3)
 @pytest.mark.parametrize("sequential", [True, False])
 def test_activations_of_keras3_alone_become_layers(tmp_path: Path, activation: str, sequential: bool) -> None:
     layers = [keras.layers.Conv2D(3, 2, activation=activation), keras.layers.Flatten(), keras.layers.Dense(2)]
@@ -105,9 +111,12 @@ def test_activations_of_keras3_alone_become_layers(tmp_path: Path, activation: s
     model = randomise(keras.Sequential([entry, *layers]) if sequential else keras.Model(entry, x))
     model.save(tmp_path / "in.keras")
     found = import_model(tmp_path / "in.keras")
-    np.testing.assert_allclose(
-        answers(found, examples(model))[0], answers(model, examples(model))[0], atol=1e-5
-    )
+    write_keras3(found, tmp_path / "out.keras")
+    for other in (found, keras.saving.load_model(tmp_path / "out.keras")):
+        np.testing.assert_allclose(
+            answers(other, examples(model))[0], answers(model, examples(model))[0], rtol=1e-5, atol=1e-5
+        )
+    assert trace(Graph.of(found)).removable.sum() == 3  # the convolution's
 
 
 def test_a_class_of_tf_keras_alone_becomes_another(tmp_path: Path) -> None:

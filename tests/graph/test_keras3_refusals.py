@@ -58,9 +58,13 @@ REFUSED_IN: dict[str, tuple[Any, str]] = {
         lambda of: of.LSTM(2, recurrent_activation="hard_sigmoid", name="lstm"),
         r"layer 'lstm' \(LSTM\), 'recurrent_activation' is 'hard_sigmoid', which cannot be expressed in tf_keras",
     ),
+    "another function inside, of a layer with one": (
+        lambda of: of.SimpleRNN(2, activation="relu6", name="rnn"),
+        r"layer 'rnn' \(SimpleRNN\), 'activation' is 'relu6', which cannot be expressed in tf_keras",
+    ),
     "an unknown activation": (
-        lambda of: of.Dense(2, activation="squareplus", name="head"),
-        r"layer 'head' \(Dense\), 'activation' is 'squareplus', which cannot be expressed in tf_keras",
+        lambda of: of.Dense(2, activation="sparsemax", name="head"),
+        r"layer 'head' \(Dense\), 'activation' is 'sparsemax', which cannot be expressed in tf_keras",
     ),
 }
 
@@ -183,6 +187,10 @@ REFUSED_OUT: dict[str, tuple[Any, str]] = {
     "another function inside": (
         lambda of: of.LSTM(2, recurrent_activation="hard_sigmoid", name="lstm"),
         r"layer 'lstm' \(LSTM\), 'recurrent_activation' is 'hard_sigmoid', which cannot be expressed in Keras 3",
+    ),
+    "another function inside, of a layer with one": (
+        lambda of: of.SimpleRNN(2, activation="hard_sigmoid", name="rnn"),
+        r"layer 'rnn' \(SimpleRNN\), 'activation' is 'hard_sigmoid', which cannot be expressed in Keras 3",
     ),
     "an unknown setting": (
         lambda of: of.LSTM(2, time_major=True, name="lstm"),

@@ -10,7 +10,7 @@ from rich.console import Console
 from regrow.errors import RegrowError
 from regrow.graph.graph import Graph
 from regrow.graph.group_table import groups_table
-from regrow.graph.removal import remove
+from regrow.graph.removal import built, remove
 from regrow.graph.rules.registry import RULES, rule
 from regrow.graph.ties import classes
 from regrow.graph.tracing import trace
@@ -170,16 +170,104 @@ def test_an_input_that_a_rule_does_not_speak_of_stays_whole() -> None:
     assert list(channels.reasons.values()).count("Gated 'gated' uses them in a way that no rule knows") == 5
 
 
-def test_a_rule_that_fails_is_named_with_its_layer() -> None:
-    @rule("Doubling")
-    def doubling(call: Any) -> Any:
-        return (*call.input.ids[:-1], call.input.ids[7])
+WRONG_RULES: dict[str, tuple[Any, str]] = {
+    "an error of its own": (
+        lambda call: (*call.input.ids[:-1], call.input.ids[7]),
+        r"IndexError: tuple index out of range",
+    ),
+    "nothing returned": (
+        lambda call: call.indexed("scale", 0, call.input.ids[-1]),
+        "it returns None, not the channels of the output axis by axis",
+    ),
+    "too few channels": (
+        lambda call: call.input.ids,
+        r"it returns axes of \[None, 6\] channels for an output of shape \(None, 12\)",
+    ),
+    "too few axes": (
+        lambda call: call.input.ids[1:],
+        r"it returns axes of \[6\] channels for an output of sha",
+    ),
+    "too many outputs": (
+        lambda call: [call.input.ids, call.input.ids],
+        "it returns channels of 2 outputs, and the layer has 1",
+    ),
+    "an array that is not there": (
+        lambda call: call.produced("kernel", 0),
+        "the layer has no array 'kernel'",
+    ),
+    "an axis that is not there": (
+        lambda call: call.produced("scale", 1),
+        r"doubling/scale has no axis 1; its shape is \(6,\)",
+    ),
+    "unequal ties": (
+        lambda call: call.tied(call.input.ids[-1], call.input.ids[-1][:3]),
+        "6 channels cannot be tied to 3",
+    ),
+    "macs of an array that is not there": (
+        lambda call: call.macs("kernel"),
+        "the layer has no array 'kernel' to count in macs",
+    ),
+    "a config key that is not there": (
+        lambda call: call.sized("units", call.input.ids[-1]),
+        "the layer's config has no key 'units'",
+    ),
+}
 
+
+@pytest.mark.parametrize("name", WRONG_RULES)
+def test_a_rule_that_fails_is_named_with_its_layer(name: str) -> None:
+    wrong, message = WRONG_RULES[name]
+    rule("Doubling")(wrong)
     try:
-        with pytest.raises(RegrowError, match="layer 'doubling': the rule of class Doubling fails on it"):
+        with pytest.raises(
+            RegrowError, match=f"layer 'doubling': the rule of class Doubling fails .*{message}"
+        ):
             trace(Graph.of(doubled()))
     finally:
         del RULES["Doubling"]
+
+
+class Wide(keras.layers.Dense):  # type: ignore[misc]
+    """A dense layer whose rule is wrong about its size."""
+
+
+def test_a_rule_that_forgets_a_size_is_told_what_is_missing() -> None:
+    @rule("Wide")
+    def wide(call: Any) -> Any:
+        call.consumed("kernel", 0, call.input.ids[-1])
+        made = call.produced("kernel", 1)
+        call.indexed("bias", 0, made)
+        return (*call.input.ids[:-1], made)
+
+    inputs = keras.Input((4,))
+    graph = Graph.of(keras.Model(inputs, keras.layers.Dense(2)(Wide(6, name="wide")(inputs))))
+    try:
+        smaller, _ = remove(trace(graph), [0])
+    finally:
+        del RULES["Wide"]
+    told = r"layer 'wide': array 'kernel' .*; a rule of your own must name .* call\.sized"
+    with pytest.raises(RegrowError, match=told):
+        built(graph, smaller)
+
+
+class Undescribed(keras.layers.Layer):  # type: ignore[misc]
+    """Without `get_config`."""
+
+    def __init__(self, width: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.width = width
+
+    def call(self, x: Any) -> Any:
+        return x * self.width
+
+
+def test_a_class_that_does_not_describe_itself_is_named() -> None:
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(Undescribed(3, name="mine")(inputs)))
+    with pytest.raises(
+        RegrowError, match="layer 'mine': class Undescribed does not describe itself; it needs a get_c"
+    ):
+        Graph.of(model)
 
 
 def test_a_namesake_is_not_taken_for_the_layer_of_keras() -> None:

@@ -100,6 +100,8 @@ class LayerCall:
         With ``copies``, the axis holds that many blocks side by side with one index per channel each, as the gates
         of a recurrent layer do.
         """
+        if self.array_shape(array) is None:
+            raise ValueError(f"the layer has no array '{array}'")
         return self.record.produced(self._name(array), axis, self.path, copies)
 
     def consumed(self, array: str, axis: int, ids: Ids | None) -> None:
@@ -148,6 +150,8 @@ class LayerCall:
         """The config entry at ``key`` is the number of these channels."""
         if ids is not None:
             place = (key,) if isinstance(key, str) else key
+            if place[0] not in self.config:
+                raise ValueError(f"the layer's config has no key '{place[0]}'")
             self.record.size_config(self.path, (*self.keys, *place), ids)
 
     def argument_sized(self, key: tuple[str | int, ...], ids: Ids | None) -> None:
@@ -157,6 +161,9 @@ class LayerCall:
 
     def macs(self, *factors: Factor | str) -> None:
         """Count the product of ``factors`` multiply-accumulate operations: numbers, ids (their count), arrays."""
+        for factor in factors:
+            if isinstance(factor, str) and self.array_shape(factor) is None:
+                raise ValueError(f"the layer has no array '{factor}' to count in macs")
         named = [self._name(factor) if isinstance(factor, str) else factor for factor in factors]
         self.record.count_macs(self.path, [*self.times, *named])
 

@@ -6,7 +6,7 @@ from regrow.graph.rules.registry import AxisIds, Outputs, rule
 
 
 @rule(
-    *("Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU"),
+    *("Identity", "Activation", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU"),
     *("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
     *("GaussianDropout", "GaussianNoise", "ActivityRegularization", "StochasticDepth"),
 )

@@ -40,7 +40,7 @@ class Record:
 
     def produced(self, array: str, axis: int, path: str, copies: int) -> Ids:
         """The ids of an array axis that makes channels; ``copies`` blocks of the axis hold the same ids."""
-        axis %= len(self.array_shapes[array])
+        axis = self._axis(array, axis)
         self.owners[array] = path
         length = self.array_shapes[array][axis] // copies
         if (array, axis) not in self.axes:
@@ -48,6 +48,12 @@ class Record:
             self.axes[array, axis] = (ids if copies == 1 else np.tile(ids, copies), "output")
         ids = self.axes[array, axis][0]
         return ids if copies == 1 else ids[:length]
+
+    def _axis(self, array: str, axis: int) -> int:
+        rank = len(self.array_shapes[array])
+        if not -rank <= axis < rank:
+            raise ValueError(f"{array} has no axis {axis}; its shape is {self.array_shapes[array]}")
+        return axis % rank
 
     def fixed(self, length: int, why: str) -> Ids:
         """Ids for an axis that is not traced, where it stands beside one that is; they stay."""
@@ -63,7 +69,7 @@ class Record:
     def index(self, array: str, axis: int, ids: Ids | None, role: str, path: str) -> None:
         """An array axis is indexed by ``ids``; what it was indexed by at another call is tied to them."""
         self.mention(ids)
-        axis %= len(self.array_shapes[array])
+        axis = self._axis(array, axis)
         self.owners[array] = path
         known = self.axes.get((array, axis))
         if ids is None:
@@ -83,6 +89,8 @@ class Record:
             for ids in (left, right):
                 if ids is not None:
                     self.pin(ids, why)
+        elif np.size(left) != np.size(right):
+            raise ValueError(f"{np.size(left)} channels cannot be tied to {np.size(right)}")
         elif left is not right:
             self.ties.append((left, right))
 
