@@ -85,6 +85,7 @@ def edited_copy(target: Path, name: str) -> tuple[str, str]:
     return str(target), done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_changed_code_and_changed_data_are_worked_on_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

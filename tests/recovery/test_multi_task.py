@@ -208,6 +208,7 @@ def test_heads_learn_and_the_model_has_none(two_labels: Dataset, small_model: An
     assert np.array_equal(start, end) == (weighting == "fixed")
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_alike(two_labels: Dataset, small_model: Any, tmp_path: Path) -> None:
     import tf_keras
 

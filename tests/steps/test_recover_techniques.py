@@ -134,6 +134,7 @@ def test_all_techniques_at_once(residual: Path, digits: Dataset, overlay: Path, 
     assert "Dropout" not in plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rewind", "reinitialise"])
 def test_other_first_weights_are_not_undone(
     residual: Path, digits: Dataset, overlay: Path, tmp_path: Path, name: str

@@ -472,6 +472,7 @@ def test_killed_registration_is_completed(workspace: Path, call: str) -> None:
     assert len(client().search_model_versions("name='regrow'")) == 1
 
 
+@pytest.mark.slow
 def test_the_version_serves_in_a_process_of_its_own(
     workspace: Path, small_model: Any, served_plainly: Callable[..., Any]
 ) -> None:

@@ -92,6 +92,7 @@ def test_architectures_by_name_or_with_options() -> None:
     assert "lenet5" in str(adapter.json_schema()["anyOf"][0]["enum"])
 
 
+@pytest.mark.slow
 def test_transfer_takes_keras_weights_and_red_green_blue(tmp_path: Path) -> None:
     import tf_keras
 
