@@ -9,6 +9,8 @@ import random
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import read_statement
 from regrow.steps import NAMES
 from regrow_components.images import CODE_LABEL
-from regrow_pipelines.attempts import STEP_LABEL
+from regrow_pipelines.attempts import STEP_LABEL, WORKSPACE_LABEL, remove_containers
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(7200)]
 TAG = "test"  # of the images that conftest.py builds
@@ -82,7 +84,7 @@ def kill_one(client: Any, process: "subprocess.Popen[str]", chance: random.Rando
     """Kill the container of a step drawn at random, some time into its work; gives the step's name."""
     wanted, wait_s = chance.choice(STEPS), chance.uniform(0.0, 6.0)
     while process.poll() is None:
-        found = client.containers.list(filters={"label": f"{STEP_LABEL}={wanted}"})
+        found = client.containers.list(filters={"label": f"{STEP_LABEL}={wanted}"}, ignore_removed=True)
         if found:
             time.sleep(min(wait_s, 1.0) if wanted in ("resolve", "augment") else wait_s)
             try:
@@ -112,14 +114,37 @@ def test_a_killed_container_is_started_again(client: Any, start: Start, folder: 
 def test_an_interrupted_run_leaves_no_container(client: Any, start: Start, folder: Path) -> None:
     process = start("--runner", "docker", *FAST, place=folder / "run")
     deadline = time.monotonic() + 300
-    while not client.containers.list(filters={"label": STEP_LABEL}):
+    while not client.containers.list(filters={"label": STEP_LABEL}, ignore_removed=True):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
     process.kill()
     process.wait()
-    while client.containers.list(all=True, filters={"label": STEP_LABEL}):
+    while client.containers.list(all=True, filters={"label": STEP_LABEL}, ignore_removed=True):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def test_containers_may_go_while_they_are_removed(client: Any, images: Callable[[str], Any]) -> None:
+    """As when the watcher of an interrupted run removes what the engine, or a person, is removing too."""
+    from docker.errors import APIError
+
+    workspace = f"/absent/{os.getpid()}"
+    wanted = {"label": f"{WORKSPACE_LABEL}={workspace}"}
+    for _ in range(20):
+        client.containers.create(images("resolve"), labels={WORKSPACE_LABEL: workspace})
+    others = client.containers.list(all=True, filters=wanted)
+
+    def remove_last_first() -> None:  # listed, but gone when it is looked at
+        for container in reversed(others):
+            with suppress(APIError):
+                container.remove(force=True)
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(remove_last_first)
+        while not other.done():
+            remove_containers(workspace)
+        other.result()
+    assert not client.containers.list(all=True, filters=wanted)
 
 
 def test_a_mistake_is_one_sentence(start: Start, folder: Path) -> None:
