@@ -1,9 +1,7 @@
 """The command ``regrow``: one verb per step, and what works on the whole."""
 
 import json
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +13,38 @@ from regrow.cluster.commands import submit
 from regrow.cluster.compile_command import compile_command
 from regrow.cluster.schedule_commands import schedule
 from regrow.errors import RegrowError
-from regrow.options import params_options, read_config, writing
-from regrow.steps import NAMES, SWEEP_NAMES, get_spec
-from regrow.steps.spec import STATEMENT, StepSpec
+from regrow.options import WORKSPACE, params_options, read_config, workspace_option, writing
+from regrow.registry.rollback_command import rollback
+from regrow.step_commands import step_command
+from regrow.steps import NAMES, SWEEP_NAMES
 
-WORKSPACE = Path("work")
-WIDE = 120  # columns that a table of keys needs
-ONLY_NAMED = "--only-named"
-ON_FILE = (
-    "With MODEL, a .keras or .h5 file, the step works on it alone: without a workspace, with the default parameters,"
-    " those in --params and --set."
-)
-
-
-def artifact_path(workspace: Path, *, step: str, name: str) -> Path:
-    """Where the output ``name`` of ``step`` lies by default; ``dvc.yaml`` says the same."""
-    return workspace / step / name
+SECTIONS = {
+    "The pipeline": ("run", "sweep"),
+    "On a cluster": ("compile", "submit", "schedule"),
+    "Models and the registry": ("inspect", "rollback"),
+    "Configuration": ("keys", "schema", "dvc-yaml"),
+    "Steps of the pipeline; `regrow prune` also works on a model file alone": NAMES,
+    "Steps of a sweep": SWEEP_NAMES,
+}
 
 
-def input_option(name: str) -> str:
-    """The option that names the directory of the input or output ``name``."""
-    return f"--{name.replace('_', '-')}"
+class Sections(click.Group):
+    """A group whose help lists the commands by what they are for, each with its whole summary."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one list of commands for each of the sections."""
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, _summary(self.commands[name])) for name in names])
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def _summary(command: click.Command) -> str:
+    """The first paragraph of the command's help; click's own is cut to 45 letters."""
+    paragraph, _, _ = (command.short_help or command.help or "").strip().partition("\n\n")
+    return " ".join(paragraph.split())
+
+
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 def cli() -> None:
     """Prune a trained Keras model, grow its accuracy back, ship it with proof of where it came from.
@@ -49,7 +55,7 @@ def cli() -> None:
 
 @cli.command()
 @params_options
-@click.option("--workspace", type=click.Path(path_type=Path), default=WORKSPACE, show_default=True)
+@workspace_option
 @click.option(
     "--runner",
     type=click.Choice(["subprocess", "docker"]),
@@ -81,7 +87,7 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, r
 
 @cli.command()
 @params_options
-@click.option("--workspace", type=click.Path(path_type=Path), default=WORKSPACE, show_default=True)
+@workspace_option
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -138,45 +144,10 @@ def _check_containers(arguments: dict[str, str]) -> None:
     importlib.import_module("regrow_pipelines.containers").check(arguments)
 
 
-@cli.command()
-@click.argument("name")
-@click.option(
-    "--to", metavar="VERSION", help="A version that was the champion.  [default: the last one before this]"
-)
-@click.option("--reason", default="", help="Kept in the log of decisions.")
-@params_options
-def rollback(
-    name: str, to: str | None, reason: str, params_file: Path | None, overrides: tuple[str, ...]
-) -> None:
-    """Make an earlier version of the registered model NAME the champion again.
-
-    The version that it takes the alias from is not promoted again by a run that makes the same model, until it is
-    given the alias back with --to.
-    """
-    from regrow.registry.client import connection, sqlite_file, without_credentials
-    from regrow.registry.rollback import roll_back
-    from regrow.running import tracking_environment
-
-    config = read_config(params_file, overrides).tracking
-    found = tracking_environment(uri=config.uri, experiment=config.experiment, workspace=WORKSPACE)
-    uri = found["MLFLOW_TRACKING_URI"]
-    file = sqlite_file(uri)
-    if file is not None and not file.is_file():
-        raise RegrowError(f"{file}: does not exist; MLFLOW_TRACKING_URI or tracking.uri says where MLflow is")
-    model, _, version = name.removeprefix("models:/").partition("/")
-    if version:
-        raise RegrowError(f"{name}: names a version; accepted: {model} --to {version}")
-    with connection(uri) as client:
-        done = roll_back(client, model, to=to, reason=reason)
-    click.echo(
-        f"models:/{model}@champion: version {done.after}, before it {done.before or 'none'}"
-        f" ({without_credentials(uri)})"
-    )
-
-
 cli.add_command(compile_command)
 cli.add_command(submit)
 cli.add_command(schedule)
+cli.add_command(rollback)
 
 
 @cli.command()
@@ -192,27 +163,11 @@ def schema() -> None:
 def keys(section: str | None) -> None:
     """List the keys of params.yaml, or of one SECTION (prune, prune.channels): type, default, meaning."""
     from rich.console import Console
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
 
     from regrow.keys import keys as found
+    from regrow.keys import print_keys
 
-    console = Console() if sys.stdout.isatty() else Console(width=160)
-    if console.width < WIDE:
-        for key in found(section):
-            default = "required" if key.default == "required" else f"default {key.default or 'empty'}"
-            console.print(Text.assemble((key.name, "bold"), f"  {key.type}; {default}"))
-            console.print(Padding(Text(key.meaning), (0, 0, 0, 4)))
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("key", no_wrap=True)
-    for name in ("type", "default"):
-        table.add_column(name, overflow="fold")
-    table.add_column("meaning", overflow="fold", ratio=1)
-    for key in found(section):
-        table.add_row(*map(str, key))
-    console.print(table, markup=False, highlight=False)
+    print_keys(found(section), Console() if sys.stdout.isatty() else Console(width=160))
 
 
 @cli.command("dvc-yaml")
@@ -254,143 +209,8 @@ def inspect(model: Path, trust: bool, groups: bool) -> None:
     Console().print((render_groups if groups else render_file)(model, trust=trust))
 
 
-def _directory_option(
-    command: Callable[..., Any], kind: str, name: str, text: str, step: str, output: str
-) -> Callable[..., Any]:
-    """An option for the directory ``name``, by default where ``step`` leaves its ``output``."""
-    default = artifact_path(Path("WORKSPACE"), step=step, name=output)
-    option = click.option(
-        input_option(name),
-        name,
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        help=f"{kind}: {text}  [default: {default}]",
-    )
-    return option(command)
-
-
-def _step_command(name: str) -> click.Command:
-    """The CLI verb of a step, derived from its `StepSpec`."""
-    spec = get_spec(name)
-
-    def run_step(
-        params_file: Path | None,
-        overrides: tuple[str, ...],
-        workspace: Path,
-        only_named: bool,
-        model: Path | None = None,
-        output: Path | None = None,
-        **paths: Any,
-    ) -> None:
-        if model is not None:
-            from regrow.config import load_config, step_params
-            from regrow.model_files import run_on_file
-
-            if params_file is None and not any(text.startswith(f"{name}.") for text in overrides):
-                raise RegrowError(
-                    f"{model}: nothing says what to do with it; for example --set prune.target.macs=0.5 keeps half of"
-                    f" its multiply-accumulates (`regrow keys {name}` lists all that can be set)"
-                )
-            _only_of(name, overrides, model)
-            # The params.yaml of the folder that one happens to stand in is not meant for this file.
-            params = step_params(load_config(params_file, overrides), name)
-            run_on_file(spec, params, model, output=output, paths=paths)
-        elif output is not None:
-            raise RegrowError(
-                "-o: belongs to a MODEL file; the outputs of the step have options of their own"
-            )
-        else:
-            config = read_config(params_file, overrides)
-            inputs = _named(spec, paths) if only_named else _found(spec, paths, workspace=workspace)
-            _run_step(spec, config, workspace=workspace, inputs=inputs, paths=paths)
-
-    command: Callable[..., Any] = params_options(run_step)
-    command = click.option(
-        ONLY_NAMED, is_flag=True, help="Take the inputs that are named here; look for no other in WORKSPACE."
-    )(command)
-    command = click.option(
-        "--workspace", type=click.Path(path_type=Path), default=WORKSPACE, show_default=True
-    )(command)
-    for output in reversed(spec.outputs):
-        command = _directory_option(command, "output", output.name, output.help, name, output.name)
-    for item in reversed(spec.inputs):
-        command = _directory_option(command, "input", item.name, item.help, item.producer, item.output)
-    text = spec.summary
-    if spec.on_file is not None:
-        command, text = _file_options(command), f"{spec.summary}\n\n{ON_FILE}"
-    return click.command(name, help=text, short_help=spec.summary)(command)
-
-
-def _only_of(name: str, overrides: tuple[str, ...], model: Path) -> None:
-    """Refuse values for other sections, which would be ignored."""
-    for text in overrides:
-        if (section := text.partition("=")[0].partition(".")[0]) != name:
-            raise RegrowError(
-                f"--set {text}: section '{section}' is of no use to {model} alone; accepted: {name}.KEY=VALUE"
-            )
-
-
-def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option(
-        "-o",
-        "--output",
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        help="With MODEL: where the result goes.  [default: the model's name with -pruned]",
-    )(command)
-    return click.argument("model", type=click.Path(path_type=Path), required=False)(command)
-
-
-def _named(spec: StepSpec[Any], paths: dict[str, Path | None]) -> dict[str, Path]:
-    """The inputs that the command line names."""
-    given = {item.name: paths[item.name] for item in spec.inputs}
-    return {name: path for name, path in given.items() if path is not None}
-
-
-def _found(spec: StepSpec[Any], paths: dict[str, Path | None], *, workspace: Path) -> dict[str, Path]:
-    """The inputs that the command line names, and those that lie in the workspace."""
-    inputs = _named(spec, paths)
-    for item in spec.inputs:
-        default = artifact_path(workspace, step=item.producer, name=item.output)
-        if item.name in inputs:
-            continue
-        if default.is_dir():
-            inputs[item.name] = default
-        elif not item.optional:
-            raise RegrowError(
-                f"{default}: input '{item.name}' of step '{spec.name}' is missing;"
-                f" `regrow {item.producer}` makes it, or name a directory with {input_option(item.name)}"
-            )
-    return inputs
-
-
-def _run_step(
-    spec: StepSpec[Any],
-    config: Any,
-    *,
-    workspace: Path,
-    inputs: dict[str, Path],
-    paths: dict[str, Path | None],
-) -> None:
-    from regrow.config import step_params
-    from regrow.progress import figures_line
-    from regrow.registry.weights_and_biases import environment
-    from regrow.steps.execution import execute
-
-    os.environ.update(environment(config.tracking.wandb))
-    outputs = {
-        item.name: paths[item.name] or artifact_path(workspace, step=spec.name, name=item.name)
-        for item in spec.outputs
-    }
-    statement = artifact_path(workspace, step=spec.name, name=STATEMENT)
-    result = execute(
-        spec, step_params(config, spec.name), inputs=inputs, outputs=outputs, statement=statement
-    )
-    click.echo(f"{spec.name}: {figures_line(result.statement.figures)}")
-
-
 for _name in (*NAMES, *SWEEP_NAMES):
-    cli.add_command(_step_command(_name))
+    cli.add_command(step_command(_name))
 
 
 def main() -> None:

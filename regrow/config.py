@@ -18,6 +18,8 @@ from regrow.steps import NAMES, SWEEP_NAMES, all_specs
 from regrow.sweep_parameters import SweepParams, measure_params, select_params
 
 DEFAULT = Path("params.yaml")
+LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
 
 class Tracking(Parameters):
@@ -237,11 +239,11 @@ def _sets(override: str, field: str) -> bool:
 
 def _sentence(model: type[BaseModel], fault: ErrorDetails) -> tuple[str, str]:
     """The field as a user writes it, and what is wrong with it."""
-    location, siblings = _walk(model, [str(part) for part in fault["loc"]])
+    location, sections = _walk(model, [str(part) for part in fault["loc"]])
     field, found, kind = ".".join(location), fault.get("input"), fault["type"]
     context = fault.get("ctx", {})
     if kind == "extra_forbidden":
-        return field, f"unknown key{nearest(location[-1], siblings)}"
+        return field, f"unknown key{nearest(location[-1], _names(sections))}"
     if kind == "missing":
         return field, "is required"
     if kind in ("literal_error", "enum") and isinstance(found, str):
@@ -254,9 +256,26 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> tuple[str, str]:
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         keys = f" with the keys {', '.join(inner)}" if (inner := _keys(model, location)) else ""
         return field, f"is a section{keys}, not a value (found {found!r})"
+    if bounds := _bounds(sections, location[-1]) if kind in OUT_OF_RANGE else "":
+        return field, f"is out of range (found {found!r}; accepted: {bounds})"
     message = str(context["error"]) if "error" in context else fault["msg"]
     shown = "" if isinstance(found, Mapping | BaseModel) or "error" in context else f" (found {found!r})"
     return field, f"{message[:1].lower()}{message[1:]}{shown}"
+
+
+def _bounds(sections: Sequence[type[BaseModel]], name: str) -> str:
+    """The range of the field ``name`` in words; empty where the ``sections`` have several of this name."""
+    found = {
+        tuple(
+            (sign, getattr(item, limit))
+            for item in field.metadata
+            for limit, sign in LIMITS.items()
+            if getattr(item, limit, None) is not None
+        )
+        for section in sections
+        if (field := section.model_fields.get(name)) is not None
+    }
+    return " and ".join(f"{sign} {limit:,}" for sign, limit in found.pop()) if len(found) == 1 else ""
 
 
 def _not_accepted(found: str, expected: str) -> str:
@@ -268,11 +287,11 @@ def _not_accepted(found: str, expected: str) -> str:
 
 def _keys(model: type[BaseModel], location: Sequence[str]) -> list[str]:
     """The keys of the section at ``location``."""
-    return _walk(model, [*location, ""])[1]
+    return _names(_walk(model, [*location, ""])[1])
 
 
-def _walk(model: type[BaseModel], location: Sequence[str]) -> tuple[list[str], list[str]]:
-    """``location`` without the tags of unions, which no user writes, and the names accepted beside its last key."""
+def _walk(model: type[BaseModel], location: Sequence[str]) -> tuple[list[str], list[type[BaseModel]]]:
+    """``location`` without the tags of unions, which no user writes, and the sections that its last key may be in."""
     candidates: list[type[BaseModel]] = [model]
     written: list[str] = []
     for number, part in enumerate(location):
@@ -286,7 +305,11 @@ def _walk(model: type[BaseModel], location: Sequence[str]) -> tuple[list[str], l
         candidates = (
             [inner for field in fields for inner in _models(field.annotation)] or tagged or candidates
         )
-    return written, sorted({name for candidate in candidates for name in candidate.model_fields})
+    return written, candidates
+
+
+def _names(sections: Sequence[type[BaseModel]]) -> list[str]:
+    return sorted({name for section in sections for name in section.model_fields})
 
 
 def _tag_is(model: type[BaseModel], tag: str) -> bool:

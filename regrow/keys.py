@@ -1,17 +1,22 @@
 """The keys of ``params.yaml`` as rows to read: key, type, default, meaning."""
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 from regrow.config import config_model
 from regrow.errors import RegrowError, nearest
 
+WIDE = 120  # columns that a table of keys needs
 FILLED = frozenset({"resolve.source", "resolve.model_name", "resolve.start", "resolve.fingerprint"})
 
 
@@ -150,3 +155,21 @@ def _default(field: FieldInfo, preset: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(str, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def print_keys(found: Sequence[Key], console: Console) -> None:
+    """Print ``found`` as a table, or on a narrow ``console`` one below the other."""
+    if console.width < WIDE:
+        for key in found:
+            default = "required" if key.default == "required" else f"default {key.default or 'empty'}"
+            console.print(Text.assemble((key.name, "bold"), f"  {key.type}; {default}"))
+            console.print(Padding(Text(key.meaning), (0, 0, 0, 4)))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("key", no_wrap=True)
+    for name in ("type", "default"):
+        table.add_column(name, overflow="fold")
+    table.add_column("meaning", overflow="fold", ratio=1)
+    for key in found:
+        table.add_row(*map(str, key))
+    console.print(table, markup=False, highlight=False)

@@ -9,6 +9,19 @@ import click
 
 from regrow.errors import RegrowError
 
+WORKSPACE = Path("work")
+
+
+def workspace_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--workspace``, as ``workspace``."""
+    return click.option(
+        "--workspace",
+        type=click.Path(path_type=Path),
+        default=WORKSPACE,
+        show_default=True,
+        help="The folder that the outputs go to.",
+    )(command)
+
 
 def params_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--params`` and ``--set``, as ``params_file`` and ``overrides``."""

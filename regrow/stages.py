@@ -8,10 +8,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from regrow.cli import ONLY_NAMED, artifact_path, input_option
 from regrow.config import read_document
 from regrow.provenance.code import PACKAGE, source_files
 from regrow.provenance.environment import LOCK
+from regrow.step_commands import ONLY_NAMED, artifact_path, input_option
 from regrow.steps import NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
 

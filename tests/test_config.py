@@ -169,6 +169,7 @@ def test_every_key_is_listed_with_type_default_and_meaning() -> None:
     assert found["augment.operations (name: crop).padding"].type == "whole number"
     assert found["train.import.path"].meaning.startswith(".keras file")
     assert not any(name.startswith("resolve.fingerprint") for name in found)
+    assert not [key.name for key in found.values() if not key.meaning]
     names = {key.name for key in keys("tracking")}
     wandb = {f"tracking.wandb{key}" for key in ("", ".project", ".entity", ".mode", ".group", ".tags")}
     assert names == {"tracking.uri", "tracking.experiment", *wandb}

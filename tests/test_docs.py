@@ -26,3 +26,10 @@ def test_every_command_of_the_readme_exists() -> None:
     named = set(re.findall(r"(?:^|`|\bbin/)regrow ([a-z][a-z-]+)", text, re.MULTILINE))
     assert {"run", "keys", "schema", "prune", "inspect", "compile", "dvc-yaml"} <= named
     assert named <= set(cli.commands)
+
+
+def test_the_help_lists_every_command_once() -> None:
+    from regrow.cli import SECTIONS, cli
+
+    listed = [name for names in SECTIONS.values() for name in names]
+    assert sorted(listed) == sorted(cli.commands)

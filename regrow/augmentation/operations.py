@@ -27,14 +27,14 @@ class Rotation(Parameters):
     """Turn about the centre by up to ``degrees`` either way."""
 
     name: Literal["rotation"] = "rotation"
-    degrees: float = Field(15, gt=0, le=180)
+    degrees: float = Field(15, gt=0, le=180, description="largest angle, either way")
 
 
 class Translation(Parameters):
     """Move by up to ``fraction`` of height and width either way, subpixel shifts included."""
 
     name: Literal["translation"] = "translation"
-    fraction: float = Field(0.1, gt=0, lt=1)
+    fraction: float = Field(0.1, gt=0, lt=1, description="largest shift, of height and width")
 
 
 class Zoom(Parameters):
@@ -55,21 +55,23 @@ class Brightness(Parameters):
     """Add up to ``delta`` of the value range either way, one shift per image."""
 
     name: Literal["brightness"] = "brightness"
-    delta: float = Field(0.2, gt=0, le=1)
+    delta: float = Field(0.2, gt=0, le=1, description="largest shift, of the value range")
 
 
 class Contrast(Parameters):
     """Scale the distance from the image's mean by 1 − ``delta`` to 1 + ``delta``, one factor per image."""
 
     name: Literal["contrast"] = "contrast"
-    delta: float = Field(0.2, gt=0, le=1)
+    delta: float = Field(0.2, gt=0, le=1, description="the factor lies within 1 - delta and 1 + delta")
 
 
 class Noise(Parameters):
     """Add Gaussian noise; images: ``deviation`` is a part of the value range; rows: of the column's deviation."""
 
     name: Literal["noise"] = "noise"
-    deviation: float = Field(0.05, gt=0, le=1)
+    deviation: float = Field(
+        0.05, gt=0, le=1, description="standard deviation, of the value range; tables: of the column's"
+    )
 
 
 class Cutout(Parameters):
@@ -83,15 +85,15 @@ class Mixup(Parameters):
     """Blend pairs of examples and of their labels with a weight from Beta(α, α) (Zhang et al. 2018)."""
 
     name: Literal["mixup"] = "mixup"
-    alpha: float = Field(0.2, gt=0)
+    alpha: float = Field(0.2, gt=0, description="of the Beta distribution of weights")
 
 
 class RandAugment(Parameters):
     """``n`` transformations per image, drawn anew for each, at ``magnitude`` of 10 (Cubuk et al. 2020)."""
 
     name: Literal["rand_augment"] = "rand_augment"
-    n: int = Field(2, gt=0, le=6)
-    magnitude: float = Field(9, gt=0, le=10)
+    n: int = Field(2, gt=0, le=6, description="transformations per image")
+    magnitude: float = Field(9, gt=0, le=10, description="their strength, of 10")
 
 
 OPERATIONS: dict[str, type[Parameters]] = {

@@ -26,7 +26,7 @@ class ImageOptions(Parameters):
     """``size`` (height, width) resizes every image; ``mode`` converts it. Without them all must be alike."""
 
     size: tuple[int, int] | None = Field(None, description="height, width; bilinear with antialiasing")
-    mode: Literal["grayscale", "rgb"] | None = None
+    mode: Literal["grayscale", "rgb"] | None = Field(None, description="to which images are converted")
     max_pixels: int = Field(50_000_000, gt=0, description="an image with more pixels is refused")
 
 

@@ -36,7 +36,7 @@ class Folder(Parameters):
     """A folder of class folders of images, with or without ``train`` and ``test`` above them."""
 
     kind: Literal["folder"]
-    path: Path
+    path: Path = Field(description="the folder: [train|validation|test/]CLASS/FILE")
 
 
 class Archive(Parameters):
@@ -46,23 +46,23 @@ class Archive(Parameters):
     """
 
     kind: Literal["archive"]
-    path: Path
-    max_bytes: int = Field(MAX_BYTES, gt=0)
-    max_ratio: float = Field(MAX_RATIO, gt=0)
+    path: Path = Field(description="the zip or tar: [train|validation|test/]CLASS/FILE")
+    max_bytes: int = Field(MAX_BYTES, gt=0, description="most bytes, unpacked")
+    max_ratio: float = Field(MAX_RATIO, gt=0, description="most bytes unpacked for one packed")
 
 
 class Npz(Parameters):
     """A NumPy archive: ``x`` and ``y``, or ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
 
     kind: Literal["npz"]
-    path: Path
+    path: Path = Field(description="the file")
 
 
 class Idx(Parameters):
     """A folder of idx or idx.gz files under MNIST's names (``train-images-idx3-ubyte.gz`` …)."""
 
     kind: Literal["idx"]
-    path: Path
+    path: Path = Field(description="the folder of the files")
 
 
 RESERVED_TARGETS = ("label", "image", "features")
@@ -92,11 +92,11 @@ class Csv(Parameters):
     """
 
     kind: Literal["csv"]
-    path: Path
-    label: str
-    further_labels: Targets = ()
-    features: tuple[str, ...] | None = None
-    shape: tuple[int, int, int] | None = None
+    path: Path = Field(description="the file")
+    label: str = Field(description="the label's column")
+    further_labels: Targets = Field((), description="columns of classes for further heads")
+    features: tuple[str, ...] | None = Field(None, description="feature columns (default: all others)")
+    shape: tuple[int, int, int] | None = Field(None, description="height, width, channels of an image")
 
     @model_validator(mode="after")
     def _columns_serve_one_purpose(self) -> Self:
@@ -110,10 +110,10 @@ class Dvc(Parameters):
     """A path tracked by DVC in a git repository, at a revision. ``format`` is what lies there."""
 
     kind: Literal["dvc"]
-    repo: str
-    rev: str | None = None
-    path: str
-    format: Literal["folder", "archive", "npz", "idx", "csv"]
+    repo: str = Field(description="the git repository: an address or a folder")
+    rev: str | None = Field(None, description="commit, tag or branch (default: its HEAD)")
+    path: str = Field(description="the path in it that DVC tracks")
+    format: Literal["folder", "archive", "npz", "idx", "csv"] = Field(description="what lies there")
     label: str | None = Field(None, description="csv: the label's column")
     further_labels: Targets = Field((), description="csv: columns of classes for further heads")
     features: tuple[str, ...] | None = Field(None, description="csv: feature columns (default: all others)")

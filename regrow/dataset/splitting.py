@@ -20,7 +20,7 @@ class SplitOptions(Parameters):
 
     validation: float = Field(0.15, gt=0, lt=1, description="fraction for choosing epochs and settings")
     test: float = Field(0.2, gt=0, lt=1, description="fraction for the one final measurement")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of the draw")
     stratified: bool = Field(True, description="the same fractions in every class")
 
     @model_validator(mode="after")

@@ -119,7 +119,7 @@ def _variants(features: Rows, policy: Policy, *, progress: Progress) -> Iterator
 
 SPEC = StepSpec(
     name="augment",
-    summary="Make the augmentation overlay and a contact sheet of it",
+    summary="Make the augmentation overlay and a contact sheet of it.",
     inputs=(Input(name="dataset", producer="prepare", output="dataset", help="the prepared dataset"),),
     outputs=(
         Output(name="overlay", kind="dataset", help="policy, contact sheet, variants where materialised"),

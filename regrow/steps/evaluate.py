@@ -32,7 +32,7 @@ class Latency(Parameters):
 class EvaluateParams(Parameters):
     """How the models are measured."""
 
-    batch_size: int = Field(256, ge=1)
+    batch_size: int = Field(256, ge=1, description="examples at a time; changes no figure")
     bins: int = Field(15, ge=2, description="bins of the expected calibration error")
     latency: Latency = Field(default_factory=Latency)
 
@@ -263,7 +263,7 @@ def _write(
 def _figures(context: StepContext[EvaluateParams], metrics: dict[str, Any]) -> None:
     """``size_ratio`` is the gate's: int8 TFLite over the parent's fp32 TFLite, where both were exported."""
     context.figures["accuracy"] = round(metrics["recovered.accuracy"], 4)
-    context.figures["difference"] = round(metrics["recovered_vs_parent.accuracy_difference"], 4)
+    context.figures["difference"] = f"{100 * metrics['recovered_vs_parent.accuracy_difference']:+.2f} points"
     small, large = (
         metrics.get("recovered.size_bytes.tflite_int8"),
         metrics.get("parent.size_bytes.tflite_fp32"),

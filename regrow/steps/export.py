@@ -30,7 +30,7 @@ class ExportParams(Parameters):
     tolerances: dict[Format, Tolerance] = Field(
         default_factory=dict, description="instead of the defaults in regrow.conversion.parity"
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of the calibration examples")
 
 
 def run(context: StepContext[ExportParams]) -> None:

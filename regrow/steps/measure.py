@@ -28,7 +28,7 @@ class MeasureParams(Parameters):
     seed: int = Field(0, ge=0, description="of the calibration examples")
     rounds: int = Field(300, ge=10, description="calls of each model, parent and candidate taking turns")
     warmup: int = Field(20, ge=0, description="calls before that are not counted")
-    batch_size: int = Field(256, ge=1)
+    batch_size: int = Field(256, ge=1, description="examples at a time; changes no figure")
 
 
 def run(context: StepContext[MeasureParams]) -> None:

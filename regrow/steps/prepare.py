@@ -102,19 +102,23 @@ def _prepare(
         source = source.at(fetch(source, raw, digest=found[0].digest))
     listing = list_examples(source)
     progress.total = len(listing.names)
-    return prepare_dataset(
-        listing,
-        dataset=context.outputs["dataset"],
-        scratch=context.scratch / "decoded",
-        options=PreparationOptions(
-            splits=params.splits,
-            image=params.image,
-            normalisation=params.normalisation,
-            skip=params.on_error == "skip",
-        ),
-        resources=found,
-        done=progress.update,
-    )
+    try:
+        return prepare_dataset(
+            listing,
+            dataset=context.outputs["dataset"],
+            scratch=context.scratch / "decoded",
+            options=PreparationOptions(
+                splits=params.splits,
+                image=params.image,
+                normalisation=params.normalisation,
+                skip=params.on_error == "skip",
+            ),
+            resources=found,
+            done=progress.update,
+        )
+    except RegrowError as error:  # its names are relative to the source
+        place = params.source if isinstance(params.source, Dvc) else getattr(source, "path", None)
+        raise RegrowError(f"{place}: {error}" if place else str(error)) from None
 
 
 def _check_unchanged(resolved: Any, found: list[Resource]) -> None:
@@ -133,7 +137,7 @@ def _shown(digest: Any) -> str:
 
 SPEC = StepSpec(
     name="prepare",
-    summary="Turn raw data into a dataset: read, check, split, write",
+    summary="Turn raw data into a dataset: read, check, split, write.",
     inputs=(
         Input(
             name="data",

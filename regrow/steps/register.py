@@ -260,7 +260,7 @@ def _summary(verdict: Verdict) -> str:
 
 SPEC = StepSpec(
     name="register",
-    summary="Register the model version, record the gate's verdict and move the aliases",
+    summary="Register the model version, record the gate's verdict and move the aliases.",
     inputs=(
         Input(
             name="recovered_exports",

@@ -68,6 +68,7 @@ def run(context: StepContext[ResolveParams]) -> None:
     params = context.params
     progress = context.progress(3)
     resources = list(identify(params.source))
+    used = _used(params)  # a missing file is said before MLflow is waited for
     progress.update(1, "data found")
     uri = tracking_uri()
     with progress.waiting(waiting_for(uri)), connection(uri) as client:
@@ -105,7 +106,6 @@ def run(context: StepContext[ResolveParams]) -> None:
         write_start(start_text(start), context.outputs["champion"])
     elif params.start == "champion":
         emit("notice", message=_no_start(champion))
-    used = _used(params)
     context.dependencies.extend([*resources, *used.values()])
     present = {tag: item.digest["sha256"] for tag, item in used.items()}
     present |= {DATA_TAG: data_version(described), PARAMETERS_TAG: params.fingerprint}
@@ -228,7 +228,7 @@ def _figures(resources: Sequence[Mapping[str, Any]], champion: Champion, *, chan
 
 SPEC = StepSpec(
     name="resolve",
-    summary="Fix the data version, the code version and the champion; say whether there is work to do",
+    summary="Fix the data version, the code version and the champion; say whether there is work to do.",
     inputs=(),
     outputs=(
         Output(name="data", kind="artifact", help="data.json: the raw data's source and digests"),

@@ -318,7 +318,7 @@ def _resource(name: str, path: str, *, field: str) -> Resource:
 
 SPEC = StepSpec(
     name="train",
-    summary="Train or import the parent",
+    summary="Train or import the parent.",
     inputs=(
         Input(name="dataset", producer="prepare", output="dataset", help="the prepared dataset"),
         Input(name="overlay", producer="augment", output="overlay", help="how to vary training examples"),

@@ -70,7 +70,10 @@ def write(path: Path, section: object) -> Path:
         ({"defaults": {"tolerations": [{}]}}, "a toleration needs a key, or operator: Exists"),
         ({"defaults": {"labels": {"team": "a b"}}}, "'a b' (team) is no value of a label"),
         ({"defaults": {"security_context": {"run_as_user": 0}}}, "run_as_user: 0 is root"),
-        ({"defaults": {"time_limit_s": 5}}, "cluster.defaults.time_limit_s: input should be greater than"),
+        (
+            {"defaults": {"time_limit_s": 5}},
+            "cluster.defaults.time_limit_s: is out of range (found 5; accepted: ≥ 60)",
+        ),
         ({"namespace": "Regrow"}, "cluster.namespace: 'Regrow' is no name in Kubernetes"),
         ({"endpoint": "kubeflow"}, "cluster.endpoint: string should match pattern"),
         ([], "cluster: is a section with the keys"),

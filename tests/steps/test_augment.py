@@ -86,7 +86,7 @@ def test_parameters_survive_the_way_to_a_component() -> None:
         ({"mode": "materialise"}, "mode 'materialise' needs operations"),
         ({"mode": "materialise", "operations": ["mixup"]}, "mixup blends labels"),
         ({"operation": []}, "unknown key; did you mean 'operations'?"),
-        ({"seed": 2**31}, "seed: input should be less than"),
+        ({"seed": 2**31}, "seed: is out of range (found 2147483648; accepted: ≥ 0 and < 2,147,483,648)"),
     ],
 )
 def test_impossible_parameters_are_one_sentence(document: dict[str, Any], message: str) -> None:

@@ -247,6 +247,9 @@ def test_what_cannot_be_reached_is_said_at_once(here: Path, monkeypatch: pytest.
         resolve(here, source={"kind": "archive", "path": here / "absent.zip"})
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     clock = time.monotonic()
+    absent = {"train": {"import": {"path": str(here / "absent.keras")}}}
+    with pytest.raises(RegrowError, match=r"train\.import\.path: .*absent\.keras: no such file"):
+        resolve(here, sections=absent)  # before MLflow is waited for
     with pytest.raises(RegrowError, match=r"MLflow at http://127\.0\.0\.1:9 cannot be reached"):
         resolve(here)
     assert time.monotonic() - clock < 10

@@ -1,0 +1,50 @@
+"""The command ``regrow rollback``."""
+
+from pathlib import Path
+
+import click
+
+from regrow.errors import RegrowError
+from regrow.options import params_options, read_config, workspace_option
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--to", metavar="VERSION", help="A version that was the champion.  [default: the last one before this]"
+)
+@click.option("--reason", default="", help="Kept in the log of decisions.")
+@workspace_option
+@params_options
+def rollback(
+    name: str,
+    to: str | None,
+    reason: str,
+    params_file: Path | None,
+    overrides: tuple[str, ...],
+    workspace: Path,
+) -> None:
+    """Make an earlier version of the registered model NAME the champion again.
+
+    The version that it takes the alias from is not promoted again by a run that makes the same model, until it is
+    given the alias back with --to.
+    """
+    from regrow.registry.client import connection, sqlite_file, without_credentials
+    from regrow.registry.rollback import roll_back
+    from regrow.running import tracking_environment
+
+    config = read_config(params_file, overrides).tracking
+    found = tracking_environment(uri=config.uri, experiment=config.experiment, workspace=workspace)
+    uri = found["MLFLOW_TRACKING_URI"]
+    file = sqlite_file(uri)
+    if file is not None and not file.is_file():
+        raise RegrowError(f"{file}: does not exist; MLFLOW_TRACKING_URI or tracking.uri says where MLflow is")
+    model, _, version = name.removeprefix("models:/").partition("/")
+    if version:
+        raise RegrowError(f"{name}: names a version; accepted: {model} --to {version}")
+    with connection(uri) as client:
+        done = roll_back(client, model, to=to, reason=reason)
+    click.echo(
+        f"models:/{model}@champion: version {done.after}, before it {done.before or 'none'}"
+        f" ({without_credentials(uri)})"
+    )

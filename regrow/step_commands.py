@@ -1,0 +1,162 @@
+"""The verbs of the steps, derived from their `StepSpec`s: ``regrow prune`` and its likes."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from regrow.errors import RegrowError
+from regrow.options import params_options, read_config, workspace_option
+from regrow.steps import get_spec
+from regrow.steps.spec import STATEMENT, StepSpec
+
+ONLY_NAMED = "--only-named"
+ON_FILE = (
+    "With MODEL, a .keras or .h5 file, the step works on it alone: without a workspace, with the default parameters,"
+    " those in --params and --set."
+)
+
+
+def artifact_path(workspace: Path, *, step: str, name: str) -> Path:
+    """Where the output ``name`` of ``step`` lies by default; ``dvc.yaml`` says the same."""
+    return workspace / step / name
+
+
+def input_option(name: str) -> str:
+    """The option that names the directory of the input or output ``name``."""
+    return f"--{name.replace('_', '-')}"
+
+
+def step_command(name: str) -> click.Command:
+    """The CLI verb of a step, derived from its `StepSpec`."""
+    spec = get_spec(name)
+
+    def run_step(
+        params_file: Path | None,
+        overrides: tuple[str, ...],
+        workspace: Path,
+        only_named: bool,
+        model: Path | None = None,
+        output: Path | None = None,
+        **paths: Any,
+    ) -> None:
+        if model is not None:
+            from regrow.config import load_config, step_params
+            from regrow.model_files import run_on_file
+
+            if params_file is None and not any(text.startswith(f"{name}.") for text in overrides):
+                raise RegrowError(
+                    f"{model}: nothing says what to do with it; for example --set prune.target.macs=0.5 keeps half of"
+                    f" its multiply-accumulates (`regrow keys {name}` lists all that can be set)"
+                )
+            _only_of(name, overrides, model)
+            # The params.yaml of the folder that one happens to stand in is not meant for this file.
+            params = step_params(load_config(params_file, overrides), name)
+            run_on_file(spec, params, model, output=output, paths=paths)
+        elif output is not None:
+            raise RegrowError(
+                "-o: belongs to a MODEL file; the outputs of the step have options of their own"
+            )
+        else:
+            config = read_config(params_file, overrides)
+            inputs = _named(spec, paths) if only_named else _found(spec, paths, workspace=workspace)
+            _run_step(spec, config, workspace=workspace, inputs=inputs, paths=paths)
+
+    command: Callable[..., Any] = params_options(run_step)
+    command = click.option(
+        ONLY_NAMED, is_flag=True, help="Take the inputs that are named here; look for no other in WORKSPACE."
+    )(command)
+    command = workspace_option(command)
+    for output in reversed(spec.outputs):
+        command = _directory_option(command, "output", output.name, output.help, name, output.name)
+    for item in reversed(spec.inputs):
+        command = _directory_option(command, "input", item.name, item.help, item.producer, item.output)
+    text = spec.summary
+    if spec.on_file is not None:
+        command, text = _file_options(command), f"{spec.summary}\n\n{ON_FILE}"
+    return click.command(name, help=text, short_help=spec.summary)(command)
+
+
+def _directory_option(
+    command: Callable[..., Any], kind: str, name: str, text: str, step: str, output: str
+) -> Callable[..., Any]:
+    """An option for the directory ``name``, by default where ``step`` leaves its ``output``."""
+    default = artifact_path(Path("WORKSPACE"), step=step, name=output)
+    option = click.option(
+        input_option(name),
+        name,
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help=f"{kind}: {text}  [default: {default}]",
+    )
+    return option(command)
+
+
+def _only_of(name: str, overrides: tuple[str, ...], model: Path) -> None:
+    """Refuse values for other sections, which would be ignored."""
+    for text in overrides:
+        if (section := text.partition("=")[0].partition(".")[0]) != name:
+            raise RegrowError(
+                f"--set {text}: section '{section}' is of no use to {model} alone; accepted: {name}.KEY=VALUE"
+            )
+
+
+def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="With MODEL: where the result goes.  [default: the model's name with -pruned]",
+    )(command)
+    return click.argument("model", type=click.Path(path_type=Path), required=False)(command)
+
+
+def _named(spec: StepSpec[Any], paths: dict[str, Path | None]) -> dict[str, Path]:
+    """The inputs that the command line names."""
+    given = {item.name: paths[item.name] for item in spec.inputs}
+    return {name: path for name, path in given.items() if path is not None}
+
+
+def _found(spec: StepSpec[Any], paths: dict[str, Path | None], *, workspace: Path) -> dict[str, Path]:
+    """The inputs that the command line names, and those that lie in the workspace."""
+    inputs = _named(spec, paths)
+    for item in spec.inputs:
+        default = artifact_path(workspace, step=item.producer, name=item.output)
+        if item.name in inputs:
+            continue
+        if default.is_dir():
+            inputs[item.name] = default
+        elif not item.optional:
+            raise RegrowError(
+                f"{default}: input '{item.name}' of step '{spec.name}' is missing;"
+                f" `regrow {item.producer}` makes it, or name a directory with {input_option(item.name)}"
+            )
+    return inputs
+
+
+def _run_step(
+    spec: StepSpec[Any],
+    config: Any,
+    *,
+    workspace: Path,
+    inputs: dict[str, Path],
+    paths: dict[str, Path | None],
+) -> None:
+    from regrow.config import step_params
+    from regrow.progress import figures_line
+    from regrow.registry.weights_and_biases import environment
+    from regrow.steps.execution import execute
+
+    os.environ.update(environment(config.tracking.wandb))
+    outputs = {
+        item.name: paths[item.name] or artifact_path(workspace, step=spec.name, name=item.name)
+        for item in spec.outputs
+    }
+    statement = artifact_path(workspace, step=spec.name, name=STATEMENT)
+    result = execute(
+        spec, step_params(config, spec.name), inputs=inputs, outputs=outputs, statement=statement
+    )
+    click.echo(f"{spec.name}: {figures_line(result.statement.figures)}")
