@@ -12,7 +12,7 @@ IMAGE_OPTIONS = --tag "$(TAG)" $(if $(REGISTRY),--registry "$(REGISTRY)")
 images: $(STAMP)  ## build the image of each component from the commit that is checked out
 	$(BUILDING) build $(IMAGES) $(IMAGE_OPTIONS) $(if $(BASE_IMAGE),--base-image "$(BASE_IMAGE)") $(if $(DIRTY),--dirty)
 
-gpu-images: $(STAMP)  ## the images with NVIDIA's libraries: 3 GB more
+gpu-images: $(STAMP)  ## the images with NVIDIA's libraries: 5 GB more
 	$(BUILDING) build $(GPU_IMAGES) $(IMAGE_OPTIONS) $(if $(BASE_IMAGE),--base-image "$(BASE_IMAGE)") $(if $(DIRTY),--dirty)
 
 push-images: $(STAMP)  ## push them to REGISTRY

@@ -118,8 +118,9 @@ def remove_containers(workspace: str) -> None:
 
     client = connect()
     try:
+        # One that another removes between the listing and the look at it is no error.
         for container in client.containers.list(
-            all=True, filters={"label": f"{WORKSPACE_LABEL}={workspace}"}
+            all=True, filters={"label": f"{WORKSPACE_LABEL}={workspace}"}, ignore_removed=True
         ):
             try:
                 container.remove(force=True)

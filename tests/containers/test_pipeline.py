@@ -9,6 +9,8 @@ import random
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import read_statement
 from regrow.steps import NAMES
 from regrow_components.images import CODE_LABEL
-from regrow_pipelines.attempts import STEP_LABEL
+from regrow_pipelines.attempts import STEP_LABEL, WORKSPACE_LABEL, remove_containers
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(7200)]
 TAG = "test"  # of the images that conftest.py builds
@@ -78,48 +80,81 @@ def test_containers_and_processes_give_the_same(start: Start, folder: Path) -> N
     assert "regrow-train:test@sha256:" in text
 
 
-def kill_one(client: Any, process: "subprocess.Popen[str]", chance: random.Random) -> str:
-    """Kill the container of a step drawn at random, some time into its work; gives the step's name."""
-    wanted, wait_s = chance.choice(STEPS), chance.uniform(0.0, 6.0)
+def kill_one(client: Any, process: "subprocess.Popen[str]", wanted: str, wait_s: float, how: str) -> str:
+    """Kill the container of the step ``wanted``, ``wait_s`` into its work; the next one's, if it has ended by then.
+
+    Gives the name of the step that was killed; an empty one if the run ended before any was.
+    """
     while process.poll() is None:
-        found = client.containers.list(filters={"label": f"{STEP_LABEL}={wanted}"})
+        found = client.containers.list(filters={"label": f"{STEP_LABEL}={wanted}"}, ignore_removed=True)
         if found:
             time.sleep(min(wait_s, 1.0) if wanted in ("resolve", "augment") else wait_s)
             try:
-                how = chance.choice(["kill", "remove"])
                 found[0].kill() if how == "kill" else found[0].remove(force=True)
-            except Exception:  # it has ended by itself: the next one, then
+            except Exception:  # it has ended by itself
                 wanted = STEPS[min(STEPS.index(wanted) + 1, len(STEPS) - 1)]
                 wait_s = 0.0
                 continue
-            return f"{wanted} ({how})"
+            return wanted
         time.sleep(0.05)
-    raise AssertionError(process.communicate()[0])
+    return ""
 
 
 @pytest.mark.parametrize("number", range(int(os.environ.get("REGROW_KILLED_RUNS", "1"))))
 def test_a_killed_container_is_started_again(client: Any, start: Start, folder: Path, number: int) -> None:
     chance = random.Random(f"{os.environ.get('REGROW_KILLED_SEED', '')}{number}")
-    process = start("--runner", "docker", *FAST, place=folder / "run")
-    killed = kill_one(client, process, chance)
-    print(f"run {number}: killed {killed}", flush=True)
-    text = finish(process)
+    wanted, wait_s, how = chance.choice(STEPS), chance.uniform(0.0, 6.0), chance.choice(["kill", "remove"])
+    killed = ""
+    for attempt in range(
+        4
+    ):  # nothing comes after `register`: where it was done sooner, another run, sooner killed
+        place = folder / f"run{attempt}"
+        process = start("--runner", "docker", *FAST, place=place)
+        killed = kill_one(client, process, wanted, wait_s / 2**attempt, how)
+        text = finish(process)
+        if killed:
+            break
+    print(f"run {number}: {how} {killed}, attempt {attempt + 1}", flush=True)
+    assert killed, text
     assert "it is started again" in text, killed
-    (version,) = versions(folder / "run")
+    (version,) = versions(place)
     assert version.status == "READY"
 
 
 def test_an_interrupted_run_leaves_no_container(client: Any, start: Start, folder: Path) -> None:
     process = start("--runner", "docker", *FAST, place=folder / "run")
     deadline = time.monotonic() + 300
-    while not client.containers.list(filters={"label": STEP_LABEL}):
+    while not client.containers.list(filters={"label": STEP_LABEL}, ignore_removed=True):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
     process.kill()
     process.wait()
-    while client.containers.list(all=True, filters={"label": STEP_LABEL}):
+    while client.containers.list(all=True, filters={"label": STEP_LABEL}, ignore_removed=True):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def test_containers_may_go_while_they_are_removed(client: Any, images: Callable[[str], Any]) -> None:
+    """As when the watcher of an interrupted run removes what the engine, or a person, is removing too."""
+    from docker.errors import APIError
+
+    workspace = f"/absent/{os.getpid()}"
+    wanted = {"label": f"{WORKSPACE_LABEL}={workspace}"}
+    for _ in range(20):
+        client.containers.create(images("resolve"), labels={WORKSPACE_LABEL: workspace})
+    others = client.containers.list(all=True, filters=wanted)
+
+    def remove_last_first() -> None:  # listed, but gone when it is looked at
+        for container in reversed(others):
+            with suppress(APIError):
+                container.remove(force=True)
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(remove_last_first)
+        while not other.done():
+            remove_containers(workspace)
+        other.result()
+    assert not client.containers.list(all=True, filters=wanted)
 
 
 def test_a_mistake_is_one_sentence(start: Start, folder: Path) -> None:
