@@ -5,11 +5,14 @@ upstream layers fitted already, and the rows of Y are what the parent's layer ma
 own inputs for the same examples; of the parent's channels, those that are left. He, Zhang and Sun, "Channel
 pruning for accelerating very deep neural networks", 2017, equation 2, with the channels given; for masks, each
 output has its own support, as in Frantar and Alistarh, "Optimal brain compression", 2022.
+
+Of the layers whose outputs are added, as at the end of a residual block, one is fitted last, to what the parent's sum
+is less what the others make: it makes up for what they and the layers before them have lost.
 """
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from regrow.graph.kernels import KERNELS
 from regrow.graph.view import Call, View, view_of
 from regrow.progress import Progress
 from regrow.pruning.pruning import Pruning
+from regrow.recovery.additions import Addition, addition_behind, closing_order, closing_places
 from regrow.recovery.feature_rows import KERNEL_OF, LinearLayer
 from regrow.recovery.least_squares import NormalEquations, solve
 from regrow.recovery.recalibration import normalisation_layers, training_mode
@@ -33,6 +37,8 @@ ROWS_PER_FEATURE, MIN_ROWS = 32, 65_536
 # XᵀX in double precision takes half a gigabyte at this many.
 MAX_FEATURES = 8192
 MEMORY = 1.5e9
+# Below this share of the largest factor, a batch normalisation has switched a channel off.
+SWITCHED_OFF = 1e-6
 # Below this share of its variance unexplained, a layer makes what the parent's does.
 EQUAL = 1e-9
 
@@ -47,6 +53,32 @@ class _Stage:
     parent_call: Call
     kept: Array
     free: Array
+    closing: "_Closing | None" = None
+
+    @property
+    def tensors(self) -> tuple[int, ...]:
+        """What is needed of the pruned model."""
+        return (self.call.inputs[0], *(self.closing.addition.others if self.closing else ()))
+
+    @property
+    def parent_tensors(self) -> tuple[int, ...]:
+        """What is needed of the parent."""
+        return (self.closing.parent_addition.total,) if self.closing else (self.parent_call.inputs[0],)
+
+
+@dataclass(frozen=True)
+class _Closing:
+    """The addition that a layer closes, in both models; the normalisation of the pruned model between them, if any.
+
+    A fit is one of what is added: of the layer's output times ``factor`` plus ``shift``, those of the parent's
+    normalisation on the channels that are left, (m,).
+    """
+
+    addition: Addition
+    parent_addition: Addition
+    normalisation: Any
+    factor: Array
+    shift: Array
 
 
 def reconstruct(
@@ -78,9 +110,9 @@ def reconstruct(
         seed: of the positions in feature maps that a layer is fitted to.
 
     Returns:
-        a row a layer, in the order of fitting: ``layer``; ``error_before`` and ``error_after``, the share of the
-        variance of the parent's output that is left unexplained on the examples held out; where the layer is left
-        as it was, the reason under ``left``.
+        a row a layer, in the model's order: ``layer``; ``error_before`` and ``error_after``, the share of the
+        variance of the parent's output that is left unexplained on the examples held out, for a layer that closes the
+        addition ``closes``, of what it has to add; where the layer is left as it was, the reason under ``left``.
 
     Raises:
         RegrowError: the model has several inputs, or takes examples of another shape.
@@ -97,13 +129,14 @@ def reconstruct(
             report.append({"layer": call.layer} | ({"left": found} if isinstance(found, str) else {}))
             if not isinstance(found, str):
                 stages.append(found)
+    stages = _closing(stages, views, (model, parent))
     rows = {row["layer"]: row for row in report}
     random = np.random.default_rng(seed)
     with _recalibrating(model) as on_batch:
         ours = Stream(
             model,
             views[0],
-            [stage.call.inputs[0] for stage in stages],
+            [stage.tensors for stage in stages],
             features,
             batch_size=batch_size,
             memory=memory / 2,
@@ -112,7 +145,7 @@ def reconstruct(
         theirs = Stream(
             parent,
             views[1],
-            [stage.parent_call.inputs[0] for stage in stages],
+            [stage.parent_tensors for stage in stages],
             features,
             batch_size=batch_size,
             memory=memory / 2,
@@ -167,6 +200,45 @@ def _stage(call: Call, views: tuple[View, View], models: tuple[Any, Any], prunin
     return _Stage(layer, parent, call, calls[1][0], kept, layer.arranged(mask, bias))
 
 
+def _closing(stages: list[_Stage], views: tuple[View, View], models: tuple[Any, Any]) -> list[_Stage]:
+    """``stages`` in the order of fitting; those that close an addition know it."""
+    possible = {
+        place: found
+        for place, stage in enumerate(stages)
+        if (found := _addition(stage, views, models)) is not None
+    }
+    paths = {place: found.addition.layer for place, found in possible.items()}
+    widths = [stage.layer.features for stage in stages]
+    order = closing_order(views[0], [stage.call for stage in stages], widths, paths)
+    last = set(closing_places(widths, paths).values())
+    return [replace(stages[place], closing=possible[place] if place in last else None) for place in order]
+
+
+def _addition(stage: _Stage, views: tuple[View, View], models: tuple[Any, Any]) -> _Closing | None:
+    """What ``stage`` could close; None where the two models differ there."""
+    calls = stage.call, stage.parent_call
+    own, theirs = (addition_behind(view, call) for view, call in zip(views, calls, strict=True))
+    if own is None or theirs is None or stage.layer.groups > 1:
+        return None
+    if (own.layer, own.normalisation) != (theirs.layer, theirs.normalisation):
+        return None
+    factor, shift = np.ones(len(stage.kept)), np.zeros(len(stage.kept))
+    layer = None
+    if own.normalisation is not None and theirs.normalisation is not None:
+        layer, parent = by_path(models[0])[own.normalisation], by_path(models[1])[theirs.normalisation]
+        axes = {
+            len(view.shapes[view_call.outputs[0]]) - 1 for view, view_call in zip(views, calls, strict=True)
+        }
+        if not (parent.scale and parent.center) or set(parent.axis) != axes:
+            return None
+        factor = parent.gamma.numpy() / np.sqrt(parent.moving_variance.numpy() + parent.epsilon)
+        shift = parent.beta.numpy() - factor * parent.moving_mean.numpy()
+        factor, shift = factor[stage.kept], shift[stage.kept]
+        if np.abs(factor).min() <= SWITCHED_OFF * np.abs(factor).max():
+            return None
+    return _Closing(own, theirs, layer, factor, shift)
+
+
 def _equations(
     stage: _Stage, pairs: Iterator[tuple[Any, Any]], *, examples: int, random: np.random.Generator
 ) -> tuple[NormalEquations, NormalEquations]:
@@ -176,19 +248,29 @@ def _equations(
     fit, held = NormalEquations(**size), NormalEquations(**size)
     wanted = max(MIN_ROWS, ROWS_PER_FEATURE * layer.features)
     seen = 0
-    for x, parent_x in pairs:
+    for (x, *others), (of_parent,) in pairs:
         shape = tuple(x.shape[1:-1])
         total = int(np.prod(layer.output_positions(shape), dtype=np.int64))
         count = min(total, -(-wanted // examples))
         positions = np.sort(random.choice(total, count, replace=False))
         rows = layer.rows(x, positions)
-        target = _targets(stage, stage.parent.rows(parent_x, positions), weights)
+        if stage.closing is None:
+            target = _targets(stage, stage.parent.rows(of_parent, positions), weights)
+        else:
+            target = _at(of_parent, positions)[:, stage.kept] - sum(_at(other, positions) for other in others)
+            target = target[None]
         of_example = np.repeat(np.arange(seen, seen + len(x)), count)
         judging = (of_example % HELD_OUT == HELD_OUT - 1) & (examples >= HELD_OUT)
         fit.add(rows[:, ~judging], target[:, ~judging])
         held.add(rows[:, judging], target[:, judging])
         seen += len(x)
     return fit, held if held.rows else fit
+
+
+def _at(x: Any, positions: Array) -> Array:
+    """The channels of ``x`` (n, …, c) at ``positions`` (p,) of each example: (n · p, c)."""
+    flat = np.asarray(x).reshape(len(x), -1, x.shape[-1])
+    return flat[:, positions].reshape(-1, x.shape[-1])
 
 
 def _targets(stage: _Stage, rows: Array, weights: Array) -> Array:
@@ -200,18 +282,52 @@ def _targets(stage: _Stage, rows: Array, weights: Array) -> Array:
 
 def _fitted(stage: _Stage, fit: NormalEquations, held: NormalEquations, ridge: float) -> dict[str, Any]:
     """Solve, and assign if that lowers the error on ``held``; what the report says."""
+    closing, free = stage.closing, stage.free
     start = stage.layer.weights()
+    if closing is not None:
+        start = start * closing.factor
+        start[:, -1] += closing.shift
+        if closing.normalisation is not None:
+            free = np.concatenate([free[:, :-1], np.ones_like(free[:, -1:])], axis=1)
     scale = max(held.variance(), np.finfo(np.float64).tiny)
     before = held.error(start) / scale
     row: dict[str, Any] = {"error_before": before, "error_after": before}
+    if closing is not None:
+        row["closes"] = closing.addition.layer
     if before < EQUAL:
         return {**row, "left": "it makes what the parent's does"}
-    weights = solve(fit, start, stage.free, ridge=ridge).astype(np.float32)
+    weights = solve(fit, start, free, ridge=ridge).astype(np.float32)
     after = held.error(weights) / scale
     if not after < before or not fit.error(weights) <= fit.error(start):
         return {**row, "left": f"the error on examples held out would be {after:.3g}"}
-    stage.layer.assign(weights)
+    if closing is None:
+        stage.layer.assign(weights)
+    else:
+        _assign(stage.layer, closing, weights, fit)
     return {**row, "error_after": after}
+
+
+def _assign(layer: LinearLayer, closing: _Closing, weights: Array, fit: NormalEquations) -> None:
+    """Share ``weights``, those of what is added, out to the layer and the normalisation behind it.
+
+    The normalisation divides by the deviation that the fit leaves, which is smaller than the parent's: its scale
+    makes up for that, so that what is added is what was fitted.
+    """
+    kernel, constant = weights[:, :-1] / closing.factor, weights[:, -1:]
+    if closing.normalisation is None:
+        layer.assign(weights)
+        return
+    bias = np.zeros_like(constant) if layer.bias is None else layer.weights()[:, -1:]
+    shared = np.concatenate([kernel, bias], axis=1)
+    layer.assign(shared)
+    moments = fit.gram[0] / max(1, fit.rows)
+    mean = moments[-1] @ shared[0]
+    variance = np.maximum((shared[0] * (moments @ shared[0])).sum(0) - mean**2, 0)
+    normalisation = closing.normalisation
+    normalisation.gamma.assign(closing.factor * np.sqrt(variance + normalisation.epsilon))
+    normalisation.beta.assign(constant[0, 0] + closing.factor * (mean - bias[0, 0]))
+    normalisation.moving_mean.assign(mean)
+    normalisation.moving_variance.assign(variance)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ class Stream:
     Args:
         model: with one input; batch normalisation and dropout in inference mode, unless layers say otherwise.
         view: the model's.
-        targets: tensor numbers, each computed no earlier than the layers that changed before it need.
+        targets: tensor numbers, several for each target; computed no earlier than the layers that changed before need.
         features: ``(examples, …)``, as the model takes them.
         batch_size: examples at a time.
         memory: bytes that may be kept.
@@ -31,7 +31,7 @@ class Stream:
         self,
         model: Any,
         view: View,
-        targets: Sequence[int],
+        targets: Sequence[Sequence[int]],
         features: Array,
         *,
         batch_size: int,
@@ -47,22 +47,22 @@ class Stream:
         self._kept: list[dict[int, Array]] = []
         self._on_batch = on_batch
 
-    def batches(self, number: int) -> Iterator[Any]:
-        """Target ``number`` (counted from 0, ascending from call to call) for each batch of examples."""
+    def batches(self, number: int) -> Iterator[tuple[Any, ...]]:
+        """The tensors of target ``number`` (counted from 0, ascending from call to call) for each batch of examples."""
         calls = [call for plan in self._plans[self._base + 1 : number + 1] for call in plan]
         later = {n for plan in self._plans[number + 1 :] for call in plan for n in call.inputs}
-        later |= set(self._targets[number + 1 :])
+        later |= {n for target in self._targets[number + 1 :] for n in target}
         kept: list[dict[int, Array]] | None = []
         starts = range(0, len(self._features), self._size)
         for place, start in enumerate(starts):
             if self._on_batch is not None:
                 self._on_batch(place)
             values = self._before(place, start)
-            self._run(calls, values, {*later, self._targets[number]})
-            yield values[self._targets[number]]
+            self._run(calls, values, {*later, *self._targets[number]})
+            yield tuple(values[n] for n in self._targets[number])
             if kept is not None:
                 alive = {n: np.asarray(values[n]) for n in later if n in values and n != self._input}
-                needed = sum(array.nbytes for array in alive.values()) / len(values[self._targets[number]])
+                needed = sum(array.nbytes for array in alive.values()) / len(values[self._targets[number][0]])
                 if place == 0 and needed * len(self._features) > self._memory:
                     kept = None
                 else:
@@ -92,14 +92,14 @@ class Stream:
         return list(tf.nest.flatten(self._layers[call.layer](*arguments, **keywords)))
 
 
-def _plans(view: View, targets: Sequence[int]) -> list[list[Call]]:
+def _plans(view: View, targets: Sequence[Sequence[int]]) -> list[list[Call]]:
     """For each target the calls that it needs and none before it did, in order."""
     maker = {number: place for place, call in enumerate(view.calls) for number in call.outputs}
     done: set[int] = set()
     plans = []
     for target in targets:
         needed: set[int] = set()
-        waiting = [maker[target]]
+        waiting = [maker[number] for number in target if number in maker]
         while waiting:
             place = waiting.pop()
             if place not in done and place not in needed:

@@ -89,7 +89,7 @@ def test_the_same_file_makes_the_same_fingerprint_and_a_change_another(tmp_path:
         ("schedules: [{name: a, cron: '0 2 * * *', time_zone: Berlin}]\n", "no time zone"),
         ("scheduler_time_zone: Mars\n", "no time zone"),
         ("schedules: [{name: A b, cron: '0 2 * * *'}]\n", "name: string should match"),
-        ("schedules: [{name: a, cron: '0 2 * * *', concurrency: 0}]\n", "greater than or equal to 1"),
+        ("schedules: [{name: a, cron: '0 2 * * *', concurrency: 0}]\n", "accepted: ≥ 1 and ≤ 10"),
         (
             "schedules: [{name: a, cron: '0 2 * * *'}, {name: a, cron: '0 3 * * *'}]\n",
             "'a' stands there 2 times",

@@ -12,6 +12,7 @@ from regrow.pruning.structured import prune_channels
 from regrow.pruning.targets import ChannelOptions, Target
 from regrow.recovery.feature_rows import LinearLayer
 from regrow.recovery.least_squares import NormalEquations, solve
+from regrow.recovery.recalibration import recalibrate
 from regrow.recovery.reconstruction import HELD_OUT, reconstruct
 
 NOTHING = Pruning(masks={})
@@ -223,6 +224,52 @@ def test_the_kept_units_of_the_parent_are_the_target() -> None:
     reconstruct(model, parent, pruning, features, ridge=0, batch_size=16)
     for found, wanted in zip(model.get_weights(), parent.get_weights(), strict=True):
         np.testing.assert_allclose(found, wanted[..., kept], atol=1e-5)
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("wide_first", [False, True])
+def test_the_widest_layer_before_an_addition_makes_up_for_the_others(
+    normalised: bool, wide_first: bool
+) -> None:
+    """A 3 × 3 kernel holds a 1 × 1 kernel, so that the sum is the parent's again though one side is masked for good."""
+    from tf_keras import layers
+
+    def make() -> Any:
+        import tf_keras
+
+        inputs = tf_keras.Input((8, 8, 3))
+        x = layers.Conv2D(4, 3, padding="same", activation="tanh", name="stem")(inputs)
+
+        def wide() -> Any:
+            y = layers.Conv2D(5, 3, padding="same", use_bias=not normalised, name="wide")(x)
+            return layers.BatchNormalization(name="norm")(y) if normalised else y
+
+        sides = [wide()] if wide_first else []
+        sides.append(layers.Conv2D(5, 1, name="narrow")(x))
+        sides += [] if wide_first else [wide()]
+        added = layers.Activation("tanh")(layers.Add(name="add")(sides))
+        head = layers.Dense(4, name="head")(layers.GlobalAveragePooling2D()(added))
+        return tf_keras.Model(inputs, head)
+
+    parent, features = randomised(make(), 0), images(64)
+    if normalised:  # a variance is positive, and the parent's is that of its examples
+        recalibrate(parent, features, batch_size=64)
+    model = make()
+    model.set_weights(parent.get_weights())
+    shape = model.get_layer("narrow").kernel.shape
+    mask = (np.random.default_rng(0).random(shape) < 0.3).astype(np.uint8)
+    pruning = Pruning(masks={"narrow/kernel": mask})
+    pruning.apply(model)
+    wanted, before = parent(features).numpy(), model(features).numpy()
+    report = {
+        row["layer"]: row for row in reconstruct(model, parent, pruning, features, ridge=0, batch_size=64)
+    }
+    pruning.verify(model)
+    assert [name for name, row in report.items() if "closes" in row] == ["wide"]
+    assert report["wide"]["closes"] == "add"
+    assert report["wide"]["error_after"] < 1e-6 < report["wide"]["error_before"]
+    # The scale was set by the examples that fit, seven of eight, the statistics by all.
+    assert np.abs(model(features) - wanted).max() < 1e-2 * np.abs(before - wanted).max()
 
 
 @pytest.mark.parametrize("memory", [0, 1e9])

@@ -1,0 +1,96 @@
+"""Which layer closes an addition, such as a residual block's: fitted last, it makes up for what the others lack."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from regrow.graph.view import Call, View
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addition:
+    """The addition behind a layer.
+
+    ``total`` is its tensor, ``others`` are the tensors that it adds to the layer's, ``normalisation`` is the path of
+    the batch normalisation between layer and addition, if there is one.
+    """
+
+    layer: str
+    total: int
+    others: tuple[int, ...]
+    normalisation: str | None
+
+
+def addition_behind(view: View, call: Call) -> Addition | None:
+    """The addition that takes what ``call`` makes, alone or normalised, and nothing else does; None: there is none.
+
+    Tensors that are broadcast while they are added are none of one layer's rows: None, too.
+    """
+    following, normalisation = _follower(view, call), None
+    if following is not None and following.class_name == "BatchNormalization":
+        call, normalisation = following, following.layer
+        following = _follower(view, following)
+    if following is None or following.class_name != "Add" or not following.keras:
+        return None
+    others = tuple(number for number in following.inputs if number != call.outputs[0])
+    shapes = {view.shapes[number] for number in (*following.inputs, *following.outputs)}
+    if len(others) != len(following.inputs) - 1 or len(shapes) > 1:
+        return None
+    return Addition(
+        layer=following.layer, total=following.outputs[0], others=others, normalisation=normalisation
+    )
+
+
+def _follower(view: View, call: Call) -> Call | None:
+    """The only call that takes what ``call`` makes, where it is no output of the model."""
+    (made,) = call.outputs
+    takers = [other for other in view.calls if made in other.inputs]
+    return takers[0] if len(takers) == 1 and made not in view.outputs else None
+
+
+def closing_order(
+    view: View, calls: Sequence[Call], widths: Sequence[int], paths: Mapping[int, str]
+) -> list[int]:
+    """The order in which ``calls`` are fitted: the model's, but those that close an addition behind all it takes in.
+
+    Args:
+        view: the model's.
+        calls: those to fit, in the model's order.
+        widths: how many inputs an output of each has; of the layers before one addition, the widest closes it, as it
+            can make up for most.
+        paths: by place in ``calls``, the addition behind it, where it could close it.
+
+    Returns:
+        places in ``calls``.
+    """
+    closing = closing_places(widths, paths)
+    makers = {number: call for call in view.calls for number in call.outputs}
+    place_of = {id(call): place for place, call in enumerate(calls)}
+    order = list(range(len(calls)))
+    for path, place in closing.items():
+        addition = next(call for call in view.calls if call.layer == path)
+        before = {place_of[found] for found in _made_before(addition, makers) if found in place_of} - {place}
+        order.remove(place)
+        order.insert(max((order.index(other) for other in before), default=-1) + 1, place)
+    return order
+
+
+def closing_places(widths: Sequence[int], paths: Mapping[int, str]) -> dict[str, int]:
+    """For each addition in ``paths`` the place of the widest layer before it."""
+    closing: dict[str, int] = {}
+    for place, path in paths.items():
+        if path not in closing or widths[place] > widths[closing[path]]:
+            closing[path] = place
+    return closing
+
+
+def _made_before(call: Call, makers: Mapping[int, Call]) -> set[int]:
+    """The ids of the calls that ``call`` depends on."""
+    found: set[int] = set()
+    waiting: list[Call] = [call]
+    while waiting:
+        for number in waiting.pop().inputs:
+            maker = makers.get(number)
+            if maker is not None and id(maker) not in found:
+                found.add(id(maker))
+                waiting.append(maker)
+    return found
