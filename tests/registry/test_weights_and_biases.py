@@ -72,8 +72,15 @@ def records(file: Path) -> Iterator[Any]:
 
 
 def the_run(folder: Path) -> list[Any]:
+    """The records of the only run there; its service, another process, may still write when `finish` has returned."""
     (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    return list(records(file))
+    end = time.monotonic() + 30
+    while True:
+        found = list(records(file))
+        kinds = {record.WhichOneof("record_type") for record in found}
+        if "run" in kinds or time.monotonic() > end:
+            return found
+        time.sleep(0.2)
 
 
 def history(found: list[Any]) -> list[dict[str, Any]]:
