@@ -15,7 +15,7 @@ QUICK = $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not servic
 test: $(STAMP)  ## the tests
 	$(QUICK)
 
-coverage: $(STAMP)  ## the same tests with branch coverage, which takes a fifth more time
+coverage: $(STAMP)  ## the same tests with branch coverage, which takes longer
 	$(QUICK) --cov=regrow --cov-branch --cov-report=term:skip-covered --cov-fail-under=85
 
 test-slow: $(STAMP)  ## the tests that take minutes

@@ -41,10 +41,12 @@ def addition_behind(view: View, call: Call) -> Addition | None:
 
 
 def _follower(view: View, call: Call) -> Call | None:
-    """The only call that takes what ``call`` makes, where it is no output of the model."""
+    """The only call that takes what ``call`` makes, where it is no output of the model; None for a shared layer's."""
     (made,) = call.outputs
     takers = [other for other in view.calls if made in other.inputs]
-    return takers[0] if len(takers) == 1 and made not in view.outputs else None
+    if len(takers) != 1 or made in view.outputs:
+        return None
+    return takers[0] if sum(other.layer == takers[0].layer for other in view.calls) == 1 else None
 
 
 def closing_order(

@@ -21,7 +21,7 @@ class Stream:
     Args:
         model: with one input; batch normalisation and dropout in inference mode, unless layers say otherwise.
         view: the model's.
-        targets: tensor numbers, several for each target; computed no earlier than the layers that changed before need.
+        targets: the tensor numbers of each; computed no earlier than the layers that changed before it need.
         features: ``(examples, …)``, as the model takes them.
         batch_size: examples at a time.
         memory: bytes that may be kept.

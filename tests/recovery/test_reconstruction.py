@@ -272,6 +272,28 @@ def test_the_widest_layer_before_an_addition_makes_up_for_the_others(
     assert np.abs(model(features) - wanted).max() < 1e-2 * np.abs(before - wanted).max()
 
 
+def test_a_shared_addition_is_closed_by_no_layer() -> None:
+    from tf_keras import layers
+
+    def make() -> Any:
+        import tf_keras
+
+        inputs, add = tf_keras.Input((5,)), layers.Add(name="add")
+        x = add([layers.Dense(5, name="a")(inputs), inputs])
+        x = add([layers.Dense(5, name="b")(x), x])
+        return tf_keras.Model(inputs, layers.Dense(2, name="head")(x))
+
+    parent = randomised(make(), 0)
+    model = make()
+    model.set_weights(parent.get_weights())
+    pruning = Pruning(masks={"a/kernel": np.eye(5, dtype=np.uint8)})
+    pruning.apply(model)
+    features = np.random.default_rng(0).normal(size=(64, 5)).astype(np.float32)
+    report = reconstruct(model, parent, pruning, features, ridge=1e-6, batch_size=16)
+    assert not [row for row in report if "closes" in row]
+    assert all(row["error_after"] <= row["error_before"] for row in report)
+
+
 @pytest.mark.parametrize("memory", [0, 1e9])
 def test_batches_and_what_is_kept_between_layers_do_not_matter(memory: float) -> None:
     from tf_keras import layers
