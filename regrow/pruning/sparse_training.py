@@ -22,7 +22,7 @@ from regrow.pruning.criteria.evidence import Array, is_weight
 from regrow.training.settings import FitSettings, OwnFitSettings
 
 SPARSE_FIT: dict[str, Any] = {"epochs": 6, "early_stopping": None}
-STRENGTHS = {"group_lasso": 1.0, "growing_l2": 5.0, "slimming": 0.5}
+STRENGTHS = {"group_lasso": 1.0, "growing_l2": 5.0, "slimming": 2.0}
 Penalty = Literal["group_lasso", "growing_l2", "slimming"]
 
 
