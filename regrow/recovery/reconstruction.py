@@ -209,8 +209,9 @@ def _closing(stages: list[_Stage], views: tuple[View, View], models: tuple[Any, 
     }
     paths = {place: found.addition.layer for place, found in possible.items()}
     widths = [stage.layer.features for stage in stages]
-    order = closing_order(views[0], [stage.call for stage in stages], widths, paths)
-    last = set(closing_places(widths, paths).values())
+    closing = closing_places(widths, paths)
+    order = closing_order(views[0], [stage.call for stage in stages], closing)
+    last = set(closing.values())
     return [replace(stages[place], closing=possible[place] if place in last else None) for place in order]
 
 

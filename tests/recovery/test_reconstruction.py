@@ -294,6 +294,53 @@ def test_a_shared_addition_is_closed_by_no_layer() -> None:
     assert all(row["error_after"] <= row["error_before"] for row in report)
 
 
+def closing(between: Any, **options: Any) -> tuple[list[dict[str, Any]], Any, Any]:
+    """A sum of a masked 3 × 3 convolution with ``options``, ``between`` behind it, and what it takes in, fitted.
+
+    The report, and what the pruned model and the parent add up to.
+    """
+    from tf_keras import layers
+
+    def make() -> Any:
+        import tf_keras
+
+        inputs = tf_keras.Input((8, 8, 3))
+        x = layers.Conv2D(8, 3, padding="same", activation="tanh", name="stem")(inputs)
+        y = layers.Conv2D(8, 3, padding="same", name="last", **options)(x)
+        added = layers.Add(name="add")([between(y), x])
+        return tf_keras.Model(inputs, layers.Dense(2, name="head")(layers.Flatten()(added)))
+
+    parent, model, features = randomised(make(), 0), make(), images()
+    model.set_weights(parent.get_weights())
+    random = np.random.default_rng(0)
+    masks = {
+        f"{name}/kernel": (random.random(parent.get_layer(name).kernel.shape) < 0.5).astype(np.uint8)
+        for name in ("stem", "last")
+    }
+    pruning = Pruning(masks=masks)
+    pruning.apply(model)
+    report = reconstruct(model, parent, pruning, features, ridge=1e-6, batch_size=32)
+
+    def total(whole: Any) -> Any:
+        import tf_keras
+
+        return tf_keras.Model(whole.inputs, whole.get_layer("add").output)(features).numpy()
+
+    return report, total(model), total(parent)
+
+
+@pytest.mark.parametrize("training", [None, True])
+def test_dropout_between_a_layer_and_an_addition_is_passed_unless_it_is_always_on(
+    training: bool | None,
+) -> None:
+    from tf_keras import layers
+
+    report, _, _ = closing(lambda y: layers.Dropout(0.5)(y, training=training))
+    assert [row["layer"] for row in report if row.get("closes") == "add"] == (
+        ["last"] if not training else []
+    )
+
+
 @pytest.mark.parametrize("memory", [0, 1e9])
 def test_batches_and_what_is_kept_between_layers_do_not_matter(memory: float) -> None:
     from tf_keras import layers
