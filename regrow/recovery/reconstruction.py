@@ -219,7 +219,7 @@ def _addition(stage: _Stage, views: tuple[View, View], models: tuple[Any, Any]) 
     """What ``stage`` could close; None where the two models differ there."""
     calls = stage.call, stage.parent_call
     own, theirs = (addition_behind(view, call) for view, call in zip(views, calls, strict=True))
-    if own is None or theirs is None or stage.layer.groups > 1:
+    if own is None or theirs is None or stage.layer.groups > 1 or not stage.layer.linear:
         return None
     if (own.layer, own.normalisation) != (theirs.layer, theirs.normalisation):
         return None
@@ -269,8 +269,8 @@ def _equations(
 
 
 def _at(x: Any, positions: Array) -> Array:
-    """The channels of ``x`` (n, …, c) at ``positions`` (p,) of each example: (n · p, c)."""
-    flat = np.asarray(x).reshape(len(x), -1, x.shape[-1])
+    """The channels of ``x`` (n, …, c) at ``positions`` (p,) of each example: float32 (n · p, c)."""
+    flat = np.asarray(x, np.float32).reshape(len(x), -1, x.shape[-1])
     return flat[:, positions].reshape(-1, x.shape[-1])
 
 

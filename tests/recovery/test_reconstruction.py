@@ -113,6 +113,9 @@ def kinds() -> list[tuple[str, dict[str, Any], tuple[int, ...]]]:
         ("Conv2D", {"filters": 4, "kernel_size": (2, 3), "dilation_rate": (2, 1)}, (9, 8, 3)),
         ("Conv2D", {"filters": 4, "kernel_size": (4, 1), "padding": "same", "use_bias": False}, (9, 8, 3)),
         ("Conv2D", {"filters": 1, "kernel_size": 1, "strides": 2}, (9, 8, 3)),
+        ("Conv1D", {"filters": 4, "kernel_size": 3, "padding": "causal", "strides": 2}, (5, 16, 3)),
+        ("Conv2D", {"filters": 4, "kernel_size": 3, "padding": "same", "strides": 2}, (3, 9, 8, 3)),
+        ("Conv2D", {"filters": 4, "kernel_size": 2}, (2, 3, 5, 4, 3)),
         ("Conv3D", {"filters": 2, "kernel_size": 2, "padding": "same"}, (4, 3, 4, 2)),
         ("DepthwiseConv2D", {"kernel_size": 3, "depth_multiplier": 2, "padding": "same"}, (9, 8, 3)),
         ("DepthwiseConv2D", {"kernel_size": 3, "strides": 2}, (9, 8, 3)),
@@ -339,6 +342,13 @@ def test_dropout_between_a_layer_and_an_addition_is_passed_unless_it_is_always_o
     assert [row["layer"] for row in report if row.get("closes") == "add"] == (
         ["last"] if not training else []
     )
+
+
+def test_a_layer_with_an_activation_closes_no_addition() -> None:
+    """A fit to what is to be added, negative numbers among it, would be spoilt by the ReLU behind it."""
+    report, _, _ = closing(lambda y: y, activation="relu")
+    row = report[1]
+    assert row["layer"] == "last" and "closes" not in row and row["error_after"] < row["error_before"]
 
 
 @pytest.mark.parametrize("memory", [0, 1e9])
