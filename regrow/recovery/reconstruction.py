@@ -112,7 +112,8 @@ def reconstruct(
     Returns:
         a row a layer, in the model's order: ``layer``; ``error_before`` and ``error_after``, the share of the
         variance of the parent's output that is left unexplained on the examples held out, for a layer that closes the
-        addition ``closes``, of what it has to add; where the layer is left as it was, the reason under ``left``.
+        addition ``closes``, of what it has to add, normalised as the model's present statistics have it; where the
+        layer is left as it was, the reason under ``left``, without errors where none can be told.
 
     Raises:
         RegrowError: the model has several inputs, or takes examples of another shape.
@@ -276,7 +277,8 @@ def _at(x: Any, positions: Array) -> Array:
 
 def _targets(stage: _Stage, rows: Array, weights: Array) -> Array:
     """What the parent's layer makes of ``rows``, of the outputs that are left: (g, n, m)."""
-    made = rows @ weights[:, :-1] + weights[:, -1:]
+    with np.errstate(over="ignore", invalid="ignore"):  # the equations tell of it
+        made = rows @ weights[:, :-1] + weights[:, -1:]
     flat = made.transpose(1, 0, 2).reshape(rows.shape[1], -1)[:, stage.kept]
     return np.ascontiguousarray(flat.reshape(-1, stage.layer.groups, stage.layer.outputs).transpose(1, 0, 2))
 
@@ -284,28 +286,59 @@ def _targets(stage: _Stage, rows: Array, weights: Array) -> Array:
 def _fitted(stage: _Stage, fit: NormalEquations, held: NormalEquations, ridge: float) -> dict[str, Any]:
     """Solve, and assign if that lowers the error on ``held``; what the report says."""
     closing, free = stage.closing, stage.free
-    start = stage.layer.weights()
+    row: dict[str, Any] = {} if closing is None else {"closes": closing.addition.layer}
+    if not (fit.finite and held.finite):
+        return {**row, "left": "what it takes in or the parent's makes is not finite"}
+    start = present = stage.layer.weights()
     if closing is not None:
         start = start * closing.factor
         start[:, -1] += closing.shift
+        present = start
         if closing.normalisation is not None:
             free = np.concatenate([free[:, :-1], np.ones_like(free[:, -1:])], axis=1)
-    scale = max(held.variance(), np.finfo(np.float64).tiny)
-    before = held.error(start) / scale
-    row: dict[str, Any] = {"error_before": before, "error_after": before}
-    if closing is not None:
-        row["closes"] = closing.addition.layer
+            present = _normalised(stage.layer.weights(), closing.normalisation, fit)
+    scale = _scale(fit, held, present)
+    before = held.error(present) / scale
+    row |= {"error_before": before, "error_after": before}
     if before < EQUAL:
         return {**row, "left": "it makes what the parent's does"}
     weights = solve(fit, start, free, ridge=ridge).astype(np.float32)
     after = held.error(weights) / scale
-    if not after < before or not fit.error(weights) <= fit.error(start):
+    if not after < before or not fit.error(weights) <= fit.error(present):
         return {**row, "left": f"the error on examples held out would be {after:.3g}"}
     if closing is None:
         stage.layer.assign(weights)
     else:
         _assign(stage.layer, closing, weights, fit)
     return {**row, "error_after": after}
+
+
+def _scale(fit: NormalEquations, held: NormalEquations, present: Array) -> float:
+    """What errors on ``held`` are shares of: as many rows' share of the variance of all targets.
+
+    Targets that do not vary are measured by their size, and those that are zero by the error of ``present``.
+    """
+    rows = fit.rows + held.rows
+    squares = float(fit.squares.sum() + held.squares.sum())
+    variance = squares - float(((fit.cross[:, -1] + held.cross[:, -1]) ** 2).sum()) / rows
+    total = variance if variance > EQUAL * squares else squares
+    return total * held.rows / rows or held.error(present) or 1.0
+
+
+def _normalised(weights: Array, normalisation: Any, fit: NormalEquations) -> Array:
+    """A layer's ``weights`` (1, d + 1, m) and the ``normalisation`` behind it, by the statistics of ``fit``, as one."""
+    mean, variance = _moments(weights[0], fit)
+    factor = normalisation.gamma.numpy() / np.sqrt(variance + normalisation.epsilon)
+    found = weights * factor
+    found[:, -1] += normalisation.beta.numpy() - factor * mean
+    return np.asarray(found)
+
+
+def _moments(weights: Array, fit: NormalEquations) -> tuple[Array, Array]:
+    """Mean and variance of what ``weights`` (d + 1, m) make of the rows of ``fit``, of its first problem."""
+    moments = fit.gram[0] / max(1, fit.rows)
+    mean = moments[-1] @ weights
+    return mean, np.maximum((weights * (moments @ weights)).sum(0) - mean**2, 0)
 
 
 def _assign(layer: LinearLayer, closing: _Closing, weights: Array, fit: NormalEquations) -> None:
@@ -321,9 +354,7 @@ def _assign(layer: LinearLayer, closing: _Closing, weights: Array, fit: NormalEq
     bias = np.zeros_like(constant) if layer.bias is None else layer.weights()[:, -1:]
     shared = np.concatenate([kernel, bias], axis=1)
     layer.assign(shared)
-    moments = fit.gram[0] / max(1, fit.rows)
-    mean = moments[-1] @ shared[0]
-    variance = np.maximum((shared[0] * (moments @ shared[0])).sum(0) - mean**2, 0)
+    mean, variance = _moments(shared[0], fit)
     normalisation = closing.normalisation
     normalisation.gamma.assign(closing.factor * np.sqrt(variance + normalisation.epsilon))
     normalisation.beta.assign(constant[0, 0] + closing.factor * (mean - bias[0, 0]))
