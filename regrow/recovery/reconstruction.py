@@ -11,6 +11,7 @@ is less what the others make: it makes up for what they and the layers before th
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -95,7 +96,8 @@ def reconstruct(
 ) -> list[dict[str, Any]]:
     """Fit every dense and convolutional layer of ``model`` to its counterpart in ``parent``, in place.
 
-    Batch normalisations are recalibrated on the way, each before a later layer is fitted to what it makes.
+    Batch normalisations that are called once are recalibrated on the way, each before a later layer is fitted to what
+    it makes.
     A layer whose error on the examples held out, one of eight, would not fall is left as it was.
 
     Args:
@@ -133,7 +135,7 @@ def reconstruct(
     stages = _closing(stages, views, (model, parent))
     rows = {row["layer"]: row for row in report}
     random = np.random.default_rng(seed)
-    with _recalibrating(model) as on_batch:
+    with _recalibrating(model, views[0]) as on_batch:
         ours = Stream(
             model,
             views[0],
@@ -362,17 +364,27 @@ def _assign(layer: LinearLayer, closing: _Closing, weights: Array, fit: NormalEq
     normalisation.moving_variance.assign(variance)
 
 
+def recalibrated(model: Any, view: View | None = None) -> list[Any]:
+    """The batch normalisations of ``model`` that `reconstruct` recalibrates, those that are called once.
+
+    One that is called several times keeps the statistics that it has: its calls share them, so that a single call's
+    are others, and layers behind it are fitted to what it makes with them.
+    """
+    times = Counter(call.layer for call in (view or view_of(model)).calls)
+    once = {id(layer) for path, layer in by_path(model).items() if times[path] == 1}
+    return [layer for layer in normalisation_layers(model) if id(layer) in once]
+
+
 @contextlib.contextmanager
-def _recalibrating(model: Any) -> Iterator[Any]:
+def _recalibrating(model: Any, view: View) -> Iterator[Any]:
     """Inside, batch normalisations take each batch's own statistics and average them over the batches of a pass.
 
     Gives what is to be called with the number of a batch before it runs.
     """
-    found = normalisation_layers(model)
+    with training_mode(recalibrated(model, view)) as start_anew:
 
-    def on_batch(number: int) -> None:
-        for layer in found:
-            layer.momentum = number / (number + 1)
+        def on_batch(number: int) -> None:
+            if number == 0:
+                start_anew()
 
-    with training_mode(found):
         yield on_batch

@@ -437,6 +437,37 @@ def test_a_layer_with_an_activation_closes_no_addition() -> None:
     assert row["layer"] == "last" and "closes" not in row and row["error_after"] < row["error_before"]
 
 
+def test_layers_behind_a_shared_normalisation_are_fitted_to_what_it_makes() -> None:
+    """With the statistics of one call, each layer was fitted to what the model never makes outside training."""
+    import tf_keras
+    from tf_keras import layers
+
+    def make() -> Any:
+        shared = layers.BatchNormalization(name="shared")
+        x = inputs = tf_keras.Input((8, 8, 3))
+        for name in ("first", "second"):
+            x = layers.ReLU()(shared(layers.Conv2D(8, 3, padding="same", name=name)(x)))
+        return tf_keras.Model(inputs, layers.Dense(4, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+    parent, features = randomised(make(), 0), images(64)
+    recalibrate(parent, features, batch_size=32)
+    model = make()
+    model.set_weights(parent.get_weights())
+    random = np.random.default_rng(0)
+    masks = {
+        f"{name}/kernel": (random.random(parent.get_layer(name).kernel.shape) < 0.5).astype(np.uint8)
+        for name in ("first", "second")
+    }
+    pruning = Pruning(masks=masks)
+    pruning.apply(model)
+    wanted, before = parent(features).numpy(), model(features).numpy()
+    reconstruct(model, parent, pruning, features, ridge=1e-3, batch_size=32)
+    assert np.square(model(features) - wanted).sum() < 0.3 * np.square(before - wanted).sum()
+    for name in ("moving_mean", "moving_variance"):
+        found, kept = (getattr(whole.get_layer("shared"), name).numpy() for whole in (model, parent))
+        np.testing.assert_array_equal(found, kept)
+
+
 @pytest.mark.parametrize("memory", [0, 1e9])
 def test_batches_and_what_is_kept_between_layers_do_not_matter(memory: float) -> None:
     from tf_keras import layers
