@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from regrow.graph.kernels import KERNELS, layers
-from regrow.recovery.recalibration import normalisation_layers, training_mode
+from regrow.training.recalibration import normalisation_layers, training_mode
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SMALLEST = 1e-6  # a unit that varies less, a fully masked one among them, is left as it is

@@ -27,8 +27,8 @@ from regrow.pruning.pruning import Pruning
 from regrow.recovery.additions import Addition, addition_behind, closing_order, closing_places
 from regrow.recovery.feature_rows import KERNEL_OF, LinearLayer
 from regrow.recovery.least_squares import NormalEquations, solve
-from regrow.recovery.recalibration import normalisation_layers, training_mode
 from regrow.recovery.streaming import Stream
+from regrow.training.recalibration import normalisation_layers, training_mode
 
 Array = np.ndarray[Any, np.dtype[Any]]
 # Of eight examples one judges what the others fitted.

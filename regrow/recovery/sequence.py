@@ -57,7 +57,7 @@ def _initialise(work: Work, curve: RecoveryCurve) -> None:
 
 
 def _recalibrate(work: Work, curve: RecoveryCurve) -> None:
-    from regrow.recovery.recalibration import normalisation_layers
+    from regrow.training.recalibration import normalisation_layers
 
     if not work.params.recalibrate.enabled or not normalisation_layers(work.model):
         return

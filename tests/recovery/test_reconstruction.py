@@ -12,8 +12,8 @@ from regrow.pruning.structured import prune_channels
 from regrow.pruning.targets import ChannelOptions, Target
 from regrow.recovery.feature_rows import LinearLayer
 from regrow.recovery.least_squares import NormalEquations, solve
-from regrow.recovery.recalibration import recalibrate
 from regrow.recovery.reconstruction import HELD_OUT, reconstruct
+from regrow.training.recalibration import recalibrate
 
 NOTHING = Pruning(masks={})
 

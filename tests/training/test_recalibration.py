@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.recovery.recalibration import normalisation_layers, recalibrate, trained_normalisation_layers
+from regrow.training.recalibration import normalisation_layers, recalibrate, trained_normalisation_layers
 
 
 def build(*, frozen: bool) -> Any:
