@@ -41,6 +41,13 @@ def sliced() -> Any:
 
 
 @case
+def sliced_from_the_first() -> Any:
+    inputs = keras.Input((8,))
+    x = layers.Dense(12)(inputs)
+    return keras.Model(inputs, layers.Dense(2)(tf.concat([x[:, 0:5], x[:, 5:12], x[:, 4:4]], -1)))
+
+
+@case
 def attention_by_hand() -> Any:
     inputs = keras.Input((6, 5))
     query, key, value = (layers.Dense(8)(inputs) for _ in range(3))
