@@ -10,11 +10,22 @@ def spell_out_ellipses(model: Any) -> None:
     for layer in model._flatten_layers(recursive=True, include_self=False):
         if type(layer).__name__ == "SlicingOpLambda":
             for node in layer._inbound_nodes:
-                spec = node.call_kwargs.get("slice_spec")
-                parts = list(spec) if isinstance(spec, list | tuple) else [spec]
-                if any(part is Ellipsis for part in parts):
-                    rank = node.call_args[0].shape.rank
-                    _set_keyword(node, "slice_spec", _without_ellipsis(parts, rank))
+                _spell_out(node)
+
+
+def _spell_out(node: Any) -> None:
+    """As read from a file, a call has what it slices by as a keyword, and else behind the tensor."""
+    named = "slice_spec" in node.call_kwargs
+    spec = node.call_kwargs["slice_spec"] if named else node.call_args[1]
+    parts = list(spec) if isinstance(spec, list | tuple) else [spec]
+    if not any(part is Ellipsis for part in parts):
+        return
+    spec = tuple(_without_ellipsis(parts, node.call_args[0].shape.rank))
+    if named:
+        node.call_kwargs["slice_spec"] = spec
+    else:
+        node.call_args = (node.call_args[0], spec, *node.call_args[2:])
+    _note_tensors(node)
 
 
 def _without_ellipsis(parts: list[Any], rank: int) -> list[Any]:
@@ -25,11 +36,10 @@ def _without_ellipsis(parts: list[Any], rank: int) -> list[Any]:
     return found
 
 
-def _set_keyword(node: Any, name: str, value: Any) -> None:
-    """Change a keyword of a recorded call, and what Keras' ``Node`` has noted of where its tensors stand."""
+def _note_tensors(node: Any) -> None:
+    """What Keras' ``Node`` has noted of where its tensors stand among its arguments."""
     import tensorflow as tf
 
-    node.call_kwargs[name] = value
     node._flat_arguments = tf.nest.flatten((node.call_args, node.call_kwargs.values()))
     tensors = {str(id(tensor)) for tensor in node.keras_inputs}
     node._keras_inputs_ids_and_indices = [
