@@ -60,9 +60,9 @@ def accuracies(parent_path: Path, dataset_path: Path, criteria: list[str], examp
     from regrow.pruning.criteria.evidence import Calibration
     from regrow.pruning.structured import prune_channels
     from regrow.pruning.targets import ChannelOptions, Target
-    from regrow.recovery.recalibration import recalibrate
     from regrow.recovery.reconstruction import reconstruct
     from regrow.training.fitting import validation_metrics
+    from regrow.training.recalibration import recalibrate
 
     dataset, parent = open_dataset(dataset_path), load_model(parent_path)
 

@@ -4,6 +4,7 @@ Two cores must feed a model that is small, so nothing is done example by example
 a batch is gathered at once from one uint8 array in memory, and augmented at once.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from itertools import count as counter
 from pathlib import Path
@@ -18,6 +19,8 @@ from regrow.errors import RegrowError
 
 MEMORY = 1 << 30  # above this many bytes, features are read batch by batch from the mapped files
 EXTRA = "extra"
+PARALLEL = min(8, os.cpu_count() or 1)  # batches made at the same time
+PREFETCHED = 4  # batches made ahead
 
 
 def training_input(
@@ -78,9 +81,9 @@ def training_input(
 
     signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([2], tf.int32))
     data = tf.data.Dataset.from_generator(epoch, output_signature=signature).flat_map(batches)
-    data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    data = data.map(change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return data.prefetch(tf.data.AUTOTUNE).apply(tf.data.experimental.assert_cardinality(steps))
+    data = data.map(load, num_parallel_calls=PARALLEL, deterministic=True)
+    data = data.map(change, num_parallel_calls=PARALLEL, deterministic=True)
+    return _finished(data, steps)
 
 
 def _rows(extras: Mapping[str, Any], examples: int) -> dict[str, Any]:
@@ -118,9 +121,22 @@ def evaluation_input(dataset: Dataset, split: str, *, batch_size: int) -> Any:
     labels = dataset.labels(split)
     gather = _gatherer(dataset.features(split), labels)
     data = tf.data.Dataset.range(len(labels)).batch(batch_size)
-    data = data.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    steps = -(-len(labels) // batch_size)
-    return data.prefetch(tf.data.AUTOTUNE).apply(tf.data.experimental.assert_cardinality(steps))
+    data = data.map(gather, num_parallel_calls=PARALLEL, deterministic=True)
+    return _finished(data, _batches(len(labels), batch_size))
+
+
+def _finished(data: Any, steps: int) -> Any:
+    """``data`` of ``steps`` elements, with some made ahead.
+
+    Not autotuned: at the end of an epoch the thread that tunes is waited for, which wakes up after 10, 20, 40 … ms, so
+    that an epoch of 6 seconds may take 10 (seen with TensorFlow 2.21; benchmarks/epoch_ends.py).
+    """
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    data = data.prefetch(PREFETCHED).apply(tf.data.experimental.assert_cardinality(steps))
+    return data.with_options(options)
 
 
 def training_arrays(dataset: Dataset, overlay: Path | None, policy: Policy) -> tuple[Rows, Array]:

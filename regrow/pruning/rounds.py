@@ -18,6 +18,8 @@ from regrow.training.schedules import learning_rates
 from regrow.training.session import AfterBatch
 from regrow.training.settings import FitSettings
 
+STATISTICS_EXAMPLES = 12_800  # what batch statistics are estimated from
+
 
 class Trainer:
     """Trains a model on a dataset; what rounds and sparse training need."""
@@ -28,8 +30,13 @@ class Trainer:
         self.dataset, self.overlay, self.step, self.progress = dataset, overlay, step, progress
 
     def train(self, model: Any, settings: FitSettings, *, after_batch: AfterBatch | None = None) -> None:
-        """Train ``model`` in place; with ``after_batch``, which changes the loss, the last epoch is kept."""
+        """Train ``model`` in place.
+
+        With ``after_batch``, which changes the weights after each step, the last epoch is kept, and batch statistics,
+        which follow such weights too late, are those of the weights as they are in the end.
+        """
         from regrow.training.fitting import fit
+        from regrow.training.recalibration import recalibrate, trained_normalisation_layers
 
         fit(
             model,
@@ -41,6 +48,14 @@ class Trainer:
             after_batch=after_batch,
             keep="last" if after_batch is not None else "best",
         )
+        if after_batch is not None:
+            images = self.dataset.calibration(STATISTICS_EXAMPLES, settings.seed)
+            recalibrate(
+                model,
+                images,
+                batch_size=settings.batch_size,
+                layers=trained_normalisation_layers(model),
+            )
 
     def rates(self, settings: FitSettings) -> Any:
         """The learning rate of each step."""

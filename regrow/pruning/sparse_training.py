@@ -3,6 +3,8 @@
 Each penalty acts after the optimizer's step in its proximal or decoupled form, so that it is the same for every
 optimizer and, for the lasso and for slimming, gives exact zeros (Parikh & Boyd 2014, section 6.5). How much it takes
 off in a step follows the learning rate; how much it takes off in all is ``strength``, whatever rate and epochs are.
+The lasso and slimming measure it by the mean of what they shrink as it is then, so that one strength does for weights
+of any size, small ones of an earlier round too, and no group goes as a whole.
 """
 
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from regrow.errors import RegrowError
 from regrow.graph.channels import Channels, Slot
 from regrow.graph.kernels import layers
 from regrow.graph.variables import variables
@@ -19,7 +22,7 @@ from regrow.pruning.criteria.evidence import Array, is_weight
 from regrow.training.settings import FitSettings, OwnFitSettings
 
 SPARSE_FIT: dict[str, Any] = {"epochs": 6, "early_stopping": None}
-STRENGTHS = {"group_lasso": 0.05, "growing_l2": 5.0, "slimming": 0.5}
+STRENGTHS = {"group_lasso": 1.0, "growing_l2": 5.0, "slimming": 2.0}
 Penalty = Literal["group_lasso", "growing_l2", "slimming"]
 
 
@@ -55,11 +58,11 @@ def shrinker(
 
     With a_t the part of the strength that falls to step t, proportional to the learning rate:
 
-    - group_lasso (Yuan & Lin 2006): w_u ← w_u · max(0, 1 − a_t √n_u / ‖w_u‖), w_u all coupled slices of a unit that may
-      go, of n_u elements;
+    - group_lasso (Yuan & Lin 2006): w_u ← w_u · max(0, 1 − a_t m / ‖w_u‖), w_u all coupled slices of a unit that may
+      go, m the mean of ‖w_v‖ over the units v of its group that may;
     - growing_l2 (GReg-1, Wang 2021): w_u ← w_u · (1 − a_t), a_t growing with t, for the units in ``chosen``;
       (both: an element that belongs to two units, one by each axis, is shrunk by both)
-    - slimming (Liu 2017): γ ← sign(γ) · max(0, |γ| − a_t), of units that may go.
+    - slimming (Liu 2017): γ ← sign(γ) · max(0, |γ| − a_t m), of units that may go, m the mean of all their |γ|.
 
     Args:
         model: the model that ``channels`` was traced from.
@@ -67,6 +70,9 @@ def shrinker(
         options: penalty and strength.
         rates: the learning rate of each step, (steps,).
         chosen: a mask of the units to remove, for growing_l2.
+
+    Raises:
+        RegrowError: slimming, and no unit that may go has a scale.
     """
     weights = np.asarray(rates, np.float64)
     if options.penalty == "growing_l2":
@@ -88,7 +94,12 @@ def _group_shrinker(
     by_name = _variables(model)
     places = [(by_name[slot.array], slot.axis, tf.constant(slot.units, tf.int32)) for slot in slots]
     allowed = tf.constant(free)
-    roots = tf.constant(np.sqrt(_sizes(channels, slots)), tf.float32)
+    group_of, sizes = _groups(channels)
+
+    def means(lengths: Any) -> Any:
+        """For each unit the mean length of those of its group that may go."""
+        sums = tf.math.unsorted_segment_sum(tf.where(allowed, lengths, 0.0), group_of, len(sizes))
+        return tf.gather(tf.math.divide_no_nan(sums, sizes), group_of)
 
     def norms() -> Any:
         squares = [
@@ -101,7 +112,8 @@ def _group_shrinker(
     def shrink() -> None:
         loss = _amount(model, amounts)
         if penalty == "group_lasso":
-            loss = loss * tf.math.divide_no_nan(roots, norms())
+            lengths = norms()
+            loss = loss * tf.math.divide_no_nan(means(lengths), lengths)
         factors = tf.where(allowed, tf.maximum(0.0, 1 - loss), 1.0)
         for variable, axis, units in places:
             shape = [-1 if place == axis else 1 for place in range(len(variable.shape))]
@@ -122,10 +134,22 @@ def _slimmer(model: Any, channels: Channels, slots: list[Slot], amounts: Array) 
         for slot in slots
         if slot.array.endswith("/gamma") and f"{slot.array.removesuffix('gamma')}moving_mean" in by_name
     ]
+    count = sum(int(tf.math.count_nonzero(free)) for _, free in scales)
+    if count == 0:
+        raise RegrowError(
+            "prune.sparse_training.penalty: 'slimming' shrinks the scales of batch normalisations, and no channel that"
+            " may go has one; accepted for this model: group_lasso, growing_l2"
+        )
+
+    def mean() -> Any:
+        sums = [
+            tf.reduce_sum(tf.where(free, tf.abs(tf.cast(scale, tf.float32)), 0.0)) for scale, free in scales
+        ]
+        return tf.add_n(sums) / count
 
     @tf.function  # type: ignore[untyped-decorator]
     def shrink() -> None:
-        limit = _amount(model, amounts)
+        limit = _amount(model, amounts) * mean()
         for scale, free in scales:
             less = tf.sign(scale) * tf.maximum(0.0, tf.abs(scale) - tf.cast(limit, scale.dtype))
             scale.assign(tf.where(free, less, scale))
@@ -144,14 +168,15 @@ def _amount(model: Any, amounts: Array) -> Any:
     return tf.gather(tf.constant(amounts, tf.float32), tf.clip_by_value(step, 0, len(amounts) - 1))
 
 
-def _sizes(channels: Channels, slots: list[Slot]) -> Array:
-    """Elements in all slices of each unit."""
-    sizes = np.zeros(channels.count)
-    for slot in slots:
-        array = channels.graph.arrays[slot.array]
-        slices = np.bincount(slot.units, minlength=channels.count)
-        sizes += slices * (array.size / array.shape[slot.axis])
-    return sizes
+def _groups(channels: Channels) -> tuple[Any, Any]:
+    """The number of each unit's group, and how many units of each group may go; units of no group share a last one."""
+    import tensorflow as tf
+
+    numbers = np.full(channels.count, len(channels.groups), np.int32)
+    for number, group in enumerate(channels.groups):
+        numbers[group.units] = number
+    sizes = np.bincount(numbers[channels.removable], minlength=len(channels.groups) + 1)
+    return tf.constant(numbers), tf.constant(sizes, tf.float32)
 
 
 def _along(values: Any, axis: int) -> Any:

@@ -115,9 +115,9 @@ class FineTuning:
         )
 
     def _fitted(self, model: Any, stage: str, settings: FitSettings, *, attempt: int) -> FitResult:
-        from regrow.recovery.recalibration import trained_normalisation_layers
         from regrow.recovery.regularisation import training_copy, transfer
         from regrow.training.fitting import fit
+        from regrow.training.recalibration import trained_normalisation_layers
 
         work, params = self.work, self.work.params
         is_control = stage == CONTROL

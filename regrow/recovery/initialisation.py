@@ -165,7 +165,7 @@ def reinitialise(model: Any, options: Any, source: Source) -> None:
 
 
 def _is_normalisation(layer: Any) -> bool:
-    from regrow.recovery.recalibration import KINDS
+    from regrow.training.recalibration import KINDS
 
     return type(layer).__name__ in KINDS
 

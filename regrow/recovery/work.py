@@ -66,7 +66,7 @@ class Work:
 
     def settle(self, model: Any, *, layers: Any = None) -> None:
         """Estimate the batch statistics of ``layers`` of ``model`` anew; unless given, of all."""
-        from regrow.recovery.recalibration import recalibrate
+        from regrow.training.recalibration import recalibrate
 
         options = self.params.recalibrate
         images = self.dataset.calibration(options.batches * options.batch_size, self.params.seed)

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from regrow.errors import RegrowError
-from regrow.registry.ledger import BY_HAND, Entry, Ledger, is_withdrawn, replay
+from regrow.registry.ledger import BY_HAND, SUFFIX, Entry, Ledger, is_withdrawn, replay
 from regrow.registry.promotion import follow, settle
 from regrow.registry.registration import CHAMPION
+
+SHOWN = 20  # registered models that an error names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +37,9 @@ def roll_back(client: Any, name: str, *, to: str | None = None, reason: str = ""
         reason: kept in the log.
 
     Raises:
-        RegrowError: there is no such version to go back to, or another took the alias at this moment.
+        RegrowError: there is no such model, or no such version to go back to, or another took the alias at this moment.
     """
+    _check_model(client, name)
     before = settle(client, name).version or ""
     ledger = Ledger(client, name)
     entries = ledger.entries()
@@ -51,6 +54,7 @@ def roll_back(client: Any, name: str, *, to: str | None = None, reason: str = ""
     elif to == before:
         raise RegrowError(f"models:/{name}/{to}: is the {CHAMPION} already")
     elif to not in earlier:
+        _run_of(client, name, to)
         raise RegrowError(
             f"models:/{name}/{to}: was never the {CHAMPION}, and no gate has let it pass; {_named(before, earlier)}"
         )
@@ -79,21 +83,40 @@ def _named(champion: str, earlier: Sequence[str]) -> str:
     return f"{now}, {', '.join(earlier)} {'was' if len(earlier) == 1 else 'were'} before" if earlier else now
 
 
+def _check_model(client: Any, name: str) -> None:
+    """Refuse a name that nothing is registered under.
+
+    Raises:
+        RegrowError: it is that.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        names = [model.name for model in client.search_registered_models(max_results=SHOWN)]
+        known = sorted(found for found in names if not found.endswith(SUFFIX))
+        there = f"registered are: {', '.join(known)}" if known else "none is registered"
+        raise RegrowError(f"models:/{name}: is no registered model; {there}") from None
+
+
 def _run_of(client: Any, name: str, version: str) -> str:
     """The run that made ``version``; empty where it was registered without one.
 
     Raises:
-        RegrowError: the version was deleted.
+        RegrowError: there is no such version, or none any more.
     """
     from mlflow.exceptions import MlflowException
 
     try:
         return client.get_model_version(name, version).run_id or ""
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         raise RegrowError(
-            f"models:/{name}/{version}: was deleted in MLflow; name another with --to"
+            f"models:/{name}/{version}: MLflow has no such version (any more); name another with --to"
         ) from None
 
 

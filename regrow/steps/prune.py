@@ -43,11 +43,9 @@ def run(context: StepContext[PruneParams]) -> None:
         context.figures.update(
             {f"{name}_kept": round(after[name] / before[name], 4) for name in ("macs", "parameters")}
         )
-    context.figures.update(
-        sparsity=round(sparsity(done.model), 4),
-        layers=len(done.pruning.masks),
-        val_accuracy=round(validation_metrics(done.model, dataset)["val_accuracy"], 4),
-    )
+    if done.pruning.masks:
+        context.figures.update(sparsity=round(sparsity(done.model), 4), layers=len(done.pruning.masks))
+    context.figures["val_accuracy"] = round(validation_metrics(done.model, dataset)["val_accuracy"], 4)
 
 
 def run_on_file(use: FileUse[PruneParams]) -> Any:

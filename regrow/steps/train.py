@@ -244,8 +244,8 @@ def _phases(
     context: StepContext[TrainParams], model: Any, dataset: Dataset, *, on_epoch: Any
 ) -> tuple[list[dict[str, float]], float]:
     """Train the head alone where asked, then all layers; the history, and the best validation accuracy."""
-    from regrow.recovery.recalibration import recalibrate, trained_normalisation_layers
     from regrow.training.fitting import fit
+    from regrow.training.recalibration import recalibrate, trained_normalisation_layers
     from regrow.training.transfer import freeze_backbone
 
     params, frozen = context.params, context.params.frozen_epochs

@@ -169,3 +169,11 @@ def test_the_last_batch_is_made_a_multiple_with_the_first_examples(digits: Datas
         np.testing.assert_array_equal(features, others)
         np.testing.assert_array_equal(labels, kinds)
     np.testing.assert_array_equal(filled[-1][0], np.concatenate([plain[-1][0], plain[0][0][:10]]))
+
+
+def test_no_batches_are_autotuned(digits: Dataset, overlay: Path) -> None:
+    """The end of every epoch would wait for the thread that tunes: benchmarks/epoch_ends.py."""
+    made = training_input(digits, overlay, batch_size=32, seed=0)
+    for data in (made, evaluation_input(digits, "validation", batch_size=32)):
+        assert data.options().autotune.enabled is False
+        assert data.map(lambda *parts: parts).options().autotune.enabled is False

@@ -27,7 +27,7 @@ def parent(small_model: Any) -> Any:
     """`small_model` with a known name for its addition, and statistics that are not those of a fresh model."""
     from tf_keras import Model
 
-    from regrow.recovery.recalibration import recalibrate
+    from regrow.training.recalibration import recalibrate
 
     for layer in small_model.layers:
         if type(layer).__name__ == "Add":

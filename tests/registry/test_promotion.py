@@ -152,9 +152,9 @@ def test_a_roll_back_is_not_undone_by_the_next_run_that_makes_the_same_model(
     assert champion(registry) == "2", "who was given the alias back is promoted as any other"
 
 
-def rollback(uri: str, monkeypatch: pytest.MonkeyPatch, *options: str) -> Any:
+def rollback(uri: str, monkeypatch: pytest.MonkeyPatch, *options: str, name: str = NAME) -> Any:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    return CliRunner().invoke(cli, ["rollback", NAME, *options])
+    return CliRunner().invoke(cli, ["rollback", name, *options])
 
 
 def test_a_roll_back_is_one_command_and_on_record(registry: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,8 +196,12 @@ def test_a_roll_back_that_cannot_be(registry: str, tmp_path: Path, monkeypatch: 
     assert told("--to", "4") == (
         "models:/regrow/4: was never the champion, and no gate has let it pass; version 2 is it now, 1 was before"
     )
+    assert told("--to", "9").startswith("models:/regrow/9: MLflow has no such version")
+    assert told("--to", "first").startswith("models:/regrow/first: MLflow has no such version")
     connect(registry).delete_model_version(NAME, "1")
-    assert "models:/regrow/1: was deleted in MLflow" in told()
+    assert told().startswith("models:/regrow/1: MLflow has no such version (any more)")
+    done = rollback(registry, monkeypatch, name="regrown")
+    assert str(done.exception).startswith("models:/regrown: is no registered model; registered are: ")
     absent = tmp_path / "absent.db"
     done = rollback(f"sqlite:///{absent}", monkeypatch)
     assert f"{absent}: does not exist" in str(done.exception) and not absent.exists()

@@ -12,10 +12,10 @@ from regrow.graph.files import load_model
 from regrow.graph.kernels import prunable_kernels
 from regrow.provenance.digest import tree_digest
 from regrow.pruning.pruning import Pruning
-from regrow.recovery.recalibration import normalisation_layers, recalibrate
 from regrow.steps import prune as prune_step
 from regrow.steps.execution import execute
 from regrow.steps.recover import SPEC, RecoverParams
+from regrow.training.recalibration import normalisation_layers, recalibrate
 
 ROLES = ("pruned", "pruning", "pruning_report")
 

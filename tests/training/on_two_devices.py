@@ -22,9 +22,9 @@ from regrow.errors import RegrowError  # noqa: E402
 from regrow.progress import Progress  # noqa: E402
 from regrow.recovery.multi_task import MultiTaskPart  # noqa: E402
 from regrow.recovery.multi_task_parameters import MultiTask  # noqa: E402
-from regrow.recovery.recalibration import recalibrate  # noqa: E402
 from regrow.training.fitting import fit, validation_metrics  # noqa: E402
 from regrow.training.parts import BatchCall, Part  # noqa: E402
+from regrow.training.recalibration import recalibrate  # noqa: E402
 from regrow.training.settings import FitSettings, Optimizer  # noqa: E402
 
 DATASET, PLACE = open_dataset(Path(sys.argv[1])), Path(sys.argv[2])

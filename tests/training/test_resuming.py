@@ -16,11 +16,11 @@ from regrow.dataset.directory import Dataset
 from regrow.progress import Progress
 from regrow.recovery.multi_task import MultiTaskPart
 from regrow.recovery.multi_task_parameters import MultiTask
-from regrow.recovery.recalibration import recalibrate
 from regrow.training.architectures import build
 from regrow.training.fitting import FitResult, fit
 from regrow.training.inputs import signature_of
 from regrow.training.options import Mlp
+from regrow.training.recalibration import recalibrate
 from regrow.training.settings import FitSettings, Optimizer
 
 pytestmark = pytest.mark.tensorflow
