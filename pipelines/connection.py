@@ -190,7 +190,9 @@ class Connection:
         if isinstance(error, kfp_server_api.ApiException) and error.status:
             sentence = _refusal(error.status, self._said(error), namespace=self.namespace)
             if error.status == 404 and _is_elsewhere(error):
-                sentence += f"; is cluster.endpoint (or {ENDPOINT}) the address of the service ml-pipeline, and not of its page?"
+                sentence += (
+                    f"; is cluster.endpoint (or {ENDPOINT}) that of the service ml-pipeline, not of its page?"
+                )
             return ApiError(f"{self.endpoint}: cannot {purpose}: {sentence}", status=error.status)
         if _is_about_certificates(error):
             return UnusableError(

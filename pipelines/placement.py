@@ -56,8 +56,7 @@ def place(task: Any, settings: ClusterSettings) -> None:
     """Put on ``task`` what ``settings`` says of its component."""
     step = task.component_spec.name
     wanted = settings.for_step(step)
-    key = settings.image_key(step)
-    name = settings.images.get(key) or _by_environment(key)
+    name = image_of(settings, step)
     task.set_container_image(name)
     task.set_env_variable(IMAGE, name)
     _compute(task, wanted)
@@ -73,6 +72,16 @@ def place(task: Any, settings: ClusterSettings) -> None:
         kubernetes.use_secret_as_env(task, settings.webhook_secret, {WEBHOOK_URL: WEBHOOK_URL}, optional=True)
     if step in CHECKPOINTS and settings.checkpoints is not None:
         _checkpoints(task, settings.checkpoints)
+
+
+def image_of(settings: ClusterSettings, step: str) -> str:
+    """The image that ``step`` runs in.
+
+    Raises:
+        RegrowError: it is named by the environment, which names none, or one that may be another tomorrow.
+    """
+    key = settings.image_key(step)
+    return settings.images.get(key) or _by_environment(key)
 
 
 def _stores(task: Any, *, data: Data | None, artifacts: ArtifactStore | None) -> None:

@@ -69,7 +69,7 @@ def load_config(
     """
     document = read_document(path) if path is not None else {}
     if overlay is not None:
-        section = _overlay(overlay) if isinstance(overlay, Path) else overlay
+        section = read_overlay(overlay) if isinstance(overlay, Path) else overlay
         own = document.get(SECTION) or {}
         document[SECTION] = merged(own, section) if isinstance(own, Mapping) else own
     for override in overrides:
@@ -100,13 +100,28 @@ def check_pipeline(config: Any) -> None:
             )
 
 
-def _overlay(path: Path) -> dict[str, Any]:
-    """The section ``cluster`` of the file ``path``, checked by itself so that a fault is said to be there."""
-    document = read_document(path)
-    model = create_model("Overlay", __base__=Parameters, cluster=(ClusterSettings, ...))
-    validate(model, document, where=str(path))
+def read_overlay(path: Path) -> dict[str, Any]:
+    """The section ``cluster`` of the file ``path``, checked by itself so that a fault is said to be there.
+
+    Raises:
+        RegrowError: no such file, another section, or a value that is not accepted whatever it is laid over.
+    """
+    document = read_document(path, sections=(SECTION,))
+    check_overlay(document, where=str(path))
     section: dict[str, Any] = document[SECTION]
     return section
+
+
+def check_overlay(document: Mapping[str, Any], *, where: str) -> None:
+    """Refuse a section ``cluster`` that is to be laid over another, for what is wrong in it by itself.
+
+    What does not go together may do so once it is laid over the other: that is asked of the result.
+
+    Raises:
+        RegrowError: as `validate`.
+    """
+    model = create_model("Overlay", __base__=Parameters, cluster=(ClusterSettings, ...))
+    validate(model, document, where=where, later=(SECTION, "security_context"))
 
 
 def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
@@ -147,8 +162,10 @@ def step_params(config: Any, name: str) -> Parameters:
     return section
 
 
-def read_document(path: Path) -> dict[str, Any]:
-    """The sections in ``path`` as they stand there.
+def read_document(
+    path: Path, *, sections: Sequence[str] = (*NAMES, "tracking", "sweep", SECTION)
+) -> dict[str, Any]:
+    """The sections in ``path`` as they stand there; ``sections`` are those that it may have.
 
     Raises:
         RegrowError: no such file, or no YAML mapping in it.
@@ -168,9 +185,8 @@ def read_document(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(document, dict):
         kind = "a list" if isinstance(document, list) else f"the value {document!r}"
-        raise RegrowError(
-            f"{path}: holds {kind}; accepted: sections {', '.join([*NAMES, 'tracking', 'sweep', SECTION])}"
-        )
+        name = "sections" if len(sections) > 1 else "the section"
+        raise RegrowError(f"{path}: holds {kind}; accepted: {name} {', '.join(sections)}")
     return document
 
 
@@ -204,10 +220,18 @@ def _override(document: dict[str, Any], override: str) -> None:
     place[last] = value
 
 
-def validate(model: type[Parameters], document: Any, *, where: str, overrides: Sequence[str] = ()) -> Any:
+def validate(
+    model: type[Parameters],
+    document: Any,
+    *,
+    where: str,
+    overrides: Sequence[str] = (),
+    later: Sequence[str] = (),
+) -> Any:
     """Validate ``document`` as ``model``; all faults in one message, one a line.
 
-    A fault in what one of ``overrides`` has set is said to be there, not in the file.
+    A fault in what one of ``overrides`` has set is said to be there, not in the file. What does not go
+    together in sections called ``later`` is left to another look; without any other fault, None is returned.
 
     Raises:
         RegrowError: each fault with its field, what was found, and what is accepted.
@@ -217,9 +241,13 @@ def validate(model: type[Parameters], document: Any, *, where: str, overrides: S
     except ValidationError as error:
         faults = []
         for fault in error.errors(include_url=False):
+            if fault["type"] == "value_error" and fault["loc"] and fault["loc"][-1] in later:
+                continue
             field, sentence = _sentence(model, fault)
             said = (_place(field, where, overrides), field, sentence)
             faults.append(": ".join(part for part in said if part))
+        if not faults:
+            return None
         raise RegrowError("\n".join(dict.fromkeys(faults))) from None
 
 

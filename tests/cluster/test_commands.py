@@ -275,7 +275,11 @@ def stranger(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[str]]]:
             self.end_headers()
             self.wfile.write(request.param)
 
-        do_GET = do_POST = do_DELETE = answer
+        def do_GET(self) -> None:
+            self.answer()
+
+        def do_POST(self) -> None:
+            self.answer()
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -67,9 +67,7 @@ def test_a_path_that_is_not_there_is_about_the_address(body: bytes, connect: Con
     other = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=other.serve_forever, daemon=True).start()
     try:
-        with pytest.raises(
-            ApiError, match=r"404.*is cluster\.endpoint .* the address of the service ml-pipeline"
-        ):
+        with pytest.raises(ApiError, match=r"404.*is cluster\.endpoint .* that of the service ml-pipeline"):
             _ = connect(endpoint=f"http://127.0.0.1:{other.server_port}").namespace
     finally:
         other.shutdown()

@@ -43,7 +43,7 @@ def test_the_example_is_read_as_it_stands() -> None:
     )
     assert nightly.next_start.isoformat() == "2027-01-11T02:30:00+01:00"
     assert not nightly.catch_up
-    assert json.loads(weekly.packed.arguments["prune_params"])["sparsity"] == 0.8
+    assert json.loads(weekly.packed.arguments["prune_params"])["sparsity"] == 0.9
     assert not weekly.enabled
 
 

@@ -64,7 +64,7 @@ def test_every_file_is_used_by_an_overlay(tmp_path: Any) -> None:
 
     for overlay in OVERLAYS:
         reach(K8S / "overlays" / overlay)
-    others = {K8S / name for name in ("secrets.example.env", "dev-secrets.sh", "components/gpu/gpu.yaml")}
+    others = {K8S / name for name in ("secrets.example.env", "dev-secrets.sh")}
     every = {
         path for path in K8S.rglob("*") if path.is_file() and "pipelines" not in path.relative_to(K8S).parts
     }
@@ -129,8 +129,10 @@ def test_gpus_are_asked_for_where_there_are_some() -> None:
     assert quotas["dev"]["requests.nvidia.com/gpu"] == "0"
     assert int(quotas["gpu"]["requests.nvidia.com/gpu"]) > 0
     data = find(documents("gpu"), "ConfigMap", "regrow-schedules")["data"]
+    base = find(documents("dev"), "ConfigMap", "regrow-schedules")["data"]
+    assert {name: data[name] for name in base} == base
     placed = yaml.safe_load((K8S / "components" / "gpu" / "gpu.yaml").read_text("utf-8"))["cluster"]
-    assert all(each["cluster"] == placed for each in yaml.safe_load(data["schedules.yaml"])["schedules"])
+    assert yaml.safe_load(data["gpu.yaml"])["cluster"] == placed
     assert {name for name, step in placed["steps"].items() if step["gpus"]} == {"train", "recover"}
 
 
