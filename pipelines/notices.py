@@ -7,7 +7,7 @@ from typing import Any
 
 from regrow.dataset.sources import Dvc
 from regrow.steps import NAMES, SWEEP_NAMES
-from regrow.training.architectures import Resnet50Transfer
+from regrow.training.options import Resnet50Transfer
 from regrow_pipelines.placement import image_of
 
 ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*://|[^/\\]+@?[^/\\]+:")  # https://…, git@host:path

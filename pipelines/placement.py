@@ -11,7 +11,16 @@ from kfp import dsl, kubernetes
 from kfp.dsl.pipeline_context import Pipeline
 
 from regrow.cluster.quantities import accepted_image
-from regrow.cluster.settings import ArtifactStore, Checkpoints, ClusterSettings, Data, Sources, StepResources
+from regrow.cluster.settings import (
+    PART_LABEL,
+    STEP_LABEL,
+    ArtifactStore,
+    Checkpoints,
+    ClusterSettings,
+    Data,
+    Sources,
+    StepResources,
+)
 from regrow.errors import RegrowError
 from regrow_components.images import image
 
@@ -33,8 +42,7 @@ WEBHOOK_URL = "REGROW_WEBHOOK_URL"
 CHECKPOINTS_PLACE = "REGROW_CHECKPOINTS"
 CHECKPOINTS_EVERY, CHECKPOINTS_DAYS = "REGROW_CHECKPOINT_EVERY", "REGROW_CHECKPOINTS_DAYS"
 IMAGE = "REGROW_IMAGE"  # stated in the step's provenance
-LABELS = {"app.kubernetes.io/part-of": "regrow"}
-STEP_LABEL = "app.kubernetes.io/component"
+LABELS = {PART_LABEL: "regrow"}
 
 
 def for_cluster(settings: ClusterSettings, *, pipeline: Any) -> Any:

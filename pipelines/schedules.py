@@ -15,13 +15,22 @@ from ruamel.yaml.error import YAMLError
 
 from regrow.cluster.cron import firings, read_cron, read_zone, to_kubeflow
 from regrow.cluster.overlay import SECTION, merged
-from regrow.config import DEFAULT, check_overlay, check_pipeline, load_config, read_overlay, validate
+from regrow.config import (
+    DEFAULT,
+    check_overlay,
+    check_pipeline,
+    load_config,
+    read_overlay,
+    validate,
+    yaml_fault,
+)
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters, canonical_json
 from regrow.provenance.digest import text_digest
 from regrow_pipelines.submitting import Package, package
 
 NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+EXAMPLES = ["nightly", "flowers-2 (small letters, digits, '-')"]
 DIGEST = 16
 
 
@@ -37,7 +46,9 @@ def _said(check: Callable[[str], Any], text: str) -> str:
 class Schedule(Parameters):
     """One pipeline that starts by itself."""
 
-    name: str = Field(pattern=NAME, max_length=40, description="its name, unique in the file")
+    name: str = Field(
+        pattern=NAME, examples=EXAMPLES, max_length=40, description="its name, unique in the file"
+    )
     cron: str = Field(description="when: minute hour day-of-month month day-of-week")
     time_zone: str = Field("UTC", description="the zone in which cron is meant, such as Europe/Berlin")
     enabled: bool = Field(True, description="false: kept, but does not start")
@@ -70,7 +81,11 @@ class Schedules(Parameters):
     """The file."""
 
     owner: str = Field(
-        "regrow", pattern=NAME, max_length=40, description="who keeps these; others' are left alone"
+        "regrow",
+        pattern=NAME,
+        examples=EXAMPLES,
+        max_length=40,
+        description="who keeps these; others' are left alone",
     )
     scheduler_time_zone: str = Field("UTC", description="CRON_SCHEDULE_TIMEZONE of Kubeflow's scheduler")
     schedules: tuple[Schedule, ...] = Field((), description="what starts by itself")
@@ -143,7 +158,7 @@ def read_schedules(path: Path) -> Schedules:
             f"{path}: cannot be read ({error.strerror}); a file with schedules is needed"
         ) from None
     except (YAMLError, UnicodeDecodeError) as error:
-        raise RegrowError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
+        raise RegrowError(f"{path}: is not valid YAML ({yaml_fault(error)})") from None
     if not isinstance(document, Mapping):
         raise RegrowError(f"{path}: holds no section; accepted: {', '.join(Schedules.model_fields)}")
     found: Schedules = validate(Schedules, document, where=str(path))

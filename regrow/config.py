@@ -1,5 +1,6 @@
 """``params.yaml``: one section per step, validated before anything runs."""
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -180,7 +181,7 @@ def read_document(
     except IsADirectoryError:
         raise RegrowError(f"{path}: is a directory; a YAML file is needed") from None
     except (YAMLError, UnicodeDecodeError) as error:
-        raise RegrowError(f"{path}: is not valid YAML ({_yaml_fault(error)})") from None
+        raise RegrowError(f"{path}: is not valid YAML ({yaml_fault(error)})") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -190,12 +191,13 @@ def read_document(
     return document
 
 
-def _yaml_fault(error: Exception) -> str:
-    """Line, column and problem, without the excerpt that YAML's own message draws."""
+def yaml_fault(error: Exception) -> str:
+    """Line, column and problem, without the excerpt that YAML's own message draws, and without values."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     if mark is None or not problem:
         return " ".join(str(error).split())
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+    said = re.sub(r'(found duplicate key "[^"]*") .*', r"\1", str(problem), flags=re.DOTALL)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {said}"
 
 
 def _override(document: dict[str, Any], override: str) -> None:
@@ -284,11 +286,21 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> tuple[str, str]:
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         keys = f" with the keys {', '.join(inner)}" if (inner := _keys(model, location)) else ""
         return field, f"is a section{keys}, not a value (found {found!r})"
+    if kind in ("tuple_type", "list_type"):
+        return field, f"is a list, not a value (found {found!r})"
+    if kind == "string_pattern_mismatch" and (such := _examples(sections, location[-1])):
+        return field, f"'{found}' is not accepted; accepted: such as {' or '.join(such)}"
     if bounds := _bounds(sections, location[-1]) if kind in OUT_OF_RANGE else "":
         return field, f"is out of range (found {found!r}; accepted: {bounds})"
     message = str(context["error"]) if "error" in context else fault["msg"]
     shown = "" if isinstance(found, Mapping | BaseModel) or "error" in context else f" (found {found!r})"
     return field, f"{message[:1].lower()}{message[1:]}{shown}"
+
+
+def _examples(sections: Sequence[type[BaseModel]], name: str) -> list[str]:
+    """What the field ``name`` may be, by example."""
+    fields = [field for section in sections if (field := section.model_fields.get(name)) is not None]
+    return [str(item) for field in fields for item in field.examples or ()]
 
 
 def _bounds(sections: Sequence[type[BaseModel]], name: str) -> str:
@@ -323,21 +335,29 @@ def _walk(model: type[BaseModel], location: Sequence[str]) -> tuple[list[str], l
     candidates: list[type[BaseModel]] = [model]
     written: list[str] = []
     for number, part in enumerate(location):
-        fields = [item.model_fields[part] for item in candidates if part in item.model_fields]
+        fields = [
+            field
+            for item in candidates
+            for name, field in item.model_fields.items()
+            if part in (name, field.alias)
+        ]
         tagged = [item for item in candidates if _tag_is(item, part)]
         last = number == len(location) - 1
         if fields or last or not tagged:
             written.append(part)
         if last:
             break
-        candidates = (
-            [inner for field in fields for inner in _models(field.annotation)] or tagged or candidates
-        )
+        if fields:  # the keys of a plain mapping are whatever they are
+            candidates = [inner for field in fields for inner in _models(field.annotation)]
+        else:
+            candidates = tagged or candidates
     return written, candidates
 
 
 def _names(sections: Sequence[type[BaseModel]]) -> list[str]:
-    return sorted({name for section in sections for name in section.model_fields})
+    return sorted(
+        {field.alias or name for section in sections for name, field in section.model_fields.items()}
+    )
 
 
 def _tag_is(model: type[BaseModel], tag: str) -> bool:

@@ -106,7 +106,8 @@ def test_names_of_the_contract(overlay: str) -> None:
     mlflow = find(inside, "ConfigMap", "regrow-mlflow")["data"]
     assert set(mlflow) == {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"}
     assert set(find(inside, "ConfigMap", "regrow-data")["data"]) == {"AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"}
-    assert set(find(inside, "ConfigMap", "regrow-schedules")["data"]) == {"schedules.yaml", "params.yaml"}
+    files = {"schedules.yaml", "params.yaml", *(["gpu.yaml"] if overlay == "gpu" else [])}
+    assert set(find(inside, "ConfigMap", "regrow-schedules")["data"]) == files
     assert find(inside, "PersistentVolumeClaim", "regrow-checkpoints")
     assert find(inside, "ServiceAccount", "regrow-pipeline")
     assert find(inside, "ServiceAccount", "regrow-schedules")
@@ -161,4 +162,4 @@ def test_the_document_names_what_is_there() -> None:
     accounts = re.findall(r"serviceaccount:regrow:([\w-]+)", text)
     jobs = re.findall(r"\b(?:cronjob|deployment|statefulset|service)/([a-z-]+)", text)
     assert accounts
-    assert set(accounts) | (set(jobs) - {"ml-pipeline"}) <= named
+    assert set(accounts) | (set(jobs) - {"ml-pipeline", "ml-pipeline-ui"}) <= named
