@@ -77,7 +77,13 @@ def load_config(
         _override(document, override)
     model = config_model()
     where = str(path or "parameters")
-    config = validate(model, document, where=where, overrides=overrides)
+    try:
+        config = validate(model, document, where=where, overrides=overrides)
+    except RegrowError:
+        if overlay is not None:  # a fault that it has by itself is there, not in ``path``
+            there = str(overlay) if isinstance(overlay, Path) else ""
+            check_overlay({SECTION: section}, where=there, whole=True)
+        raise
     return config.model_copy(update={"resolve": _resolve(config, document, where=where)})
 
 
@@ -113,16 +119,16 @@ def read_overlay(path: Path) -> dict[str, Any]:
     return section
 
 
-def check_overlay(document: Mapping[str, Any], *, where: str) -> None:
+def check_overlay(document: Mapping[str, Any], *, where: str, whole: bool = False) -> None:
     """Refuse a section ``cluster`` that is to be laid over another, for what is wrong in it by itself.
 
-    What does not go together may do so once it is laid over the other: that is asked of the result.
+    What does not go together may do so once it is laid over the other: unless ``whole``, that is left to a later look.
 
     Raises:
         RegrowError: as `validate`.
     """
     model = create_model("Overlay", __base__=Parameters, cluster=(ClusterSettings, ...))
-    validate(model, document, where=where, later=(SECTION, "security_context"))
+    validate(model, document, where=where, later=() if whole else (SECTION, "security_context"))
 
 
 def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:

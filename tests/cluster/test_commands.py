@@ -356,6 +356,7 @@ def test_schedules_from_nothing_to_nothing(server: KubeflowServer, run: Run, tmp
     )
     assert "- nightly: deleted" in run("schedule", "delete", "schedules.yaml").output
     assert not server.recurring
+    assert "nothing to delete" in run("schedule", "delete", "schedules.yaml").output
     assert run("schedule", "list").output == "no schedules\n"
 
 
