@@ -29,7 +29,7 @@ def write(path: Path, section: object) -> Path:
         ({"defaults": {"memory": 4}}, "cluster.defaults.memory: '4' is 4 bytes, in which nothing runs"),
         (
             {"steps": {"train": {"gpu_type": "nvidia"}}},
-            "gpu_type: 'nvidia' is not accepted; accepted: such as nvidia.com/gpu",
+            "'nvidia' is not accepted; accepted: such as nvidia.com/gpu",
         ),
         (
             {"pipeline_root": "my bucket"},
@@ -124,7 +124,7 @@ def test_what_goes_together_once_it_is_laid_over_is_no_fault(tmp_path: Path) -> 
 
 def test_an_overlay_has_one_section(tmp_path: Path) -> None:
     (tmp_path / "over.yaml").write_text("[1, 2]\n")
-    with pytest.raises(RegrowError, match="holds a list; accepted: the section cluster$"):
+    with pytest.raises(RegrowError, match=r"holds a list; accepted: the section cluster$"):
         load_config(None, overlay=tmp_path / "over.yaml")
 
 
