@@ -210,6 +210,17 @@ def test_following_waits_for_a_server_that_is_away(server: KubeflowServer, run: 
     assert len(server.runs) == 1
 
 
+def test_a_token_that_runs_out_is_no_end_of_the_run(server: KubeflowServer, run: Run) -> None:
+    run_id = run_id_in(run("submit", "--no-wait").output)
+    server.progress = story(*GOES_WELL[1:2])
+    server.fail("GET", f"/runs/{run_id}$", 401)
+    said = str(run("submit", "--follow", run_id, "--every", "0.05").exception)
+    assert "no valid credentials (401" in said
+    assert said.endswith(
+        f"the run does not end by that: follow it again with `regrow submit --follow {run_id}`"
+    )
+
+
 def test_an_unknown_run_is_named(run: Run) -> None:
     done = run("submit", "--follow", "no-such-run")
     assert "cannot look at the run no-such-run: there is none such" in str(done.exception)
