@@ -10,7 +10,7 @@ from regrow.steps import NAMES, SWEEP_NAMES
 from regrow.training.options import Resnet50Transfer
 from regrow_pipelines.placement import image_of
 
-ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*://|[^/\\]+@?[^/\\]+:")  # https://…, git@host:path
+ADDRESS = re.compile(r"(?!file:)([a-z][a-z0-9+.-]*://|[^/\\]+:)")  # https://…, git@host:path
 DOWNLOADED = ("none", "imagenet")
 DATA = "data for pods come from git and S3 (kind: dvc, docs/shared-stores.md)"
 FILES = "docs/compiling.md says how an image is given one"
