@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from regrow.graph.view import Call, View
+from regrow.recovery.regularisation import DROPOUTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +24,17 @@ class Addition:
 def addition_behind(view: View, call: Call) -> Addition | None:
     """The addition that takes what ``call`` makes, alone or normalised, and nothing else does; None: there is none.
 
-    Tensors that are broadcast while they are added are none of one layer's rows: None, too.
+    Dropout on the way passes what it is given, as it does outside training. Tensors that are broadcast while they are
+    added are none of one layer's rows: None, too.
     """
     following, normalisation = _follower(view, call), None
-    if following is not None and following.class_name == "BatchNormalization":
-        call, normalisation = following, following.layer
-        following = _follower(view, following)
-    if following is None or following.class_name != "Add" or not following.keras:
+    while following is not None and following.class_name != "Add":
+        if following.class_name == "BatchNormalization" and following.keras and normalisation is None:
+            normalisation = following.layer
+        elif not _passes(following):
+            return None
+        call, following = following, _follower(view, following)
+    if following is None or not following.keras:
         return None
     others = tuple(number for number in following.inputs if number != call.outputs[0])
     shapes = {view.shapes[number] for number in (*following.inputs, *following.outputs)}
@@ -38,6 +43,12 @@ def addition_behind(view: View, call: Call) -> Addition | None:
     return Addition(
         layer=following.layer, total=following.outputs[0], others=others, normalisation=normalisation
     )
+
+
+def _passes(call: Call) -> bool:
+    """Whether ``call`` changes nothing outside training; one that is always in training mode does."""
+    always = len(call.arguments) > 1 or call.keywords.get("training")
+    return call.keras and call.class_name in DROPOUTS and not always
 
 
 def _follower(view: View, call: Call) -> Call | None:
@@ -49,22 +60,31 @@ def _follower(view: View, call: Call) -> Call | None:
     return takers[0] if sum(other.layer == takers[0].layer for other in view.calls) == 1 else None
 
 
-def closing_order(
-    view: View, calls: Sequence[Call], widths: Sequence[int], paths: Mapping[int, str]
-) -> list[int]:
+def closing_places(widths: Sequence[int], paths: Mapping[int, str]) -> dict[str, int]:
+    """For each addition the place of the layer that closes it: the widest before it, which can make up for most.
+
+    Args:
+        widths: how many inputs an output of each layer to fit has.
+        paths: by place in ``widths``, the addition behind the layer, where it could close it.
+    """
+    closing: dict[str, int] = {}
+    for place, path in paths.items():
+        if path not in closing or widths[place] > widths[closing[path]]:
+            closing[path] = place
+    return closing
+
+
+def closing_order(view: View, calls: Sequence[Call], closing: Mapping[str, int]) -> list[int]:
     """The order in which ``calls`` are fitted: the model's, but those that close an addition behind all it takes in.
 
     Args:
         view: the model's.
         calls: those to fit, in the model's order.
-        widths: how many inputs an output of each has; of the layers before one addition, the widest closes it, as it
-            can make up for most.
-        paths: by place in ``calls``, the addition behind it, where it could close it.
+        closing: what `closing_places` gave, places in ``calls`` by addition.
 
     Returns:
         places in ``calls``.
     """
-    closing = closing_places(widths, paths)
     makers = {number: call for call in view.calls for number in call.outputs}
     place_of = {id(call): place for place, call in enumerate(calls)}
     order = list(range(len(calls)))
@@ -74,15 +94,6 @@ def closing_order(
         order.remove(place)
         order.insert(max((order.index(other) for other in before), default=-1) + 1, place)
     return order
-
-
-def closing_places(widths: Sequence[int], paths: Mapping[int, str]) -> dict[str, int]:
-    """For each addition in ``paths`` the place of the widest layer before it."""
-    closing: dict[str, int] = {}
-    for place, path in paths.items():
-        if path not in closing or widths[place] > widths[closing[path]]:
-            closing[path] = place
-    return closing
 
 
 def _made_before(call: Call, makers: Mapping[int, Call]) -> set[int]:

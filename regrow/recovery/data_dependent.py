@@ -38,8 +38,6 @@ def standardise_preactivations(model: Any, features: Any) -> int:
     found = [layer for _, layer in layers(model) if type(layer).__name__ in KERNELS and layer.trainable]
     normalisations = normalisation_layers(model)
     with training_mode(normalisations), _standardising(found):
-        for layer in normalisations:
-            layer.momentum = 0.0
         model(tf.constant(np.asarray(features, np.float32)), training=False)
     return len(found)
 

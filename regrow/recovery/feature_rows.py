@@ -53,13 +53,17 @@ class LinearLayer:
     """A ``Dense``, convolutional or depthwise layer.
 
     Its output at a position is, for each of ``groups`` g, a row of ``features`` d inputs times the group's d × m
-    weights. Weights are (g, d + 1, m), the bias in the last row.
+    weights. Weights are (g, d + 1, m), the bias in the last row. A convolution's input may have more axes in front than
+    it moves along, as frames of a video have: there it moves by one.
+
+    ``linear`` says that no activation of its own follows.
     """
 
     def __init__(self, layer: Any) -> None:
         kind = type(layer).__name__
         self.kernel = getattr(layer, KERNEL_OF[kind])
         self.bias = layer.bias if layer.use_bias else None
+        self.linear = getattr(layer.activation, "__name__", None) == "linear"
         self.depthwise = kind.startswith("Depthwise")
         shape = tuple(self.kernel.shape)
         self.windows: tuple[Window, ...] = ()
@@ -111,9 +115,12 @@ class LinearLayer:
 
     def output_positions(self, spatial: Sequence[int]) -> tuple[int, ...]:
         """Output lengths for an input of lengths ``spatial``; a dense layer has those of its input."""
-        if not self.windows:
-            return tuple(spatial)
-        return tuple(window.outputs(length) for window, length in zip(self.windows, spatial, strict=True))
+        windows = self._windows(len(spatial))
+        return tuple(window.outputs(length) for window, length in zip(windows, spatial, strict=True))
+
+    def _windows(self, axes: int) -> tuple[Window, ...]:
+        """How it moves along each of ``axes``, those in front that its kernel does not have among them."""
+        return (Window(1, 1, 1, "valid"),) * (axes - len(self.windows)) + self.windows
 
     def rows(self, x: Any, positions: Array) -> Array:
         """The rows of ``x`` (n, …, channels) at ``positions`` (p,), indices of flattened output positions.
@@ -124,7 +131,8 @@ class LinearLayer:
 
         spatial = tuple(x.shape[1:-1])
         if self.windows:
-            pads = [window.pads(length) for window, length in zip(self.windows, spatial, strict=True)]
+            windows = self._windows(len(spatial))
+            pads = [window.pads(length) for window, length in zip(windows, spatial, strict=True)]
             x = tf.pad(x, [(0, 0), *pads, (0, 0)])
             index = self._under(positions, spatial, tuple(x.shape[1:-1]))
         else:
@@ -140,10 +148,11 @@ class LinearLayer:
 
     def _under(self, positions: Array, spatial: tuple[int, ...], padded: tuple[int, ...]) -> Array:
         """Flat indices into the padded input under the kernel at each position, (p, offsets)."""
+        windows = self._windows(len(spatial))
         place = np.unravel_index(positions, self.output_positions(spatial))
-        inside = np.unravel_index(np.arange(self.offsets), [window.size for window in self.windows])
+        inside = np.unravel_index(np.arange(self.offsets), [window.size for window in windows])
         along = [
             start[:, None] * window.stride + offset[None] * window.dilation
-            for start, offset, window in zip(place, inside, self.windows, strict=True)
+            for start, offset, window in zip(place, inside, windows, strict=True)
         ]
         return np.asarray(np.ravel_multi_index(along, padded))

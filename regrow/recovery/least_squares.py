@@ -31,15 +31,36 @@ class NormalEquations:
         """How many rows were added."""
         return int(self.gram[0, -1, -1])
 
+    @property
+    def finite(self) -> bool:
+        """Whether all sums are numbers."""
+        return all(np.isfinite(sums).all() for sums in (self.gram, self.cross, self.squares))
+
     def add(self, x: Array, y: Array) -> None:
         """Add rows: ``x`` float32 (g, n, d), ``y`` float32 (g, n, m)."""
-        for start in range(0, x.shape[1], BLOCK_ROWS):
-            part, target = x[:, start : start + BLOCK_ROWS], y[:, start : start + BLOCK_ROWS]
-            part = np.concatenate([part, np.ones_like(part[..., :1])], axis=-1)
-            turned = part.transpose(0, 2, 1)
-            self.gram += turned @ part
-            self.cross += turned @ target
-            self.squares += np.square(target, dtype=np.float64).sum(1)
+        with np.errstate(over="ignore", invalid="ignore"):  # `finite` tells
+            for start in range(0, x.shape[1], BLOCK_ROWS):
+                self._add(x[:, start : start + BLOCK_ROWS], y[:, start : start + BLOCK_ROWS])
+
+    def _add(self, x: Array, y: Array) -> None:
+        """Add a block, multiplied less its means: next to a large mean, single precision loses what varies."""
+        ones = np.ones_like(x[..., :1])
+        means = np.concatenate([x.mean(1, keepdims=True), 0 * ones[:, :1]], axis=-1)
+        part = np.concatenate([x, ones], axis=-1)
+        part -= means
+        y_means = y.mean(1, keepdims=True)
+        target = y - y_means
+        turned = part.transpose(0, 2, 1)
+        gram, cross = turned @ part, turned @ target
+        # With X = P + 1cᵀ, XᵀX = PᵀP + c(s + nc/2)ᵀ + (s + nc/2)cᵀ, where s = Pᵀ1; XᵀY likewise.
+        c, sums = means.transpose(0, 2, 1).astype(np.float64), gram[:, :, -1:].astype(np.float64)
+        half = sums + c * (part.shape[1] / 2)
+        self.gram += gram
+        self.gram += np.concatenate([c, half], axis=2) @ np.concatenate([half, c], axis=2).transpose(0, 2, 1)
+        total = target.sum(1, keepdims=True, dtype=np.float64) + part.shape[1] * y_means.astype(np.float64)
+        self.cross += cross
+        self.cross += sums @ y_means + c @ total
+        self.squares += np.square(y, dtype=np.float64).sum(1)
 
     def error(self, weights: Array) -> float:
         """‖Y − XW‖² over all groups, for ``weights`` (g, d + 1, m), the bias last."""
@@ -48,7 +69,7 @@ class NormalEquations:
 
     def variance(self) -> float:
         """Σ (Y − mean of its column)², what a constant would leave unexplained."""
-        return float(self.squares.sum() - (self.cross[:, -1] ** 2).sum() / max(1, self.rows))
+        return max(0.0, float(self.squares.sum() - (self.cross[:, -1] ** 2).sum() / max(1, self.rows)))
 
 
 def solve(equations: NormalEquations, start: Array, free: Array, *, ridge: float) -> Array:

@@ -11,6 +11,7 @@ is less what the others make: it makes up for what they and the layers before th
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -95,7 +96,8 @@ def reconstruct(
 ) -> list[dict[str, Any]]:
     """Fit every dense and convolutional layer of ``model`` to its counterpart in ``parent``, in place.
 
-    Batch normalisations are recalibrated on the way, each before a later layer is fitted to what it makes.
+    Batch normalisations that are called once are recalibrated on the way, each before a later layer is fitted to what
+    it makes.
     A layer whose error on the examples held out, one of eight, would not fall is left as it was.
 
     Args:
@@ -112,7 +114,8 @@ def reconstruct(
     Returns:
         a row a layer, in the model's order: ``layer``; ``error_before`` and ``error_after``, the share of the
         variance of the parent's output that is left unexplained on the examples held out, for a layer that closes the
-        addition ``closes``, of what it has to add; where the layer is left as it was, the reason under ``left``.
+        addition ``closes``, of what it has to add, normalised as the model's present statistics have it; where the
+        layer is left as it was, the reason under ``left``, without errors where none can be told.
 
     Raises:
         RegrowError: the model has several inputs, or takes examples of another shape.
@@ -132,7 +135,7 @@ def reconstruct(
     stages = _closing(stages, views, (model, parent))
     rows = {row["layer"]: row for row in report}
     random = np.random.default_rng(seed)
-    with _recalibrating(model) as on_batch:
+    with _recalibrating(model, views[0]) as on_batch:
         ours = Stream(
             model,
             views[0],
@@ -209,8 +212,9 @@ def _closing(stages: list[_Stage], views: tuple[View, View], models: tuple[Any, 
     }
     paths = {place: found.addition.layer for place, found in possible.items()}
     widths = [stage.layer.features for stage in stages]
-    order = closing_order(views[0], [stage.call for stage in stages], widths, paths)
-    last = set(closing_places(widths, paths).values())
+    closing = closing_places(widths, paths)
+    order = closing_order(views[0], [stage.call for stage in stages], closing)
+    last = set(closing.values())
     return [replace(stages[place], closing=possible[place] if place in last else None) for place in order]
 
 
@@ -218,7 +222,7 @@ def _addition(stage: _Stage, views: tuple[View, View], models: tuple[Any, Any]) 
     """What ``stage`` could close; None where the two models differ there."""
     calls = stage.call, stage.parent_call
     own, theirs = (addition_behind(view, call) for view, call in zip(views, calls, strict=True))
-    if own is None or theirs is None or stage.layer.groups > 1:
+    if own is None or theirs is None or stage.layer.groups > 1 or not stage.layer.linear:
         return None
     if (own.layer, own.normalisation) != (theirs.layer, theirs.normalisation):
         return None
@@ -268,14 +272,15 @@ def _equations(
 
 
 def _at(x: Any, positions: Array) -> Array:
-    """The channels of ``x`` (n, …, c) at ``positions`` (p,) of each example: (n · p, c)."""
-    flat = np.asarray(x).reshape(len(x), -1, x.shape[-1])
+    """The channels of ``x`` (n, …, c) at ``positions`` (p,) of each example: float32 (n · p, c)."""
+    flat = np.asarray(x, np.float32).reshape(len(x), -1, x.shape[-1])
     return flat[:, positions].reshape(-1, x.shape[-1])
 
 
 def _targets(stage: _Stage, rows: Array, weights: Array) -> Array:
     """What the parent's layer makes of ``rows``, of the outputs that are left: (g, n, m)."""
-    made = rows @ weights[:, :-1] + weights[:, -1:]
+    with np.errstate(over="ignore", invalid="ignore"):  # the equations tell of it
+        made = rows @ weights[:, :-1] + weights[:, -1:]
     flat = made.transpose(1, 0, 2).reshape(rows.shape[1], -1)[:, stage.kept]
     return np.ascontiguousarray(flat.reshape(-1, stage.layer.groups, stage.layer.outputs).transpose(1, 0, 2))
 
@@ -283,28 +288,59 @@ def _targets(stage: _Stage, rows: Array, weights: Array) -> Array:
 def _fitted(stage: _Stage, fit: NormalEquations, held: NormalEquations, ridge: float) -> dict[str, Any]:
     """Solve, and assign if that lowers the error on ``held``; what the report says."""
     closing, free = stage.closing, stage.free
-    start = stage.layer.weights()
+    row: dict[str, Any] = {} if closing is None else {"closes": closing.addition.layer}
+    if not (fit.finite and held.finite):
+        return {**row, "left": "what it takes in or the parent's makes is not finite"}
+    start = present = stage.layer.weights()
     if closing is not None:
         start = start * closing.factor
         start[:, -1] += closing.shift
+        present = start
         if closing.normalisation is not None:
             free = np.concatenate([free[:, :-1], np.ones_like(free[:, -1:])], axis=1)
-    scale = max(held.variance(), np.finfo(np.float64).tiny)
-    before = held.error(start) / scale
-    row: dict[str, Any] = {"error_before": before, "error_after": before}
-    if closing is not None:
-        row["closes"] = closing.addition.layer
+            present = _normalised(stage.layer.weights(), closing.normalisation, fit)
+    scale = _scale(fit, held, present)
+    before = held.error(present) / scale
+    row |= {"error_before": before, "error_after": before}
     if before < EQUAL:
         return {**row, "left": "it makes what the parent's does"}
     weights = solve(fit, start, free, ridge=ridge).astype(np.float32)
     after = held.error(weights) / scale
-    if not after < before or not fit.error(weights) <= fit.error(start):
+    if not after < before or not fit.error(weights) <= fit.error(present):
         return {**row, "left": f"the error on examples held out would be {after:.3g}"}
     if closing is None:
         stage.layer.assign(weights)
     else:
         _assign(stage.layer, closing, weights, fit)
     return {**row, "error_after": after}
+
+
+def _scale(fit: NormalEquations, held: NormalEquations, present: Array) -> float:
+    """What errors on ``held`` are shares of: as many rows' share of the variance of all targets.
+
+    Targets that do not vary are measured by their size, and those that are zero by the error of ``present``.
+    """
+    rows = fit.rows + held.rows
+    squares = float(fit.squares.sum() + held.squares.sum())
+    variance = squares - float(((fit.cross[:, -1] + held.cross[:, -1]) ** 2).sum()) / rows
+    total = variance if variance > EQUAL * squares else squares
+    return total * held.rows / rows or held.error(present) or 1.0
+
+
+def _normalised(weights: Array, normalisation: Any, fit: NormalEquations) -> Array:
+    """A layer's ``weights`` (1, d + 1, m) and the ``normalisation`` behind it, by the statistics of ``fit``, as one."""
+    mean, variance = _moments(weights[0], fit)
+    factor = normalisation.gamma.numpy() / np.sqrt(variance + normalisation.epsilon)
+    found = weights * factor
+    found[:, -1] += normalisation.beta.numpy() - factor * mean
+    return np.asarray(found)
+
+
+def _moments(weights: Array, fit: NormalEquations) -> tuple[Array, Array]:
+    """Mean and variance of what ``weights`` (d + 1, m) make of the rows of ``fit``, of its first problem."""
+    moments = fit.gram[0] / max(1, fit.rows)
+    mean = moments[-1] @ weights
+    return mean, np.maximum((weights * (moments @ weights)).sum(0) - mean**2, 0)
 
 
 def _assign(layer: LinearLayer, closing: _Closing, weights: Array, fit: NormalEquations) -> None:
@@ -320,9 +356,7 @@ def _assign(layer: LinearLayer, closing: _Closing, weights: Array, fit: NormalEq
     bias = np.zeros_like(constant) if layer.bias is None else layer.weights()[:, -1:]
     shared = np.concatenate([kernel, bias], axis=1)
     layer.assign(shared)
-    moments = fit.gram[0] / max(1, fit.rows)
-    mean = moments[-1] @ shared[0]
-    variance = np.maximum((shared[0] * (moments @ shared[0])).sum(0) - mean**2, 0)
+    mean, variance = _moments(shared[0], fit)
     normalisation = closing.normalisation
     normalisation.gamma.assign(closing.factor * np.sqrt(variance + normalisation.epsilon))
     normalisation.beta.assign(constant[0, 0] + closing.factor * (mean - bias[0, 0]))
@@ -330,17 +364,27 @@ def _assign(layer: LinearLayer, closing: _Closing, weights: Array, fit: NormalEq
     normalisation.moving_variance.assign(variance)
 
 
+def recalibrated(model: Any, view: View | None = None) -> list[Any]:
+    """The batch normalisations of ``model`` that `reconstruct` recalibrates, those that are called once.
+
+    One that is called several times keeps the statistics that it has: its calls share them, so that a single call's
+    are others, and layers behind it are fitted to what it makes with them.
+    """
+    times = Counter(call.layer for call in (view or view_of(model)).calls)
+    once = {id(layer) for path, layer in by_path(model).items() if times[path] == 1}
+    return [layer for layer in normalisation_layers(model) if id(layer) in once]
+
+
 @contextlib.contextmanager
-def _recalibrating(model: Any) -> Iterator[Any]:
+def _recalibrating(model: Any, view: View) -> Iterator[Any]:
     """Inside, batch normalisations take each batch's own statistics and average them over the batches of a pass.
 
     Gives what is to be called with the number of a batch before it runs.
     """
-    found = normalisation_layers(model)
+    with training_mode(recalibrated(model, view)) as start_anew:
 
-    def on_batch(number: int) -> None:
-        for layer in found:
-            layer.momentum = number / (number + 1)
+        def on_batch(number: int) -> None:
+            if number == 0:
+                start_anew()
 
-    with training_mode(found):
         yield on_batch

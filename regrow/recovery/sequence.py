@@ -72,7 +72,7 @@ def _reconstruct(work: Work, curve: RecoveryCurve, pruned: list[Any]) -> None:
 
     Targets are on the parent's scale, and statistics are estimated on the way, layer by layer.
     """
-    from regrow.recovery.reconstruction import reconstruct
+    from regrow.recovery.reconstruction import recalibrated, reconstruct
 
     options = work.params.reconstruct
     if not options.enabled:
@@ -91,6 +91,6 @@ def _reconstruct(work: Work, curve: RecoveryCurve, pruned: list[Any]) -> None:
     )
     write_json(work.output / "reconstruction.json", rows)
     if work.params.recalibrate.enabled:
-        work.settle(work.model)
+        work.settle(work.model, layers=recalibrated(work.model))
     curve.add("reconstruction", work.measured(work.model))
     _keep_if_better(work, curve, before)

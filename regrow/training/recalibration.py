@@ -1,19 +1,17 @@
 """Batch-normalisation recalibration: statistics re-estimated after pruning, without gradients (EagleEye, Li 2020)."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-
-from regrow.graph.kernels import layers
 
 KINDS = ("BatchNormalization", "SyncBatchNormalization")
 
 
 def normalisation_layers(model: Any) -> list[Any]:
-    """The batch-normalisation layers of ``model``, nested ones included."""
-    return [layer for _, layer in layers(model) if type(layer).__name__ in KINDS]
+    """The batch-normalisation layers of ``model``, those inside nested models and wrapping layers included."""
+    return [layer for layer in model._flatten_layers(include_self=False) if type(layer).__name__ in KINDS]
 
 
 def trained_normalisation_layers(model: Any) -> list[Any]:
@@ -24,9 +22,9 @@ def trained_normalisation_layers(model: Any) -> list[Any]:
 def recalibrate(model: Any, features: Any, *, batch_size: int, layers: Sequence[Any] | None = None) -> int:
     """Set every batch normalisation's mean and variance to those of its inputs over ``features``, in place.
 
-    Batch normalisation runs in training mode, frozen ones too, everything else (dropout) in inference mode. With
-    momentum k/(k + 1) at batch k, the moving statistics become the plain mean over all batches, so nothing is
-    left of the old ones.
+    Batch normalisation runs in training mode, frozen ones too, everything else (dropout) in inference mode. The moving
+    statistics become the plain mean over all batches, and over all calls of a shared one, so nothing is left of the
+    old ones.
 
     Args:
         model: changed in place; its trainable weights stay as they are.
@@ -44,31 +42,36 @@ def recalibrate(model: Any, features: Any, *, batch_size: int, layers: Sequence[
         return 0
     with training_mode(found):
         for number in range(max(1, len(features) // batch_size)):
-            for layer in found:
-                layer.momentum = number / (number + 1)
             batch = np.asarray(features[number * batch_size : (number + 1) * batch_size], np.float32)
             model(tf.constant(batch), training=False)
     return len(found)
 
 
 @contextlib.contextmanager
-def training_mode(normalisations: list[Any]) -> Iterator[None]:
-    """Run ``normalisations`` in training mode whatever mode their model is called in."""
+def training_mode(normalisations: list[Any]) -> Iterator[Callable[[], None]]:
+    """Run ``normalisations`` in training mode whatever mode their model is called in.
+
+    With momentum k/(k + 1) at its call k, each averages the statistics of its calls. Gives what is to be called to let
+    the averages start anew.
+    """
     saved = [(layer, layer.momentum, layer.trainable, layer.call) for layer in normalisations]
+    calls = dict.fromkeys(map(id, normalisations), 0)
+
+    def training_call(layer: Any, call: Any) -> Any:
+        def called(inputs: Any, training: Any = None, **more: Any) -> Any:
+            layer.momentum = calls[id(layer)] / (calls[id(layer)] + 1)
+            calls[id(layer)] += 1
+            return call(inputs, training=True, **more)
+
+        return called
+
     try:
         for layer, _, _, call in saved:
             # A frozen batch normalisation of Keras 2 would stay in inference mode.
             layer.trainable = True
-            layer.call = _always_training(call)
-        yield
+            layer.call = training_call(layer, call)
+        yield lambda: calls.update(dict.fromkeys(calls, 0))
     finally:
         for layer, momentum, trainable, _ in saved:
             layer.momentum, layer.trainable = momentum, trainable
             del layer.call
-
-
-def _always_training(call: Any) -> Any:
-    def training_call(inputs: Any, training: Any = None, **more: Any) -> Any:
-        return call(inputs, training=True, **more)
-
-    return training_call

@@ -54,6 +54,23 @@ def test_numpy_finds_the_same_in_one_block_and_in_several() -> None:
         assert equations.variance() == pytest.approx(np.square(y - y.mean(0)).sum(), rel=1e-4)
 
 
+def test_a_large_mean_does_not_drown_what_varies() -> None:
+    """Raw columns of a table, such as years: in single precision, products lose the difference of two of them."""
+    random = np.random.default_rng(0)
+    x, y = (
+        random.normal(1e4, 1, (900, 6)).astype(np.float32),
+        random.normal(-3e3, 1, (900, 4)).astype(np.float32),
+    )
+    equations = NormalEquations(groups=1, features=6, outputs=4)
+    equations.add(x[None], y[None])
+    design = np.c_[np.float64(x), np.ones(900)]
+    wanted, residual, *_ = np.linalg.lstsq(design, np.float64(y), rcond=None)
+    found = solve(equations, np.zeros((1, 7, 4)), np.ones((1, 7, 4), np.bool_), ridge=0)
+    np.testing.assert_allclose(found[0, :6], wanted[:6], atol=1e-4)
+    assert equations.error(found) == pytest.approx(residual.sum(), rel=1e-4)
+    assert equations.variance() == pytest.approx(np.square(y - np.float64(y).mean(0)).sum(), rel=1e-4)
+
+
 def test_each_output_is_solved_on_its_own_support() -> None:
     random = np.random.default_rng(1)
     x, y = random.normal(size=(300, 5)), random.normal(size=(300, 3))
@@ -113,6 +130,9 @@ def kinds() -> list[tuple[str, dict[str, Any], tuple[int, ...]]]:
         ("Conv2D", {"filters": 4, "kernel_size": (2, 3), "dilation_rate": (2, 1)}, (9, 8, 3)),
         ("Conv2D", {"filters": 4, "kernel_size": (4, 1), "padding": "same", "use_bias": False}, (9, 8, 3)),
         ("Conv2D", {"filters": 1, "kernel_size": 1, "strides": 2}, (9, 8, 3)),
+        ("Conv1D", {"filters": 4, "kernel_size": 3, "padding": "causal", "strides": 2}, (5, 16, 3)),
+        ("Conv2D", {"filters": 4, "kernel_size": 3, "padding": "same", "strides": 2}, (3, 9, 8, 3)),
+        ("Conv2D", {"filters": 4, "kernel_size": 2}, (2, 3, 5, 4, 3)),
         ("Conv3D", {"filters": 2, "kernel_size": 2, "padding": "same"}, (4, 3, 4, 2)),
         ("DepthwiseConv2D", {"kernel_size": 3, "depth_multiplier": 2, "padding": "same"}, (9, 8, 3)),
         ("DepthwiseConv2D", {"kernel_size": 3, "strides": 2}, (9, 8, 3)),
@@ -292,6 +312,160 @@ def test_a_shared_addition_is_closed_by_no_layer() -> None:
     report = reconstruct(model, parent, pruning, features, ridge=1e-6, batch_size=16)
     assert not [row for row in report if "closes" in row]
     assert all(row["error_after"] <= row["error_before"] for row in report)
+
+
+def closing(between: Any, **options: Any) -> tuple[list[dict[str, Any]], Any, Any]:
+    """A sum of a masked 3 × 3 convolution with ``options``, ``between`` behind it, and what it takes in, fitted.
+
+    The report, and what the pruned model and the parent add up to.
+    """
+    from tf_keras import layers
+
+    def make() -> Any:
+        import tf_keras
+
+        inputs = tf_keras.Input((8, 8, 3))
+        x = layers.Conv2D(8, 3, padding="same", activation="tanh", name="stem")(inputs)
+        y = layers.Conv2D(8, 3, padding="same", name="last", **options)(x)
+        added = layers.Add(name="add")([between(y), x])
+        return tf_keras.Model(inputs, layers.Dense(2, name="head")(layers.Flatten()(added)))
+
+    parent, model, features = randomised(make(), 0), make(), images()
+    model.set_weights(parent.get_weights())
+    random = np.random.default_rng(0)
+    masks = {
+        f"{name}/kernel": (random.random(parent.get_layer(name).kernel.shape) < 0.5).astype(np.uint8)
+        for name in ("stem", "last")
+    }
+    pruning = Pruning(masks=masks)
+    pruning.apply(model)
+    report = reconstruct(model, parent, pruning, features, ridge=1e-6, batch_size=32)
+
+    def total(whole: Any) -> Any:
+        import tf_keras
+
+        return tf_keras.Model(whole.inputs, whole.get_layer("add").output)(features).numpy()
+
+    return report, total(model), total(parent)
+
+
+@pytest.mark.parametrize("training", [None, True])
+def test_dropout_between_a_layer_and_an_addition_is_passed_unless_it_is_always_on(
+    training: bool | None,
+) -> None:
+    from tf_keras import layers
+
+    report, _, _ = closing(lambda y: layers.Dropout(0.5)(y, training=training))
+    assert [row["layer"] for row in report if row.get("closes") == "add"] == (
+        ["last"] if not training else []
+    )
+
+
+def masked_dense(features: np.ndarray[Any, Any], *, bias: bool = True) -> tuple[dict[str, Any], Any, Any]:
+    """One dense layer with a third of its weights masked, fitted on ``features``: its row, the weights before and
+    after."""
+    from tf_keras import layers
+
+    def make() -> Any:
+        return single(layers.Dense(3, use_bias=bias, name="only"), features.shape[1:])
+
+    parent, model = randomised(make(), 0), make()
+    model.set_weights(parent.get_weights())
+    mask = (np.random.default_rng(1).random((features.shape[1], 3)) < 0.66).astype(np.uint8)
+    pruning = Pruning(masks={"only/kernel": mask})
+    pruning.apply(model)
+    before = model.get_weights()
+    (row,) = reconstruct(model, parent, pruning, features, ridge=1e-3, batch_size=16)
+    pruning.verify(model)
+    return row, before, model.get_weights()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_numbers_that_are_not_finite_leave_the_layer_as_it_was(value: float) -> None:
+    features = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
+    features[3, 2] = value
+    row, before, after = masked_dense(features)
+    assert row == {"layer": "only", "left": "what it takes in or the parent's makes is not finite"}
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("examples", [1, 8, 9, 64])
+@pytest.mark.parametrize("value", [0.0, 3.0, 1e-20, None])
+def test_errors_are_numbers_where_examples_are_few_or_all_alike(value: float | None, examples: int) -> None:
+    """A report in JSON takes no infinity; of eight examples a single one judges, and it has no variance."""
+    features = np.random.default_rng(0).normal(size=(examples, 6)).astype(np.float32)
+    if value is not None:
+        features[:] = value
+    for bias in (True, False):
+        row, _, _ = masked_dense(features, bias=bias)
+        assert np.isfinite([row["error_before"], row["error_after"]]).all()
+        assert row["error_after"] <= row["error_before"]
+
+
+def test_the_error_of_a_normalised_layer_is_that_of_the_model_as_it_is() -> None:
+    """Held against the sum that the model makes with statistics of its own, not with those of the parent."""
+    import tf_keras
+    from tf_keras import layers
+
+    def make() -> Any:
+        inputs = tf_keras.Input((6,))
+        x = layers.BatchNormalization(name="norm")(layers.Dense(6, use_bias=False, name="last")(inputs))
+        return tf_keras.Model(inputs, layers.Add(name="add")([x, inputs]))
+
+    features = np.random.default_rng(0).normal(size=(7, 6)).astype(np.float32)  # too few to hold some out
+    parent, model = randomised(make(), 0), make()
+    recalibrate(parent, features, batch_size=7)
+    model.set_weights(parent.get_weights())
+    pruning = Pruning(masks={"last/kernel": np.tri(6, dtype=np.uint8)})
+    pruning.apply(model)
+    recalibrated = make()
+    recalibrated.set_weights(model.get_weights())
+    recalibrate(recalibrated, features, batch_size=7)
+    wanted = parent(features).numpy()
+    (row,) = reconstruct(model, parent, pruning, features, ridge=1e-6, batch_size=7)
+    for key, tried in (("error_before", recalibrated), ("error_after", model)):
+        target = wanted - features
+        share = np.square(tried(features) - wanted).sum() / np.square(target - target.mean(0)).sum()
+        assert row[key] == pytest.approx(share, rel=0.02)
+
+
+def test_a_layer_with_an_activation_closes_no_addition() -> None:
+    """A fit to what is to be added, negative numbers among it, would be spoilt by the ReLU behind it."""
+    report, _, _ = closing(lambda y: y, activation="relu")
+    row = report[1]
+    assert row["layer"] == "last" and "closes" not in row and row["error_after"] < row["error_before"]
+
+
+def test_layers_behind_a_shared_normalisation_are_fitted_to_what_it_makes() -> None:
+    """With the statistics of one call, each layer was fitted to what the model never makes outside training."""
+    import tf_keras
+    from tf_keras import layers
+
+    def make() -> Any:
+        shared = layers.BatchNormalization(name="shared")
+        x = inputs = tf_keras.Input((8, 8, 3))
+        for name in ("first", "second"):
+            x = layers.ReLU()(shared(layers.Conv2D(8, 3, padding="same", name=name)(x)))
+        return tf_keras.Model(inputs, layers.Dense(4, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+    parent, features = randomised(make(), 0), images(64)
+    recalibrate(parent, features, batch_size=32)
+    model = make()
+    model.set_weights(parent.get_weights())
+    random = np.random.default_rng(0)
+    masks = {
+        f"{name}/kernel": (random.random(parent.get_layer(name).kernel.shape) < 0.5).astype(np.uint8)
+        for name in ("first", "second")
+    }
+    pruning = Pruning(masks=masks)
+    pruning.apply(model)
+    wanted, before = parent(features).numpy(), model(features).numpy()
+    reconstruct(model, parent, pruning, features, ridge=1e-3, batch_size=32)
+    assert np.square(model(features) - wanted).sum() < 0.3 * np.square(before - wanted).sum()
+    for name in ("moving_mean", "moving_variance"):
+        found, kept = (getattr(whole.get_layer("shared"), name).numpy() for whole in (model, parent))
+        np.testing.assert_array_equal(found, kept)
 
 
 @pytest.mark.parametrize("memory", [0, 1e9])

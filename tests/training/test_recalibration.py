@@ -36,6 +36,38 @@ def test_statistics_are_those_of_the_data_with_dropout_off(frozen: bool) -> None
         np.testing.assert_array_equal(before, after.numpy())
 
 
+def test_a_shared_normalisation_has_the_mean_over_its_calls() -> None:
+    import tf_keras
+    from tf_keras import layers
+
+    shared = layers.BatchNormalization()
+    inputs = tf_keras.Input((3,))
+    far = shared(layers.Rescaling(2.0, offset=10.0)(inputs))
+    model = tf_keras.Model(inputs, layers.Add()([shared(inputs), far]))
+    features = np.random.default_rng(0).normal(size=(96, 3)).astype(np.float32)
+    assert recalibrate(model, features, batch_size=32) == 1
+    means, variances = features.mean(0), features.reshape(3, 32, 3).var(1).mean(0)
+    np.testing.assert_allclose(shared.moving_mean, (means + 2 * means + 10) / 2, rtol=1e-4)
+    np.testing.assert_allclose(shared.moving_variance, (variances + 4 * variances) / 2, rtol=1e-3)
+
+
+def test_normalisations_that_run_at_each_step_are_found() -> None:
+    """Inside the model and the layer that a ``TimeDistributed`` layer wraps."""
+    import tf_keras
+    from tf_keras import layers
+
+    inner_input = tf_keras.Input((3,))
+    inner = tf_keras.Model(inner_input, layers.BatchNormalization(name="inside")(inner_input))
+    inputs = tf_keras.Input((5, 3))
+    alone = layers.BatchNormalization(name="alone")
+    output = layers.Add()([layers.TimeDistributed(inner)(inputs), layers.TimeDistributed(alone)(inputs)])
+    features = np.random.default_rng(0).normal(3, 2, (512, 5, 3)).astype(np.float32)
+    assert recalibrate(tf_keras.Model(inputs, output), features, batch_size=256) == 2
+    for layer in (alone, inner.get_layer("inside")):
+        np.testing.assert_allclose(layer.moving_mean, features.mean((0, 1)), rtol=0.05)
+        np.testing.assert_allclose(layer.moving_variance, features.var((0, 1)), rtol=0.05)
+
+
 def test_statistics_of_frozen_layers_stay_where_only_trained_ones_are_estimated() -> None:
     features = np.random.default_rng(0).normal(3, 2, (64, 4, 4, 3)).astype(np.float32)
     for frozen in (False, True):
