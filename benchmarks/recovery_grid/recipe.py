@@ -45,7 +45,10 @@ class Recipe:
 
     def prune(self, target: str) -> dict[str, Any]:
         """Section `prune`: the example's at ``target``."""
-        return merged(self.example["prune"], self.grid["targets"][target]["prune"])
+        section = merged(self.example["prune"], self.grid["targets"][target]["prune"])
+        if self.smoke and "gradual" in section:
+            section = merged(section, {"gradual": {"fit": {"epochs": 1}}})
+        return section
 
     def recover(self, target: str, *patches: Mapping[str, Any]) -> dict[str, Any]:
         """Section `recover`: the recipe at ``target`` with ``patches``."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from regrow.errors import RegrowError
 from regrow.graph.archives import application_layers, normalise_archive, read_archive
+from regrow.graph.ellipses import spell_out_ellipses
 from regrow.graph.keras3 import read_keras3, saved_by_keras3
 from regrow.graph.sharing import refuse_sharing_that_files_lose
 from regrow.graph.trust import architecture, refuse_code
@@ -33,6 +34,7 @@ def save_model(model: Any, directory: Path) -> None:
     import tf_keras
 
     refuse_sharing_that_files_lose(model)
+    spell_out_ellipses(model)
     directory.mkdir(parents=True, exist_ok=True)
     clean = tf_keras.models.clone_model(model) if getattr(model, "optimizer", None) is not None else model
     if clean is not model:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from regrow.errors import RegrowError
+from regrow.graph.ellipses import spell_out_ellipses
 from regrow.graph.kernels import layers, shortest
 from regrow.graph.sharing import refuse_sharing_across_wrappers
 from regrow.graph.variables import variables
@@ -43,6 +44,7 @@ class Graph:
         """
         _refuse_opaque(model)
         refuse_sharing_across_wrappers(model)
+        spell_out_ellipses(model)
         try:
             config = _without_build_shapes(model.get_config())
         except (NotImplementedError, TypeError, ValueError) as error:

@@ -159,10 +159,17 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _constant(value: Any, dtype: str) -> Any:
-    """A constant of TensorFlow, or a list of numbers, as NumPy has it; tensors of the model as they are."""
-    if isinstance(value, list | tuple) and value and all(isinstance(item, int | float) for item in value):
+    """A constant of TensorFlow, or numbers in lists, as NumPy has it; tensors of the model as they are."""
+    if isinstance(value, list | tuple) and value and _numbers(value):
         return np.asarray(value, dtype)
     return value.numpy() if hasattr(value, "numpy") else value
+
+
+def _numbers(value: Any) -> bool:
+    """Whether ``value`` is a number, or numbers in lists: so `tf_keras` reads a constant of any rank from a config."""
+    return isinstance(value, int | float) or (
+        isinstance(value, list | tuple) and all(_numbers(item) for item in value)
+    )
 
 
 def _slices(value: Any) -> Any:

@@ -142,7 +142,7 @@ def _check(channels: Channels, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> Non
     for unit in np.flatnonzero(~kept & ~channels.removable).tolist():
         raise ValueError(f"unit {unit} must stay: {channels.reasons[unit]}")
     for units in channels.axes:
-        if not kept[units].any():
+        if len(units) and not kept[units].any():  # what is before the start of x[0:5] are no channels
             raise ValueError(f"an axis of {len(units)} channels would lose all of them")
 
 

@@ -22,11 +22,12 @@ ACTIVATIONS = re.compile(
 )
 # TFOpLambda layers name a symbol of TensorFlow, which also holds file and Python functions. These compute only.
 OPERATIONS = re.compile(
-    r"(__operators__|math|nn|linalg|signal)\.\w+|image\.resize|reduce_\w+"
-    r"|compat\.v1\.(gather|squeeze|transpose|nn\.\w+|math\.\w+)"
-    "|argmax|boolean_mask|broadcast_to|cast|clip_by_value|concat|convert_to_tensor|expand_dims|gather|identity"
-    "|meshgrid|one_hot|ones_like|pad|range|rank|repeat|reshape|reverse|roll|shape|size|slice|split|squeeze|stack"
-    "|stop_gradient|strided_slice|tile|transpose|unstack|where|zeros_like"
+    r"(__operators__|math|nn|linalg|signal)\.\w+|image\.(central_crop|extract_patches|flip_\w+|resize\w*)|reduce_\w+"
+    r"|compat\.v1\.(boolean_mask|gather|gather_nd|norm|pad|shape|size|squeeze|transpose|nn\.\w+|math\.\w+)"
+    "|argmax|argmin|argsort|boolean_mask|broadcast_to|cast|clip_by_norm|clip_by_value|concat|convert_to_tensor"
+    "|ensure_shape|expand_dims|gather|gather_nd|identity|linspace|meshgrid|norm|one_hot|ones_like|pad|range|rank|repeat"
+    "|reshape|reverse|roll|sequence_mask|shape|size|slice|sort|space_to_batch|space_to_batch_nd|split|squeeze|stack"
+    "|stop_gradient|strided_slice|tensordot|tile|transpose|unstack|where|zeros_like"
 )
 CODE = frozenset({"Lambda", "__lambda__", "ClassMethod", "InstanceMethod", "TensorFlowOpLayer"})
 TYPE_SPECS = frozenset({"TensorSpec", "RaggedTensorSpec", "SparseTensorSpec"})

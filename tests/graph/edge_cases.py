@@ -50,6 +50,15 @@ def groups_over_the_image() -> Any:
     return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(layers.PReLU(shared_axes=[1])(x))))
 
 
+def a_grouped_convolution_shared_with_the_image() -> Any:
+    """Its kernel also meets channels that stay, so what else goes through it stays."""
+    shared = layers.Conv2D(8, 3, groups=4, padding="same")
+    inputs = keras.Input((6, 6, 8))
+    x, y = shared(layers.Conv2D(8, 1)(layers.Conv2D(6, 1)(inputs))), shared(inputs)
+    x, y = layers.GlobalAveragePooling2D()(x), layers.GlobalAveragePooling2D()(shared(y))
+    return keras.Model(inputs, layers.Dense(2)(layers.Concatenate()([x, y])))
+
+
 def states_in_both_directions() -> Any:
     inputs, start = keras.Input((5, 3)), keras.Input((4,))
     states = [layers.Dense(6)(start) for _ in range(4)]
@@ -154,6 +163,6 @@ EDGES = {
         *(groups_over_the_image, states_in_both_directions, stacked_cells, a_wrapper_without_a_rule),
         *(picked_and_counted, reversed_channels, a_mask_of_traced_channels, a_mask_that_is_not_traced),
         *(bounds_per_channel, scores_of_attention, axes_out_of_order, statistics_per_row_and_channel),
-        *(noise_of_a_stated_shape, biases_with_gaps),
+        *(noise_of_a_stated_shape, biases_with_gaps, a_grouped_convolution_shared_with_the_image),
     )
 }

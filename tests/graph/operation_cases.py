@@ -41,6 +41,13 @@ def sliced() -> Any:
 
 
 @case
+def sliced_from_the_first() -> Any:
+    inputs = keras.Input((8,))
+    x = layers.Dense(12)(inputs)
+    return keras.Model(inputs, layers.Dense(2)(tf.concat([x[:, 0:5], x[:, 5:12], x[:, 4:4]], -1)))
+
+
+@case
 def attention_by_hand() -> Any:
     inputs = keras.Input((6, 5))
     query, key, value = (layers.Dense(8)(inputs) for _ in range(3))
@@ -50,6 +57,27 @@ def attention_by_hand() -> Any:
     batch = tf.shape(x)[0]
     x = tf.reshape(x, (batch, -1, 8))
     return keras.Model(inputs, layers.Dense(2)(tf.reshape(layers.Dense(7)(x), (batch, 42))))
+
+
+@case
+def sizes_that_are_computed() -> Any:
+    """Lengths of space are read from one tensor and given to another; channels of both may go."""
+    inputs = keras.Input((None, None, 3))
+    large = layers.Conv2D(6, 3, padding="same")(inputs)
+    small = layers.Conv2D(5, 3, padding="same", strides=2)(tf.nn.max_pool2d(large, 2, 1, "SAME"))
+    shape = tf.shape(large)
+    x = layers.Concatenate()([large, tf.image.resize(small, tf.shape(large)[1:3])])
+    x = layers.Conv1D(7, 1)(tf.reshape(layers.Conv2D(8, 1)(x), [shape[0], shape[1] * shape[2], 8]))
+    x = layers.Dense(4)(tf.linalg.matrix_transpose(tf.linalg.matrix_transpose(x)))
+    return keras.Model(inputs, layers.Dense(2)(x))
+
+
+@case
+def pixels_shuffled() -> Any:
+    inputs = keras.Input((4, 4, 3))
+    x = tf.nn.depth_to_space(layers.Conv2D(24, 3, padding="same")(inputs), 2)
+    x = tf.nn.avg_pool2d(layers.Conv2D(5, 1)(x), 2, 1, "SAME")
+    return keras.Model(inputs, layers.Conv2D(2, 1)(tf.nn.space_to_depth(x, 2)))
 
 
 @case

@@ -14,6 +14,7 @@ import tf_keras as keras
 from regrow.errors import RegrowError
 from regrow.graph.costs import count_macs, layer_costs
 from regrow.graph.files import import_model, load_model, save_model
+from regrow.graph.graph import Graph
 from regrow.graph.inspection import render_file
 from regrow.graph.kernels import prunable_kernels, sparsity
 from regrow.provenance.digest import tree_digest
@@ -53,6 +54,21 @@ def test_equal_weights_give_equal_bytes(small_model: Any, tmp_path: Path) -> Non
     small_model.compile("adam", "mse")
     save_model(load_model(tmp_path / "a"), tmp_path / "b")
     assert tree_digest(tmp_path / "a") == tree_digest(tmp_path / "b")
+
+
+def test_an_ellipsis_is_written_as_the_slices_it_stands_for(tmp_path: Path) -> None:
+    frame = keras.Input((4, 6))
+    inner = keras.Model(frame, frame[..., :3] * frame[..., None, 3:][:, :, 0], name="inner")
+    inputs = keras.Input((4, 6))
+    x = keras.layers.Dense(5)(inner(inputs))
+    model = keras.Model(inputs, [x[...], x[:, 0, ...], x[..., -1]])
+    model.save(tmp_path / "model.h5")  # a format that has an ellipsis
+    given = np.random.default_rng(0).normal(size=(2, 4, 6))
+    wanted = [np.asarray(answer) for answer in model(given)]
+    for found in (Graph.of(import_model(tmp_path / "model.h5")).to_model(), model):
+        save_model(found, tmp_path)
+        for one, other in zip(keras.models.load_model(tmp_path / "model.keras")(given), wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("compiled", [False, True])

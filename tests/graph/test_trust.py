@@ -138,6 +138,20 @@ def test_operations_on_tensors_survive(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_model(tmp_path).predict(x, verbose=0), model.predict(x, verbose=0))
 
 
+def test_operations_that_are_recorded_under_names_of_tensorflow_1_survive(tmp_path: Path) -> None:
+    import tensorflow as tf
+    import tf_keras
+
+    given = tf_keras.layers.Input((4, 4, 1))
+    x = tf.pad(given, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    x = tf.reshape(x, [tf.shape(x)[0], 6, 6]) / (tf.norm(x, axis=[1, 2]) + 1.0)[:, None]
+    x = tf.boolean_mask(tf.sort(tf.image.flip_up_down(x[..., None])[..., 0]), [True, False] * 3, axis=1)
+    model = tf_keras.Model(given, x)
+    save_model(model, tmp_path)
+    x = np.linspace(-4, 4, 16, dtype=np.float32).reshape(1, 4, 4, 1)
+    np.testing.assert_array_equal(load_model(tmp_path).predict(x, verbose=0), model.predict(x, verbose=0))
+
+
 def test_archives_stay_in_their_folder_and_do_not_expand_without_bound(small: Any, tmp_path: Path) -> None:
     save_model(small, tmp_path)
     outside = tmp_path / "outside.keras"

@@ -39,10 +39,8 @@ def convolution(call: LayerCall) -> AxisIds:
         call.tied(np.repeat(taken, filters // groups), outputs)
         call.sized("groups", taken)
     else:
-        members = equal_groups(call, taken, groups)
         equal_groups(call, outputs, groups)
-        if members is not None:
-            call.consumed("kernel", -2, members)
+        call.consumed("kernel", -2, equal_groups(call, taken, groups))
     call.indexed("bias", 0, outputs)
     call.sized("filters", outputs)
     call.macs(call.positions(call.shapes[0], spatial_axes(call)), "kernel")

@@ -26,6 +26,9 @@ def broadcast(call: LayerCall, tensors: Sequence[Axes]) -> AxisIds:
     for axis in range(-rank, 0):
         present = [(t.ids[axis], t.shape[axis]) for t in tensors if len(t.shape) >= -axis]
         full = [ids for ids, length in present if length != 1] or [ids for ids, _ in present]
+        for ids, length in present:
+            if length == 1:
+                call.free(ids)
         traced = [ids for ids in full if ids is not None]
         for ids in full[1:]:
             if traced:

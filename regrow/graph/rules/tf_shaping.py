@@ -1,17 +1,18 @@
 """TensorFlow operations that move, cut and join axes."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from regrow.graph.rules.call import Axes, LayerCall
-from regrow.graph.rules.convolution import channel_axis, with_channels
+from regrow.graph.rules.convolution import channel_axis, equal_groups, with_channels
 from regrow.graph.rules.merging import broadcast, joined, tensors_in
 from regrow.graph.rules.registry import AxisIds, Outputs
 from regrow.graph.rules.shaping import permuted, reshaped
 from regrow.graph.rules.slicing import sliced
 from regrow.graph.rules.tf_operations import bound, operation
 from regrow.graph.ties import Ids
+from regrow.graph.view import Call
 
 
 @operation("reshape")
@@ -34,6 +35,12 @@ def transpose(call: LayerCall) -> AxisIds:
     """``perm``, or all axes in reverse."""
     order = bound(call).get("perm")
     return permuted(call.input, order if order is not None else range(len(call.input.shape))[::-1]).ids
+
+
+@operation("matrix_transpose")
+def matrix_transpose(call: LayerCall) -> AxisIds:
+    """The last two axes change places."""
+    return (*call.input.ids[:-2], call.input.ids[-1], call.input.ids[-2])
 
 
 @operation("expand_dims")
@@ -136,28 +143,57 @@ def pad(call: LayerCall) -> AxisIds:
     return tuple(found)
 
 
-@operation("resize", "resize_nearest_neighbor", "resize_bilinear", "depth_to_space", "space_to_depth")
+@operation("resize", "resize_nearest_neighbor", "resize_bilinear", "max_pool2d", "avg_pool2d")
 def over_space(call: LayerCall) -> Outputs:
-    """Moves pixels, channel by channel; where space becomes channels, they stay."""
-    if "depth" in str(call.config["function"]):
-        return call.left_whole("turns them into space")
+    """Works on space, channel by channel."""
+    if _channels_first(call):
+        return call.left_whole("has channels first")
     return with_channels(call, call.input.ids[channel_axis(call)])
+
+
+@operation("depth_to_space")
+def depth_to_space(call: LayerCall) -> Outputs:
+    """Channel ``position·n + c`` becomes channel *c* of *n*, so all positions of one go together."""
+    if _channels_first(call):
+        return call.left_whole("has channels first")
+    return with_channels(call, equal_groups(call, call.input.ids[-1], int(bound(call)["block_size"]) ** 2))
+
+
+@operation("space_to_depth")
+def space_to_depth(call: LayerCall) -> Outputs:
+    """All channels of one position in a block, then all of the next."""
+    if _channels_first(call):
+        return call.left_whole("has channels first")
+    ids, positions = call.input.ids[-1], int(bound(call)["block_size"]) ** 2
+    return with_channels(call, None if ids is None else np.tile(ids, positions))
+
+
+def _channels_first(call: LayerCall) -> bool:
+    return str(bound(call).get("data_format") or "NHWC").startswith("NC")
 
 
 @operation("shape", "shape_v2")
 def shape_of(call: LayerCall) -> list[AxisIds]:
-    """The lengths as a tensor. Harmless where only the batch's is used; else what depends on them is unknown."""
+    """The lengths as a tensor: harmless where only those of axes without channels are used."""
     for use in call.uses:
-        if not _takes_first(use.keywords.get("slice_spec", use.arguments[-1])):
+        axes = _taken(use, len(call.input.shape))
+        if axes is None or any(call.input.ids[axis] is not None for axis in axes):
             return call.left_whole("computes with their number")
     for _, ids in call.input.traced():
         call.free(ids)
     return [(None,)]
 
 
-def _takes_first(spec: Any) -> bool:
+def _taken(use: Call, rank: int) -> Sequence[int] | None:
+    """Which of ``rank`` lengths ``use`` takes by their numbers; None where it does something else."""
+    if use.class_name != "SlicingOpLambda":
+        return None
+    spec = use.keywords.get("slice_spec", use.arguments[-1])
     part = spec[0] if isinstance(spec, list | tuple) and len(spec) == 1 else spec
-    return part == 0 if isinstance(part, int) else isinstance(part, dict) and part.get("stop") == 1
+    if isinstance(part, int):
+        return [part]
+    bounds = [part.get(name) for name in ("start", "stop", "step")] if isinstance(part, dict) else [""]
+    return range(rank)[slice(*bounds)] if all(isinstance(value, int | None) for value in bounds) else None
 
 
 @operation("getitem")
