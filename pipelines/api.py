@@ -64,7 +64,7 @@ class Api:
             body,
             found=found,
         )
-        return made if isinstance(made, str) else made.experiment_id
+        return self._id(made, "experiment_id", f"create the experiment '{name}'")
 
     def pipeline(self, name: str) -> str | None:
         """The id of the pipeline ``name``; None if there is none."""
@@ -103,7 +103,7 @@ class Api:
                 found=lambda: self.pipeline(name),
                 patience=UPLOADING,
             )
-            pipeline = made if isinstance(made, str) else made.pipeline_id
+            pipeline = self._id(made, "pipeline_id", f"upload the pipeline '{name}'")
         there = self.version(pipeline, version)
         if there is None:
             made = self.connection.call(
@@ -116,7 +116,9 @@ class Api:
                 found=lambda: self.version(pipeline, version),
                 patience=UPLOADING,
             )
-            there = made if isinstance(made, str) else made.pipeline_version_id
+            there = self._id(
+                made, "pipeline_version_id", f"upload version '{version}' of the pipeline '{name}'"
+            )
         return pipeline, there
 
     def start_run(self, body: kfp_server_api.V2beta1Run) -> kfp_server_api.V2beta1Run:
@@ -142,9 +144,9 @@ class Api:
             )
             return sorted(there, key=lambda run: (run.created_at, run.run_id))
 
-        run = self.connection.call(
-            f"start the run '{body.display_name}'", create, body, found=lambda: next(iter(same()), None)
-        )
+        purpose = f"start the run '{body.display_name}'"
+        run = self.connection.call(purpose, create, body, found=lambda: next(iter(same()), None))
+        self._id(run, "run_id", purpose)
         if tries > 1:
             first, *others = same() or [run]
             for other in others:
@@ -175,12 +177,12 @@ class Api:
         self, body: kfp_server_api.V2beta1RecurringRun, *, found: Callable[[], Any]
     ) -> kfp_server_api.V2beta1RecurringRun:
         """A new recurring run; ``found`` returns one that an attempt without an answer has made."""
-        return self.connection.call(
-            f"create the schedule '{body.display_name}'",
-            self._recurring.recurring_run_service_create_recurring_run,
-            body,
-            found=found,
+        purpose = f"create the schedule '{body.display_name}'"
+        made = self.connection.call(
+            purpose, self._recurring.recurring_run_service_create_recurring_run, body, found=found
         )
+        self._id(made, "recurring_run_id", purpose)
+        return made
 
     def set_enabled(self, recurring_run_id: str, *, enabled: bool) -> None:
         """Enable or disable a recurring run; nothing happens if it is so already."""
@@ -205,6 +207,17 @@ class Api:
         except ApiError as error:
             if error.status != 404:
                 raise
+
+    def _id(self, made: Any, field: str, purpose: str) -> str:
+        """The id of what a request has made, or under which it was found.
+
+        Raises:
+            ApiError: the answer holds none; every answer of Kubeflow's to such a request does.
+        """
+        found = made if isinstance(made, str) else getattr(made, field)
+        if not found:
+            raise self.connection.stranger(purpose, status=200)
+        return str(found)
 
     def _listed(
         self, purpose: str, function: Callable[..., Any], field: str, *args: Any, **options: Any

@@ -84,6 +84,10 @@ class ApiError(RegrowError):
         return self.status == 409
 
 
+class StrangerError(ApiError):
+    """What answers is not Kubeflow Pipelines."""
+
+
 class UnusableError(ApiError):
     """No attempt can help, as the connection cannot be made: a certificate, a name."""
 
@@ -135,6 +139,7 @@ class Connection:
         given = {name: value for name, value in options.items() if value is not None}
         limit = (self.policy.connect_s, self.policy.answer_s * patience)
         for pause in self.policy.pauses():
+            self.client.last_response = None  # what is there is the answer to another request
             try:
                 answer = function(*args, _request_timeout=limit, **given)
             except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError, OSError) as error:
@@ -145,7 +150,7 @@ class Connection:
                     raise
                 fault = self._fault(purpose, error.__context__)
             else:
-                self._require_json(purpose)
+                self._require_kubeflow(purpose, answer)
                 return answer
             if not (fault.passes or (fault.exists and found is not None)):
                 raise fault
@@ -157,24 +162,37 @@ class Connection:
                 raise fault
         raise fault
 
-    def _require_json(self, purpose: str) -> None:
-        """Refuse a page with status 200, of a login or of another server, which `kfp_server_api` reads as nothing."""
+    def _require_kubeflow(self, purpose: str, answer: Any) -> None:
+        """Refuse a page with status 200, of a login or of another server, which `kfp_server_api` reads as nothing.
+
+        An answer that says nothing leaves all keys out; a newer server's has keys that we do not know beside those
+        that we do. One that has only keys we do not know is another server's.
+        """
         answered = self.client.last_response
         try:
             found = json.loads(answered.data or "{}") if answered is not None else {}
         except ValueError:
             found = None
-        if not isinstance(found, dict):
-            raise ApiError(
-                f"{self.endpoint}: cannot {purpose}: what answers there is not Kubeflow Pipelines, but a login page"
-                f" or another server; is cluster.endpoint (or {ENDPOINT}) right, and does it want {TOKEN} or {COOKIE}?",
-                status=answered.status,
-            )
+        known = set(getattr(answer, "attribute_map", {}).values())
+        if not isinstance(found, dict) or (found and known and not known & set(found)):
+            raise self.stranger(purpose, status=answered.status)
+
+    def stranger(self, purpose: str, *, status: int) -> StrangerError:
+        """The error for an answer that Kubeflow Pipelines does not give."""
+        return StrangerError(
+            f"{self.endpoint}: cannot {purpose}: what answers there is not Kubeflow Pipelines, but a login page"
+            f" or another server; is cluster.endpoint (or {ENDPOINT}) right, and does it want {TOKEN} or {COOKIE}?",
+            status=status,
+        )
 
     def _fault(self, purpose: str, error: BaseException) -> ApiError:
         """The sentence for what `kfp_server_api` or `urllib3` has raised."""
         if isinstance(error, kfp_server_api.ApiException) and error.status:
             sentence = _refusal(error.status, self._said(error), namespace=self.namespace)
+            if error.status == 404 and _is_elsewhere(error):
+                sentence += (
+                    f"; is cluster.endpoint (or {ENDPOINT}) that of the service ml-pipeline, not of its page?"
+                )
             return ApiError(f"{self.endpoint}: cannot {purpose}: {sentence}", status=error.status)
         if _is_about_certificates(error):
             return UnusableError(
@@ -220,6 +238,15 @@ def _refusal(status: int, said: str, *, namespace: str) -> str:
     if status == 404:
         return f"there is none such (404: {said})"
     return f"{said} ({status})"
+
+
+def _is_elsewhere(error: kfp_server_api.ApiException) -> bool:
+    """Whether a 404 is about the path: Kubeflow's about a thing have a code and name the thing."""
+    try:
+        body = json.loads(error.body or "{}")
+    except ValueError:
+        return True
+    return not isinstance(body, dict) or "code" not in body or body.get("message") == "Not Found"
 
 
 def _is_about_certificates(error: BaseException | None) -> bool:

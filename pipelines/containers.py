@@ -26,6 +26,7 @@ from regrow.registry.client import sqlite_file, tracking_uri
 from regrow.registry.tracking import WORKSPACE
 from regrow.steps import get_spec
 from regrow.steps.checkpoints import STORE
+from regrow.steps.train import ImportModel
 from regrow_components.images import CODE_LABEL, image
 from regrow_pipelines.attempts import WORKSPACE_LABEL, VerifiedHandler, remove_containers
 from regrow_pipelines.compiling import code_version
@@ -50,6 +51,8 @@ OWN = ("REGROW_GIT_", "REGROW_LOCK_", "REGROW_IMAGE", "REGROW_REGISTRY", "REGROW
 # Kubeflow's credentials: no step on this machine has a use for them.
 KEPT = "REGROW_KFP_"
 PARAMS = "_params"
+# Parameters that are texts but may be a path.
+TEXTS = ("repo", "weights")
 
 
 def check(arguments: Mapping[str, str]) -> None:
@@ -161,13 +164,15 @@ def _named(step: str, params: str) -> Iterator[Path]:
 
 
 def _paths(value: Any) -> Iterator[str | Path]:
-    """All paths in ``value``; a git repository is one when it is a folder here."""
+    """All paths in ``value``; texts are some where they name a repository, a model or weights that lie here."""
     if isinstance(value, Path):
         yield value
+    elif isinstance(value, ImportModel):
+        yield value.path
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
             inner = getattr(value, name)
-            yield from [inner] if name == "repo" and isinstance(inner, str) else _paths(inner)
+            yield from [inner] if name in TEXTS and isinstance(inner, str) else _paths(inner)
     elif isinstance(value, Mapping):
         for inner in value.values():
             yield from _paths(inner)

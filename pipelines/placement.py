@@ -11,7 +11,16 @@ from kfp import dsl, kubernetes
 from kfp.dsl.pipeline_context import Pipeline
 
 from regrow.cluster.quantities import accepted_image
-from regrow.cluster.settings import ArtifactStore, Checkpoints, ClusterSettings, Data, Sources, StepResources
+from regrow.cluster.settings import (
+    PART_LABEL,
+    STEP_LABEL,
+    ArtifactStore,
+    Checkpoints,
+    ClusterSettings,
+    Data,
+    Sources,
+    StepResources,
+)
 from regrow.errors import RegrowError
 from regrow_components.images import image
 
@@ -33,8 +42,7 @@ WEBHOOK_URL = "REGROW_WEBHOOK_URL"
 CHECKPOINTS_PLACE = "REGROW_CHECKPOINTS"
 CHECKPOINTS_EVERY, CHECKPOINTS_DAYS = "REGROW_CHECKPOINT_EVERY", "REGROW_CHECKPOINTS_DAYS"
 IMAGE = "REGROW_IMAGE"  # stated in the step's provenance
-LABELS = {"app.kubernetes.io/part-of": "regrow"}
-STEP_LABEL = "app.kubernetes.io/component"
+LABELS = {PART_LABEL: "regrow"}
 
 
 def for_cluster(settings: ClusterSettings, *, pipeline: Any) -> Any:
@@ -56,8 +64,7 @@ def place(task: Any, settings: ClusterSettings) -> None:
     """Put on ``task`` what ``settings`` says of its component."""
     step = task.component_spec.name
     wanted = settings.for_step(step)
-    key = settings.image_key(step)
-    name = settings.images.get(key) or _by_environment(key)
+    name = image_of(settings, step)
     task.set_container_image(name)
     task.set_env_variable(IMAGE, name)
     _compute(task, wanted)
@@ -73,6 +80,16 @@ def place(task: Any, settings: ClusterSettings) -> None:
         kubernetes.use_secret_as_env(task, settings.webhook_secret, {WEBHOOK_URL: WEBHOOK_URL}, optional=True)
     if step in CHECKPOINTS and settings.checkpoints is not None:
         _checkpoints(task, settings.checkpoints)
+
+
+def image_of(settings: ClusterSettings, step: str) -> str:
+    """The image that ``step`` runs in.
+
+    Raises:
+        RegrowError: it is named by the environment, which names none, or one that may be another tomorrow.
+    """
+    key = settings.image_key(step)
+    return settings.images.get(key) or _by_environment(key)
 
 
 def _stores(task: Any, *, data: Data | None, artifacts: ArtifactStore | None) -> None:

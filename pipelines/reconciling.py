@@ -14,7 +14,7 @@ from typing import Any
 import kfp_server_api
 
 from regrow_pipelines.api import Api
-from regrow_pipelines.connection import ApiError
+from regrow_pipelines.connection import ApiError, StrangerError
 from regrow_pipelines.schedules import Desired
 from regrow_pipelines.submitting import runtime, upload
 
@@ -182,7 +182,8 @@ def apply(api: Api, steps: Iterable[Step], *, owner: str, report: Callable[[Step
         try:
             _do(api, step, owner=owner)
         except ApiError as error:
-            if error.passes:  # no answer, after many attempts: none of the others will get one
+            # No answer, after many attempts, or one of another server: none of the others will get a better one.
+            if error.passes or isinstance(error, StrangerError):
                 raise
             refused.append(ApiError(f"schedule '{step.name}': {error}", status=error.status))
         else:

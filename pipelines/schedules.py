@@ -14,13 +14,23 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from regrow.cluster.cron import firings, read_cron, read_zone, to_kubeflow
-from regrow.config import DEFAULT, check_pipeline, load_config, validate
+from regrow.cluster.overlay import SECTION, merged
+from regrow.config import (
+    DEFAULT,
+    check_overlay,
+    check_pipeline,
+    load_config,
+    read_overlay,
+    validate,
+    yaml_fault,
+)
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters, canonical_json
 from regrow.provenance.digest import text_digest
 from regrow_pipelines.submitting import Package, package
 
 NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+EXAMPLES = ["nightly", "flowers-2 (small letters, digits, '-')"]
 DIGEST = 16
 
 
@@ -36,7 +46,9 @@ def _said(check: Callable[[str], Any], text: str) -> str:
 class Schedule(Parameters):
     """One pipeline that starts by itself."""
 
-    name: str = Field(pattern=NAME, max_length=40, description="its name, unique in the file")
+    name: str = Field(
+        pattern=NAME, examples=EXAMPLES, max_length=40, description="its name, unique in the file"
+    )
     cron: str = Field(description="when: minute hour day-of-month month day-of-week")
     time_zone: str = Field("UTC", description="the zone in which cron is meant, such as Europe/Berlin")
     enabled: bool = Field(True, description="false: kept, but does not start")
@@ -69,7 +81,11 @@ class Schedules(Parameters):
     """The file."""
 
     owner: str = Field(
-        "regrow", pattern=NAME, max_length=40, description="who keeps these; others' are left alone"
+        "regrow",
+        pattern=NAME,
+        examples=EXAMPLES,
+        max_length=40,
+        description="who keeps these; others' are left alone",
     )
     scheduler_time_zone: str = Field("UTC", description="CRON_SCHEDULE_TIMEZONE of Kubeflow's scheduler")
     schedules: tuple[Schedule, ...] = Field((), description="what starts by itself")
@@ -142,7 +158,7 @@ def read_schedules(path: Path) -> Schedules:
             f"{path}: cannot be read ({error.strerror}); a file with schedules is needed"
         ) from None
     except (YAMLError, UnicodeDecodeError) as error:
-        raise RegrowError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
+        raise RegrowError(f"{path}: is not valid YAML ({yaml_fault(error)})") from None
     if not isinstance(document, Mapping):
         raise RegrowError(f"{path}: holds no section; accepted: {', '.join(Schedules.model_fields)}")
     found: Schedules = validate(Schedules, document, where=str(path))
@@ -155,27 +171,32 @@ def default_params(path: Path) -> Path | None:
     return beside if beside.is_file() else DEFAULT if DEFAULT.is_file() else None
 
 
-def configured(found: Schedules, *, path: Path, params: Path | None) -> list[tuple[Schedule, Any]]:
+def configured(
+    found: Schedules, *, path: Path, params: Path | None, overlay: Path | None = None
+) -> list[tuple[Schedule, Any]]:
     """Each schedule of ``found``, the content of ``path``, with its configuration.
 
     Args:
         found: the content of ``path``.
         path: the file, from whose folder each ``params`` is meant.
         params: the configuration of schedules that name none.
+        overlay: a file laid over the section ``cluster`` of each, below what the schedule itself says of it.
 
     Raises:
         RegrowError: a configuration that cannot be used; names the schedule.
     """
     result = []
     for schedule in found.schedules:
-        config = _configuration(schedule, path=path, params=params)
+        config = _configuration(schedule, path=path, params=params, overlay=overlay)
         with _within(path, schedule):
             check_pipeline(config)
         result.append((schedule, config))
     return result
 
 
-def readable(found: Schedules, *, path: Path, params: Path | None) -> list[tuple[Schedule, Any]]:
+def readable(
+    found: Schedules, *, path: Path, params: Path | None, overlay: Path | None = None
+) -> list[tuple[Schedule, Any]]:
     """As `configured`, but without those whose configuration cannot be read: enough to know the server by.
 
     Raises:
@@ -184,29 +205,35 @@ def readable(found: Schedules, *, path: Path, params: Path | None) -> list[tuple
     result, errors = [], []
     for schedule in found.schedules:
         try:
-            result.append((schedule, _configuration(schedule, path=path, params=params)))
+            config = _configuration(schedule, path=path, params=params, overlay=overlay)
         except RegrowError as error:
             errors.append(error)
+        else:
+            result.append((schedule, config))
     if errors and not result:
         raise errors[0]
     return result
 
 
-def _configuration(schedule: Schedule, *, path: Path, params: Path | None) -> Any:
+def _configuration(schedule: Schedule, *, path: Path, params: Path | None, overlay: Path | None) -> Any:
     file = path.parent / schedule.params if schedule.params else params
     overrides = [f"{key}={json.dumps(value)}" for key, value in schedule.values.items()]
+    below = read_overlay(overlay) if overlay is not None else {}
     with _within(path, schedule):
-        return load_config(file, overrides, overlay=schedule.cluster or None)
+        check_overlay({SECTION: schedule.cluster}, where="")
+        return load_config(file, overrides, overlay=merged(below, schedule.cluster))
 
 
-def server_settings(items: list[tuple[Schedule, Any]], *, path: Path, params: Path | None) -> Any:
+def server_settings(
+    items: list[tuple[Schedule, Any]], *, path: Path, params: Path | None, overlay: Path | None = None
+) -> Any:
     """The section ``cluster`` with which the server is reached: the schedules' own, which must agree.
 
     Raises:
         RegrowError: they do not.
     """
     if not items:
-        return load_config(params).cluster
+        return load_config(params, overlay=overlay).cluster
     (first, config), *others = items
     for schedule, other in others:
         for key in ("endpoint", "namespace"):

@@ -15,6 +15,7 @@ from regrow.provenance.digest import text_digest
 from regrow_pipelines import compiling
 from regrow_pipelines.api import Api
 from regrow_pipelines.connection import Connection, Policy
+from regrow_pipelines.notices import notices
 
 PACKAGE = "pipeline.yaml"
 SHOWN = 12
@@ -31,19 +32,12 @@ class Package:
         pipeline: its name.
         version: the name of its version, made of the digests of code and YAML: equal packages have equal names.
         arguments: the parameters of a run, as the package has them by default.
-        images: the images of its steps.
     """
 
     text: str
     pipeline: str
     version: str
     arguments: dict[str, Any]
-    images: tuple[str, ...] = ()
-
-    @property
-    def homeless(self) -> str | None:
-        """Of the images that name no registry, the first; None where each has one."""
-        return next((name for name in self.images if "/" not in name), None)
 
 
 def package(config: Any, *, sweep: bool = False) -> Package:
@@ -63,13 +57,7 @@ def package(config: Any, *, sweep: bool = False) -> Package:
         pipeline=document["pipelineInfo"]["name"],
         version=f"{code[:SHOWN]}-{text_digest(text)[:SHOWN]}",
         arguments=arguments,
-        images=tuple(sorted(_images(document))),
     )
-
-
-def _images(document: Any) -> set[str]:
-    executors = document["deploymentSpec"]["executors"].values()
-    return {item["container"]["image"] for item in executors if "container" in item}
 
 
 def connect(settings: Any, policy: Policy | None = None) -> Api:
@@ -112,11 +100,8 @@ def submit(
         ApiError: the server cannot be reached or refuses.
     """
     packed = package(config, sweep=sweep)
-    if packed.homeless is not None:
-        notice(
-            f"image {packed.homeless} names no registry, so that nodes find it only where they hold it already; set"
-            " REGROW_REGISTRY to the registry that `make push-images` filled, or name images in cluster.images"
-        )
+    for sentence in notices(config, sweep=sweep):
+        notice(sentence)
     settings = config.cluster
     body = kfp_server_api.V2beta1Run(
         display_name=_unique(packed.pipeline),

@@ -1,5 +1,6 @@
 """``params.yaml``: one section per step, validated before anything runs."""
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,14 +70,20 @@ def load_config(
     """
     document = read_document(path) if path is not None else {}
     if overlay is not None:
-        section = _overlay(overlay) if isinstance(overlay, Path) else overlay
+        section = read_overlay(overlay) if isinstance(overlay, Path) else overlay
         own = document.get(SECTION) or {}
         document[SECTION] = merged(own, section) if isinstance(own, Mapping) else own
     for override in overrides:
         _override(document, override)
     model = config_model()
     where = str(path or "parameters")
-    config = validate(model, document, where=where, overrides=overrides)
+    try:
+        config = validate(model, document, where=where, overrides=overrides)
+    except RegrowError:
+        if overlay is not None:  # a fault that it has by itself is there, not in ``path``
+            there = str(overlay) if isinstance(overlay, Path) else ""
+            check_overlay({SECTION: section}, where=there, whole=True)
+        raise
     return config.model_copy(update={"resolve": _resolve(config, document, where=where)})
 
 
@@ -100,13 +107,28 @@ def check_pipeline(config: Any) -> None:
             )
 
 
-def _overlay(path: Path) -> dict[str, Any]:
-    """The section ``cluster`` of the file ``path``, checked by itself so that a fault is said to be there."""
-    document = read_document(path)
-    model = create_model("Overlay", __base__=Parameters, cluster=(ClusterSettings, ...))
-    validate(model, document, where=str(path))
+def read_overlay(path: Path) -> dict[str, Any]:
+    """The section ``cluster`` of the file ``path``, checked by itself so that a fault is said to be there.
+
+    Raises:
+        RegrowError: no such file, another section, or a value that is not accepted whatever it is laid over.
+    """
+    document = read_document(path, sections=(SECTION,))
+    check_overlay(document, where=str(path))
     section: dict[str, Any] = document[SECTION]
     return section
+
+
+def check_overlay(document: Mapping[str, Any], *, where: str, whole: bool = False) -> None:
+    """Refuse a section ``cluster`` that is to be laid over another, for what is wrong in it by itself.
+
+    What does not go together may do so once it is laid over the other: unless ``whole``, that is left to a later look.
+
+    Raises:
+        RegrowError: as `validate`.
+    """
+    model = create_model("Overlay", __base__=Parameters, cluster=(ClusterSettings, ...))
+    validate(model, document, where=where, later=() if whole else (SECTION, "security_context"))
 
 
 def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
@@ -147,8 +169,10 @@ def step_params(config: Any, name: str) -> Parameters:
     return section
 
 
-def read_document(path: Path) -> dict[str, Any]:
-    """The sections in ``path`` as they stand there.
+def read_document(
+    path: Path, *, sections: Sequence[str] = (*NAMES, "tracking", "sweep", SECTION)
+) -> dict[str, Any]:
+    """The sections in ``path`` as they stand there; ``sections`` are those that it may have.
 
     Raises:
         RegrowError: no such file, or no YAML mapping in it.
@@ -163,23 +187,23 @@ def read_document(path: Path) -> dict[str, Any]:
     except IsADirectoryError:
         raise RegrowError(f"{path}: is a directory; a YAML file is needed") from None
     except (YAMLError, UnicodeDecodeError) as error:
-        raise RegrowError(f"{path}: is not valid YAML ({_yaml_fault(error)})") from None
+        raise RegrowError(f"{path}: is not valid YAML ({yaml_fault(error)})") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
         kind = "a list" if isinstance(document, list) else f"the value {document!r}"
-        raise RegrowError(
-            f"{path}: holds {kind}; accepted: sections {', '.join([*NAMES, 'tracking', 'sweep', SECTION])}"
-        )
+        name = "sections" if len(sections) > 1 else "the section"
+        raise RegrowError(f"{path}: holds {kind}; accepted: {name} {', '.join(sections)}")
     return document
 
 
-def _yaml_fault(error: Exception) -> str:
-    """Line, column and problem, without the excerpt that YAML's own message draws."""
+def yaml_fault(error: Exception) -> str:
+    """Line, column and problem, without the excerpt that YAML's own message draws, and without values."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     if mark is None or not problem:
         return " ".join(str(error).split())
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+    said = re.sub(r'(found duplicate key "[^"]*") .*', r"\1", str(problem), flags=re.DOTALL)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {said}"
 
 
 def _override(document: dict[str, Any], override: str) -> None:
@@ -204,10 +228,18 @@ def _override(document: dict[str, Any], override: str) -> None:
     place[last] = value
 
 
-def validate(model: type[Parameters], document: Any, *, where: str, overrides: Sequence[str] = ()) -> Any:
+def validate(
+    model: type[Parameters],
+    document: Any,
+    *,
+    where: str,
+    overrides: Sequence[str] = (),
+    later: Sequence[str] = (),
+) -> Any:
     """Validate ``document`` as ``model``; all faults in one message, one a line.
 
-    A fault in what one of ``overrides`` has set is said to be there, not in the file.
+    A fault in what one of ``overrides`` has set is said to be there, not in the file. What does not go
+    together in sections called ``later`` is left to another look; without any other fault, None is returned.
 
     Raises:
         RegrowError: each fault with its field, what was found, and what is accepted.
@@ -217,9 +249,13 @@ def validate(model: type[Parameters], document: Any, *, where: str, overrides: S
     except ValidationError as error:
         faults = []
         for fault in error.errors(include_url=False):
+            if fault["type"] == "value_error" and fault["loc"] and fault["loc"][-1] in later:
+                continue
             field, sentence = _sentence(model, fault)
             said = (_place(field, where, overrides), field, sentence)
             faults.append(": ".join(part for part in said if part))
+        if not faults:
+            return None
         raise RegrowError("\n".join(dict.fromkeys(faults))) from None
 
 
@@ -256,11 +292,21 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> tuple[str, str]:
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         keys = f" with the keys {', '.join(inner)}" if (inner := _keys(model, location)) else ""
         return field, f"is a section{keys}, not a value (found {found!r})"
+    if kind in ("tuple_type", "list_type"):
+        return field, f"is a list, not a value (found {found!r})"
+    if kind == "string_pattern_mismatch" and (such := _examples(sections, location[-1])):
+        return field, f"'{found}' is not accepted; accepted: such as {' or '.join(such)}"
     if bounds := _bounds(sections, location[-1]) if kind in OUT_OF_RANGE else "":
         return field, f"is out of range (found {found!r}; accepted: {bounds})"
     message = str(context["error"]) if "error" in context else fault["msg"]
     shown = "" if isinstance(found, Mapping | BaseModel) or "error" in context else f" (found {found!r})"
     return field, f"{message[:1].lower()}{message[1:]}{shown}"
+
+
+def _examples(sections: Sequence[type[BaseModel]], name: str) -> list[str]:
+    """What the field ``name`` may be, by example."""
+    fields = [field for section in sections if (field := section.model_fields.get(name)) is not None]
+    return [str(item) for field in fields for item in field.examples or ()]
 
 
 def _bounds(sections: Sequence[type[BaseModel]], name: str) -> str:
@@ -295,21 +341,29 @@ def _walk(model: type[BaseModel], location: Sequence[str]) -> tuple[list[str], l
     candidates: list[type[BaseModel]] = [model]
     written: list[str] = []
     for number, part in enumerate(location):
-        fields = [item.model_fields[part] for item in candidates if part in item.model_fields]
+        fields = [
+            field
+            for item in candidates
+            for name, field in item.model_fields.items()
+            if part in (name, field.alias)
+        ]
         tagged = [item for item in candidates if _tag_is(item, part)]
         last = number == len(location) - 1
         if fields or last or not tagged:
             written.append(part)
         if last:
             break
-        candidates = (
-            [inner for field in fields for inner in _models(field.annotation)] or tagged or candidates
-        )
+        if fields:  # the keys of a plain mapping are whatever they are
+            candidates = [inner for field in fields for inner in _models(field.annotation)]
+        else:
+            candidates = tagged or candidates
     return written, candidates
 
 
 def _names(sections: Sequence[type[BaseModel]]) -> list[str]:
-    return sorted({name for section in sections for name in section.model_fields})
+    return sorted(
+        {field.alias or name for section in sections for name, field in section.model_fields.items()}
+    )
 
 
 def _tag_is(model: type[BaseModel], tag: str) -> bool:

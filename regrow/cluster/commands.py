@@ -9,6 +9,8 @@ from regrow.cluster.connecting import connect, load
 from regrow.errors import RegrowError
 from regrow.options import cluster_option, params_options, read_config
 
+UNAUTHORIZED = 401
+
 
 @click.command()
 @params_options
@@ -69,11 +71,16 @@ def _follow(api: Any, run_id: str, *, every: float) -> None:
         RegrowError: it failed.
         click.Abort: interrupted; the run goes on.
     """
-    following = load("following")
+    following, connection = load("following"), load("connection")
+    again = f"follow it again with `regrow submit --follow {run_id}`"
     try:
         run = following.follow(api, run_id, click.echo, poll_s=every)
     except KeyboardInterrupt:
-        click.echo(f"the run goes on; follow it again with `regrow submit --follow {run_id}`", err=True)
+        click.echo(f"the run goes on; {again}", err=True)
         raise click.Abort from None
+    except connection.ApiError as error:
+        if error.status == UNAUTHORIZED:  # a token counts for an hour, a run may take longer
+            raise RegrowError(f"{error}; the run does not end by that: {again}") from None
+        raise
     following.require_success(run)
     click.echo(f"{run.display_name}: {run.state.lower()}")

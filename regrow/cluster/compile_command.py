@@ -45,6 +45,8 @@ def compile_command(
     check_pipeline(config)
     text = _text(config, sweep=sweep, manifest=manifest, commit=not no_commit)
     if not check:
+        for sentence in importlib.import_module("regrow_pipelines.notices").notices(config, sweep=sweep):
+            click.echo(f"note: {sentence}", err=True)
         with writing(output):
             output.write_text(text, "utf-8")
     elif not output.is_file():

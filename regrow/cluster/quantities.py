@@ -75,6 +75,15 @@ def accepted_image(text: str) -> str:
     tagged = TAGGED.fullmatch(text)
     if DIGEST.fullmatch(text) or (tagged and tagged["tag"] != "latest"):
         return text
+    if "://" in text:
+        raise ValueError(f"'{text}' is an address; accepted: the image's name alone, REGISTRY/NAME:TAG")
+    last = text.rpartition("/")[2]
+    if re.search(r"\s", text) or not last or last.startswith((":", "@")):
+        raise ValueError(
+            f"'{text}' is no name of an image; accepted: such as registry.example.com/team/regrow-train:0.1.0"
+        )
+    if last.endswith(":"):
+        raise ValueError(f"'{text}' has no tag after ':'; accepted: NAME:TAG, or NAME@sha256:DIGEST")
     raise ValueError(
         f"'{text}' may be another image tomorrow; accepted: NAME@sha256:DIGEST, or NAME:TAG with a tag that stays"
     )
@@ -93,6 +102,10 @@ def _labels(labels: dict[str, str]) -> dict[str, str]:
 
 
 def _name(text: str) -> str:
+    if "://" in text:  # which may be a secret itself, such as a webhook's, and is not shown
+        raise ValueError(
+            "is the name of an object in Kubernetes, not an address; accepted: such as regrow-webhook"
+        )
     if not NAME.fullmatch(text):
         raise ValueError(
             f"'{text}' is no name in Kubernetes; accepted: small letters, digits, '-' and '.', such as regrow-mlflow"

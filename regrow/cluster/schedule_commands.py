@@ -56,6 +56,7 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path),
         help="The configuration of schedules that name none.  [default: params.yaml beside FILE, or here]",
     )(command)
+    command = cluster_option(command)
     return click.argument("file", type=click.Path(path_type=Path))(command)
 
 
@@ -68,9 +69,11 @@ _delete_missing = click.option(
 @_file_options
 @_delete_missing
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-def apply_command(file: Path, params_file: Path | None, delete_missing: bool, dry_run: bool) -> None:
+def apply_command(
+    file: Path, params_file: Path | None, cluster_file: Path | None, delete_missing: bool, dry_run: bool
+) -> None:
     """Make, replace, enable and disable recurring runs until the server holds what FILE says."""
-    api, steps, owner = _plan(file, params_file, delete_missing=delete_missing)
+    api, steps, owner = _plan(file, params_file, cluster_file, delete_missing=delete_missing)
     if dry_run:
         for step in steps:
             click.echo(_shown(step))
@@ -85,9 +88,11 @@ def apply_command(file: Path, params_file: Path | None, delete_missing: bool, dr
 @_file_options
 @_delete_missing
 @click.option("--exit-code", is_flag=True, help=f"Status {DIFFERENT} if there is anything to do.")
-def diff(file: Path, params_file: Path | None, delete_missing: bool, exit_code: bool) -> None:
+def diff(
+    file: Path, params_file: Path | None, cluster_file: Path | None, delete_missing: bool, exit_code: bool
+) -> None:
     """Say what `apply` would do; nothing is changed."""
-    _, steps, _ = _plan(file, params_file, delete_missing=delete_missing)
+    _, steps, _ = _plan(file, params_file, cluster_file, delete_missing=delete_missing)
     for step in steps:
         click.echo(_shown(step))
     _sum_up(steps, dry_run=True)
@@ -156,7 +161,9 @@ def _next_start(cron: str | None, zone: str) -> str:
 @_file_options
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-def delete(file: Path, params_file: Path | None, names: tuple[str, ...], dry_run: bool) -> None:
+def delete(
+    file: Path, params_file: Path | None, cluster_file: Path | None, names: tuple[str, ...], dry_run: bool
+) -> None:
     """Delete the recurring runs of the schedules in FILE, or only of those called NAME; their runs stay."""
     schedules, reconciling = load("schedules"), load("reconciling")
     found = schedules.read_schedules(file)
@@ -166,23 +173,37 @@ def delete(file: Path, params_file: Path | None, names: tuple[str, ...], dry_run
         if name not in known:
             raise RegrowError(f"{file}: holds no schedule '{name}'{nearest(name, known)}")
     # Only the server has to be known: what is wrong with a schedule is no reason to keep it, or another.
-    items = schedules.readable(found, path=file, params=params)
-    api = connect(schedules.server_settings(items, path=file, params=params))
-    for live in reconciling.ours(api.recurring_runs()):
-        if live.owner == found.owner and live.name in (names or known):
-            if not dry_run:
-                api.delete_recurring_run(live.id)
-            click.echo(f"- {live.name}: {'would be deleted' if dry_run else 'deleted'}")
+    place = {"path": file, "params": params, "overlay": cluster_file}
+    items = schedules.readable(found, **place)
+    api = connect(schedules.server_settings(items, **place))
+    mine = [live for live in reconciling.ours(api.recurring_runs()) if live.owner == found.owner]
+    gone = [live for live in mine if live.name in (names or known)]
+    for live in gone:
+        if not dry_run:
+            api.delete_recurring_run(live.id)
+        click.echo(f"- {live.name}: {'would be deleted' if dry_run else 'deleted'}")
+    if not gone:
+        click.echo(f"nothing to delete: the server holds none of owner '{found.owner}' by these names")
 
 
-def _plan(file: Path, params_file: Path | None, *, delete_missing: bool) -> tuple[Any, list[Any], str]:
+def _plan(
+    file: Path, params_file: Path | None, cluster_file: Path | None, *, delete_missing: bool
+) -> tuple[Any, list[Any], str]:
     """The server, what is to be done there, and the owner."""
     schedules, reconciling = load("schedules"), load("reconciling")
     found = schedules.read_schedules(file)
     params = params_file or schedules.default_params(file)
-    items = schedules.configured(found, path=file, params=params)
+    place = {"path": file, "params": params, "overlay": cluster_file}
+    items = schedules.configured(found, **place)
+    said = [
+        f"note: schedule '{item.name}': {sentence}"
+        for item, config in items
+        for sentence in load("notices").notices(config)
+    ]
+    for line in said:
+        click.echo(line, err=True)
     wanted = schedules.desired(items, found, path=file, now=datetime.datetime.now(datetime.UTC))
-    api = connect(schedules.server_settings(items, path=file, params=params))
+    api = connect(schedules.server_settings(items, **place))
     there = reconciling.ours(api.recurring_runs())
     return api, reconciling.plan(wanted, there, owner=found.owner, delete=delete_missing), found.owner
 

@@ -39,6 +39,7 @@ COMPONENTS = (
 )
 GPU_STEPS = ("train", "recover")
 GPU_SUFFIX = "-gpu"
+PART_LABEL, STEP_LABEL = OWN_LABELS = ("app.kubernetes.io/part-of", "app.kubernetes.io/component")
 SHARED_IMAGES = {"outcome": "register"}  # components that run in the image of another
 IMAGES = (
     *(name for name in COMPONENTS if name not in SHARED_IMAGES),
@@ -99,7 +100,12 @@ class StepResources(Parameters):
     cpu_limit: Cpu | None = Field(None, description="most cores; null: what is asked for")
     memory_limit: Memory | None = Field(None, description="most memory; null: what is asked for")
     gpus: int = Field(0, ge=0, description="accelerators; with any, the step's GPU image is used")
-    gpu_type: str = Field("nvidia.com/gpu", pattern=RESOURCE, description="resource name of the accelerator")
+    gpu_type: str = Field(
+        "nvidia.com/gpu",
+        pattern=RESOURCE,
+        examples=["nvidia.com/gpu"],
+        description="resource name of the accelerator",
+    )
     shared_memory: Memory | None = Field(
         None, description="size of /dev/shm, of the pod's memory; null: the container engine's 64 MiB"
     )
@@ -111,6 +117,14 @@ class StepResources(Parameters):
     security_context: SecurityContext = Field(
         default_factory=SecurityContext, description="as whom the container runs"
     )
+
+    @field_validator("labels")
+    @classmethod
+    def _not_regrow_s_own(cls, labels: dict[str, str]) -> dict[str, str]:
+        for key in labels:
+            if key in OWN_LABELS:
+                raise ValueError(f"'{key}' is set by Regrow itself on every pod; leave it out")
+        return labels
 
     def fault(self) -> str | None:
         """What does not go together, if anything; a step's is asked of `ClusterSettings.for_step`."""
@@ -170,10 +184,13 @@ class Checkpoints(Parameters):
     """A volume that outlives pods, so that a step that was ended goes on where it was."""
 
     claim: Name = Field("regrow-checkpoints", description="PersistentVolumeClaim")
-    mount: str = Field("/checkpoints", pattern="^/.+", description="where it is mounted")
+    mount: str = Field(
+        "/checkpoints", pattern="^/.+", examples=["/checkpoints"], description="where it is mounted"
+    )
     every: str | None = Field(
         None,
         pattern=r"^[1-9]\d{0,8} (epochs?|s)$",
+        examples=["5 epochs", "600 s"],
         description="how often one is kept, such as 5 epochs or 600 s; null: after each epoch",
     )
     days: float | None = Field(
@@ -185,13 +202,19 @@ class ClusterSettings(Parameters):
     """Where the pipeline runs and what each step gets there."""
 
     endpoint: str | None = Field(
-        None, pattern="^https?://.+", description="address of Kubeflow Pipelines; null: the client's own"
+        None,
+        pattern="^https?://.+",
+        examples=["http://localhost:8888"],
+        description="address of Kubeflow Pipelines; null: the client's own",
     )
     namespace: Name = Field("regrow", description="namespace of the runs")
     experiment: str = Field("regrow", min_length=1, description="Kubeflow experiment of the runs")
     service_account: Name = Field("regrow-pipeline", description="ServiceAccount of the runs' pods")
     pipeline_root: str | None = Field(
-        None, pattern=ADDRESS, description="where artifacts go; null: Kubeflow's default"
+        None,
+        pattern=ADDRESS,
+        examples=["s3://bucket/folder"],
+        description="where artifacts go; null: Kubeflow's default",
     )
     images: dict[str, Image] = Field(
         default_factory=dict,

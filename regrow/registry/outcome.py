@@ -110,14 +110,19 @@ def _from_events() -> dict[str, Any]:
             if told.get("step") == event.get("step"):  # it was tried again
                 told = {name: value for name, value in told.items() if name not in ("step", "message")}
             figures = event.get("figures", {})
-            told |= {name: str(figures[name]) for name in NOTED if name in figures}
+            told |= {name: _fact(name, str(figures[name])) for name in NOTED if name in figures}
     return told
+
+
+def _fact(name: str, text: str) -> str | bool:
+    """A fact as it is told; MLflow's tags are texts."""
+    return text == "True" if name == "proceed" else text
 
 
 def _state(told: Mapping[str, Any]) -> str:
     if str(told.get("kubeflow_state")).upper() != "SUCCEEDED":
         return FAILED
-    return UNCHANGED if told.get("proceed") == "False" and "version" not in told else SUCCEEDED
+    return UNCHANGED if told.get("proceed") is False and "version" not in told else SUCCEEDED
 
 
 def _record(told: Mapping[str, Any], *, job: str) -> dict[str, Any]:
@@ -125,7 +130,7 @@ def _record(told: Mapping[str, Any], *, job: str) -> dict[str, Any]:
     with connection(tracking_uri(), seconds=10, retries=0) as client:
         run_id = _run(client, job)
         tags = client.get_run(run_id).data.tags
-        noted = {name: tags[f"{FACT}.{name}"] for name in NOTED if f"{FACT}.{name}" in tags}
+        noted = {name: _fact(name, tags[f"{FACT}.{name}"]) for name in NOTED if f"{FACT}.{name}" in tags}
         full = {**noted, **told}
         full["outcome"] = _state(full)
         full["mlflow_run"] = run_id

@@ -7,7 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +210,17 @@ def test_following_waits_for_a_server_that_is_away(server: KubeflowServer, run: 
     assert len(server.runs) == 1
 
 
+def test_a_token_that_runs_out_is_no_end_of_the_run(server: KubeflowServer, run: Run) -> None:
+    run_id = run_id_in(run("submit", "--no-wait").output)
+    server.progress = story(*GOES_WELL[1:2])
+    server.fail("GET", f"/runs/{run_id}$", 401)
+    said = str(run("submit", "--follow", run_id, "--every", "0.05").exception)
+    assert "no valid credentials (401" in said
+    assert said.endswith(
+        f"the run does not end by that: follow it again with `regrow submit --follow {run_id}`"
+    )
+
+
 def test_an_unknown_run_is_named(run: Run) -> None:
     done = run("submit", "--follow", "no-such-run")
     assert "cannot look at the run no-such-run: there is none such" in str(done.exception)
@@ -258,6 +271,57 @@ def test_no_server_is_said_in_a_sentence(run: Run, tmp_path: Path) -> None:
     assert "cluster.endpoint: the address" in str(run("submit").exception)
 
 
+@pytest.fixture(params=[b'{"a": 1}', b"{}"], ids=["others' words", "no words"])
+def stranger(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[str]]]:
+    """The address of a server that has the same answer to everything, and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            asked.append(self.command)
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(request.param)))
+            self.end_headers()
+            self.wfile.write(request.param)
+
+        def do_GET(self) -> None:
+            self.answer()
+
+        def do_POST(self) -> None:
+            self.answer()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "words", [("submit",), ("schedule", "apply", "schedules.yaml"), ("schedule", "list")], ids=" ".join
+)
+def test_another_server_is_told_from_kubeflow(
+    run: Run, tmp_path: Path, stranger: tuple[str, list[str]], words: tuple[str, ...]
+) -> None:
+    address, asked = stranger
+    (tmp_path / "params.yaml").write_text(f"cluster: {{endpoint: '{address}'}}\n")
+    (tmp_path / "schedules.yaml").write_text(SCHEDULES)
+    done = run(*words)
+    silent = len(asked) > 1  # an empty list is `{}`, too: only what was made without an id gives it away
+    if silent and words[-1] == "list":
+        return
+    assert isinstance(done.exception, RegrowError), done.exception
+    (line,) = str(done.exception).splitlines()
+    assert line.startswith(f"{address}: cannot ")
+    assert "what answers there is not Kubeflow Pipelines" in line
+    assert asked.count("POST") == silent
+
+
 SCHEDULES = """
 schedules:
   - {name: nightly, cron: "30 2 * * *", params: params.yaml}
@@ -303,6 +367,7 @@ def test_schedules_from_nothing_to_nothing(server: KubeflowServer, run: Run, tmp
     )
     assert "- nightly: deleted" in run("schedule", "delete", "schedules.yaml").output
     assert not server.recurring
+    assert "nothing to delete" in run("schedule", "delete", "schedules.yaml").output
     assert run("schedule", "list").output == "no schedules\n"
 
 

@@ -53,6 +53,32 @@ def test_questions_end(server: KubeflowServer, connect: Connect) -> None:
     assert server.count("GET", HEALTH) == 4
 
 
+@pytest.mark.parametrize("body", [b"404 page not found\n", b'{"code": 5, "message": "Not Found"}', b""])
+def test_a_path_that_is_not_there_is_about_the_address(body: bytes, connect: Connect) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    other = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(ApiError, match=r"404.*is cluster\.endpoint .* that of the service ml-pipeline"):
+            _ = connect(endpoint=f"http://127.0.0.1:{other.server_port}").namespace
+    finally:
+        other.shutdown()
+        other.server_close()
+
+
+def test_a_thing_that_is_not_there_is_not_about_the_address(server: KubeflowServer, connect: Connect) -> None:
+    with pytest.raises(ApiError, match=r"there is none such \(404: [^)]*\)$"):
+        connect().run("no-such-run")
+
+
 def test_no_answer_in_time_says_so(server: KubeflowServer, connect: Connect) -> None:
     server.fail("GET", HEALTH, "hang", times=99, seconds=0.5)
     with pytest.raises(ApiError, match=r"no answer in 0\.3 s, asked 4 times.*port-forward"):

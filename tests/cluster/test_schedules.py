@@ -43,7 +43,7 @@ def test_the_example_is_read_as_it_stands() -> None:
     )
     assert nightly.next_start.isoformat() == "2027-01-11T02:30:00+01:00"
     assert not nightly.catch_up
-    assert json.loads(weekly.packed.arguments["prune_params"])["sparsity"] == 0.8
+    assert json.loads(weekly.packed.arguments["prune_params"])["sparsity"] == 0.9
     assert not weekly.enabled
 
 
@@ -64,6 +64,21 @@ schedules:
     assert (item.settings.steps["train"].gpus, item.settings.steps["train"].memory) == (1, "9Gi")
 
 
+def test_a_file_is_laid_between_params_and_the_schedule_s_own(tmp_path: Path) -> None:
+    text = """
+schedules:
+  - {name: a, cron: "30 2 * * *", cluster: {steps: {train: {cpu: 3}}}}
+"""
+    path = written(tmp_path, text, "cluster: {steps: {train: {memory: 9Gi}}}\n")
+    (tmp_path / "gpu.yaml").write_text("cluster: {steps: {train: {gpus: 1, cpu: 8}}}\n")
+    found = read_schedules(path)
+    ((_, config),) = configured(
+        found, path=path, params=tmp_path / "params.yaml", overlay=tmp_path / "gpu.yaml"
+    )
+    train = config.cluster.for_step("train")
+    assert (train.gpus, train.cpu, train.memory) == (1, "3", "9Gi")
+
+
 def test_the_same_file_makes_the_same_fingerprint_and_a_change_another(tmp_path: Path) -> None:
     text = "schedules: [{name: a, cron: '30 2 * * *'}]\n"
     first, again = wanted(written(tmp_path, text)), wanted(written(tmp_path, text))
@@ -82,13 +97,26 @@ def test_the_same_file_makes_the_same_fingerprint_and_a_change_another(tmp_path:
     [
         ("- a\n", "holds no section; accepted: owner, scheduler_time_zone, schedules"),
         ("schedules: [\n", "is not valid YAML"),
+        ("schedules: 3\n", r"schedules: is a list, not a value \(found 3\)"),
+        ("owner: a\nowner: b\n", r'not valid YAML \(line 2, column 1: found duplicate key "owner"\)'),
+        (
+            "schedules: [{name: a, cron: '0 2 * * *', set: 3}]\n",
+            r"schedules\.0\.set: is a section, not a value \(found 3\)",
+        ),
+        (
+            "schedules: [{name: a, cron: '0 2 * * *', cluster: {steps: {train: {cpus: 1}}}}]\n",
+            r"schedules\.yaml: schedule 'a': cluster\.steps\.train\.cpus: unknown key; did you mean 'cpu'",
+        ),
         ("schedule: []\n", "unknown key; did you mean 'schedules'"),
         ("schedules: [{name: a}]\n", r"schedules\.0\.cron: is required"),
         ("schedules: [{name: a, cron: '30 2 * *'}]\n", "five fields"),
         ("schedules: [{name: a, cron: '0 2 L * *'}]\n", "none of 'L'"),
         ("schedules: [{name: a, cron: '0 2 * * *', time_zone: Berlin}]\n", "no time zone"),
         ("scheduler_time_zone: Mars\n", "no time zone"),
-        ("schedules: [{name: A b, cron: '0 2 * * *'}]\n", "name: string should match"),
+        (
+            "schedules: [{name: A b, cron: '0 2 * * *'}]\n",
+            "name: 'A b' is not accepted; accepted: such as nightly",
+        ),
         ("schedules: [{name: a, cron: '0 2 * * *', concurrency: 0}]\n", "accepted: ≥ 1 and ≤ 10"),
         (
             "schedules: [{name: a, cron: '0 2 * * *'}, {name: a, cron: '0 3 * * *'}]\n",

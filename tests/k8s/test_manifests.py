@@ -64,7 +64,7 @@ def test_every_file_is_used_by_an_overlay(tmp_path: Any) -> None:
 
     for overlay in OVERLAYS:
         reach(K8S / "overlays" / overlay)
-    others = {K8S / name for name in ("secrets.example.env", "dev-secrets.sh", "components/gpu/gpu.yaml")}
+    others = {K8S / name for name in ("secrets.example.env", "dev-secrets.sh")}
     every = {
         path for path in K8S.rglob("*") if path.is_file() and "pipelines" not in path.relative_to(K8S).parts
     }
@@ -106,7 +106,8 @@ def test_names_of_the_contract(overlay: str) -> None:
     mlflow = find(inside, "ConfigMap", "regrow-mlflow")["data"]
     assert set(mlflow) == {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"}
     assert set(find(inside, "ConfigMap", "regrow-data")["data"]) == {"AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"}
-    assert set(find(inside, "ConfigMap", "regrow-schedules")["data"]) == {"schedules.yaml", "params.yaml"}
+    files = {"schedules.yaml", "params.yaml", *(["gpu.yaml"] if overlay == "gpu" else [])}
+    assert set(find(inside, "ConfigMap", "regrow-schedules")["data"]) == files
     assert find(inside, "PersistentVolumeClaim", "regrow-checkpoints")
     assert find(inside, "ServiceAccount", "regrow-pipeline")
     assert find(inside, "ServiceAccount", "regrow-schedules")
@@ -129,8 +130,10 @@ def test_gpus_are_asked_for_where_there_are_some() -> None:
     assert quotas["dev"]["requests.nvidia.com/gpu"] == "0"
     assert int(quotas["gpu"]["requests.nvidia.com/gpu"]) > 0
     data = find(documents("gpu"), "ConfigMap", "regrow-schedules")["data"]
+    base = find(documents("dev"), "ConfigMap", "regrow-schedules")["data"]
+    assert {name: data[name] for name in base} == base
     placed = yaml.safe_load((K8S / "components" / "gpu" / "gpu.yaml").read_text("utf-8"))["cluster"]
-    assert all(each["cluster"] == placed for each in yaml.safe_load(data["schedules.yaml"])["schedules"])
+    assert yaml.safe_load(data["gpu.yaml"])["cluster"] == placed
     assert {name for name, step in placed["steps"].items() if step["gpus"]} == {"train", "recover"}
 
 
@@ -159,4 +162,4 @@ def test_the_document_names_what_is_there() -> None:
     accounts = re.findall(r"serviceaccount:regrow:([\w-]+)", text)
     jobs = re.findall(r"\b(?:cronjob|deployment|statefulset|service)/([a-z-]+)", text)
     assert accounts
-    assert set(accounts) | (set(jobs) - {"ml-pipeline"}) <= named
+    assert set(accounts) | (set(jobs) - {"ml-pipeline", "ml-pipeline-ui"}) <= named

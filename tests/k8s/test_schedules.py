@@ -52,8 +52,9 @@ def test_the_cronjob_makes_the_schedules(overlay: str, times: int, tmp_path: Pat
     kubeflow = KubeflowServer(token="of-the-service-account", multi_user=overlay != "standalone")
     with serving(kubeflow) as server:
         for name, text in find(inside, "ConfigMap", "regrow-schedules")["data"].items():
-            moved = text.replace("http://ml-pipeline.kubeflow.svc:8888", server.url)
-            (mounted / name).write_text(moved, "utf-8")
+            (mounted / name).write_text(text, "utf-8")
+        assert environment["KF_PIPELINES_ENDPOINT"] == "http://ml-pipeline.kubeflow.svc:8888"
+        environment["KF_PIPELINES_ENDPOINT"] = server.url
         moves = {"/etc/regrow": mounted, "/var/run/secrets/kubeflow/pipelines": token, "/scratch": scratch}
         for here, there in moves.items():
             line = [word.replace(here, str(there)) for word in line]
@@ -90,29 +91,33 @@ def test_the_cronjob_makes_the_schedules(overlay: str, times: int, tmp_path: Pat
 @pytest.mark.slow
 def test_the_account_for_submitting_may_do_what_submit_asks(tmp_path: Path) -> None:
     found = documents("dev")
-    (tmp_path / "params.yaml").write_text(
-        find(found, "ConfigMap", "regrow-schedules")["data"]["params.yaml"], "utf-8"
-    )
+    for name, text in find(found, "ConfigMap", "regrow-schedules")["data"].items():
+        (tmp_path / name).write_text(text, "utf-8")
     rules = find(found, "Role", "regrow-submit")["rules"]
     allowed = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
     with serving(KubeflowServer(token="of-the-account")) as server:
-        words = ["regrow", "submit", "--no-wait", "--params", "params.yaml"]
-        done = subprocess.run(
-            [*words, "--set", f"cluster.endpoint={server.url}"],
-            env={
-                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-                "HOME": str(tmp_path),
-                "REGROW_KFP_TOKEN": "of-the-account",
-                **find(found, "ConfigMap", "regrow-images")["data"],
-            },
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        for words in (
+            ["submit", "--no-wait", "--params", "params.yaml"],
+            ["schedule", "diff", "schedules.yaml"],
+            ["schedule", "list"],
+        ):
+            done = subprocess.run(
+                ["regrow", *words],
+                env={
+                    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                    "HOME": str(tmp_path),
+                    "KF_PIPELINES_ENDPOINT": server.url,
+                    "REGROW_KFP_TOKEN": "of-the-account",
+                    **find(found, "ConfigMap", "regrow-images")["data"],
+                },
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=120,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
         assert len(server.runs) == 1
         needed = {asked(method, path) for method, path in server.requests} - {None}
-        assert ("runs", "create") in needed
+        assert {("runs", "create"), ("jobs", "list")} <= needed
         assert needed <= allowed

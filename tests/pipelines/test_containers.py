@@ -1,6 +1,7 @@
 """What a step's container is given of this machine; runs in containers are in tests/containers."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,11 @@ from regrow_pipelines.containers import container_options, steps
 
 
 def options(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: dict[str, str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: dict[str, str], **sections: Any
 ) -> tuple[dict[str, bool], dict[str, str]]:
     """By mounted path, whether it can be written to; and the variables."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'tracking' / 'mlflow.db'}")
-    config = config_model().model_validate({"prepare": {"source": source}})
+    config = config_model().model_validate({"prepare": {"source": source}, **sections})
     root = tmp_path / "work" / "kfp" / "1"
     found = container_options(arguments(config), root, "workspace")
     assert found["read_only"] and found["cap_drop"] == ["ALL"]
@@ -58,6 +59,13 @@ def test_a_repository_is_mounted_where_it_is_a_folder(
     assert options(tmp_path, monkeypatch, here)[0][str(tmp_path / "repository")] is False
     away = {**here, "repo": "https://git.example.org/team/data.git"}
     assert len(options(tmp_path, monkeypatch, away)[0]) == 2
+
+
+def test_a_model_to_import_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.keras").touch()
+    imported = {"train": {"architecture": None, "import": {"path": str(tmp_path / "mine.keras")}}}
+    mounts, _ = options(tmp_path, monkeypatch, {"kind": "digits"}, **imported)
+    assert mounts[str(tmp_path / "mine.keras")] is False
 
 
 def test_an_image_speaks_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

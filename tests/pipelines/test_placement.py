@@ -237,19 +237,19 @@ def test_an_image_of_the_cluster_s_own_is_used_for_its_step_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "said"),
     [
-        ("REGROW_TAG", "latest"),
-        ("REGROW_TAG", ""),
-        ("REGROW_TAG", "a b"),
-        ("REGROW_REGISTRY", "https://registry.example.com"),
+        ("REGROW_TAG", "latest", "may be another image tomorrow"),
+        ("REGROW_TAG", "", "has no tag after ':'"),
+        ("REGROW_TAG", "a b", "is no name of an image"),
+        ("REGROW_REGISTRY", "https://registry.example.com", "is an address"),
     ],
 )
 def test_an_image_of_the_environment_is_checked_as_one_of_the_settings(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(RegrowError, match=r"REGROW_REGISTRY, REGROW_TAG: .* may be another image tomorrow"):
+    with pytest.raises(RegrowError, match=f"REGROW_REGISTRY, REGROW_TAG: .* {said}"):
         compiling.compiled(load_config(None))
 
 

@@ -89,6 +89,7 @@ def test_unchanged_is_told_from_done_and_from_failed(here: Path, listener: Liste
     }
     assert found["two"].data.tags["regrow.outcome.version"] == "regrow/3"
     assert [item["outcome"] for item in listener.got] == ["unchanged", "succeeded", "failed"]
+    assert [item["proceed"] for item in listener.got] == [False, True, True]
     assert listener.got[1]["version"] == "regrow/3"
     assert listener.got[2]["kubeflow_message"] == "train"
     conclude(DONE, job="two")

@@ -1,0 +1,68 @@
+"""What is said of a configuration before it goes to a cluster."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from regrow.cli import cli
+from regrow.config import config_model
+from regrow_pipelines.notices import notices
+
+REPOSITORY = {"kind": "dvc", "path": "images", "format": "folder"}
+
+
+@pytest.fixture(autouse=True)
+def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGROW_REGISTRY", "registry.example.com/team")
+
+
+def said(sections: dict[str, Any]) -> list[str]:
+    return [sentence.split(" only ")[0] for sentence in notices(config_model().model_validate(sections))]
+
+
+@pytest.mark.parametrize(
+    ("sections", "found"),
+    [
+        ({}, []),
+        (
+            {"prepare": {"source": {"kind": "folder", "path": "data/flowers"}}},
+            ["prepare.source.path: pods see data/flowers"],
+        ),
+        (
+            {"train": {"architecture": None, "import": {"path": "models/mine.keras"}}},
+            ["train.import.path: pods see models/mine.keras"],
+        ),
+        (
+            {"train": {"architecture": {"name": "resnet50_transfer", "weights": "w.h5"}}},
+            ["train.architecture.weights: pods see w.h5"],
+        ),
+        ({"train": {"architecture": {"name": "resnet50_transfer", "weights": "imagenet"}}}, []),
+        ({"prepare": {"source": {**REPOSITORY, "repo": "https://git.example.org/data.git"}}}, []),
+        ({"prepare": {"source": {**REPOSITORY, "repo": "git@git.example.org:team/data.git"}}}, []),
+        (
+            {"prepare": {"source": {**REPOSITORY, "repo": "file:///srv/data.git"}}},
+            ["prepare.source.repo: pods see file:///srv/data.git"],
+        ),
+        (
+            {"prepare": {"source": {**REPOSITORY, "repo": "../data"}}},
+            ["prepare.source.repo: pods see ../data"],
+        ),
+    ],
+)
+def test_what_pods_do_not_see_is_said(sections: dict[str, Any], found: list[str]) -> None:
+    assert said(sections) == found
+
+
+def test_compile_says_it_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REGROW_REGISTRY")
+    (tmp_path / "params.yaml").write_text("prepare: {source: {kind: npz, path: data.npz}}\n")
+    done = CliRunner().invoke(cli, ["compile"])
+    assert done.exit_code == 0, done.exception
+    assert [line.split(" ", 3)[:3] for line in done.stderr.splitlines()] == [
+        ["note:", "image", "regrow-augment:0.1.0"],
+        ["note:", "prepare.source.path:", "pods"],
+    ]
+    assert (tmp_path / "pipeline.yaml").is_file()
