@@ -14,8 +14,8 @@ from regrow.steps.spec import STATEMENT, StepSpec
 
 ONLY_NAMED = "--only-named"
 ON_FILE = (
-    "With MODEL, a .keras or .h5 file, the step works on it alone: without a workspace, with the default parameters,"
-    " those in --params and --set."
+    "With MODEL, a .keras or .h5 file or a SavedModel, the step works on it alone: without a workspace, with the"
+    " default parameters and what --params and --set say; a params.yaml that is not named is not read."
 )
 
 
@@ -46,6 +46,7 @@ def step_command(name: str) -> click.Command:
             from regrow.config import load_config, step_params
             from regrow.model_files import run_on_file
 
+            _in_full(spec, overrides)
             if params_file is None and not any(text.startswith(f"{name}.") for text in overrides):
                 raise RegrowError(
                     f"{model}: nothing says what to do with it; for example --set prune.target.macs=0.5 keeps half of"
@@ -92,6 +93,15 @@ def _directory_option(
         help=f"{kind}: {text}  [default: {default}]",
     )
     return option(command)
+
+
+def _in_full(spec: StepSpec[Any], overrides: tuple[str, ...]) -> None:
+    """Refuse keys of the step's section that lack its name."""
+    for text in overrides:
+        if (first := text.partition("=")[0].partition(".")[0]) in spec.params.model_fields:
+            raise RegrowError(
+                f"--set {text}: '{first}' is a key of section '{spec.name}'; accepted: --set {spec.name}.{text}"
+            )
 
 
 def _only_of(name: str, overrides: tuple[str, ...], model: Path) -> None:

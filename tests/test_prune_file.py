@@ -75,7 +75,7 @@ def test_a_sequence_into_a_named_directory(file: Path, tmp_path: Path) -> None:
 
 def test_a_dataset_may_be_named_for_a_criterion(file: Path, digits: Dataset) -> None:
     taylor = (*HALF, "--set", "prune.channels.criterion=taylor", "--set", "prune.channels.rescore=1")
-    assert "'taylor' needs calibration examples; give a dataset" in refused("prune", "mine.h5", *taylor)
+    assert "'taylor' needs calibration examples; give a dataset that" in refused("prune", "mine.h5", *taylor)
     result = regrow("prune", "mine.h5", *taylor, "--dataset", str(digits.path))
     assert result.exception is None, result.output
 
@@ -205,4 +205,7 @@ def test_nothing_is_done_where_nothing_is_asked(file: Path, tmp_path: Path) -> N
     message = refused("prune", "mine.h5")
     assert "mine.h5: nothing says what to do with it; for example --set prune.target.macs=0.5" in message
     assert refused("prune", "mine.h5", "--set", "train.fit.epochs=3") == message
+    assert refused("prune", "mine.h5", "--set", "target.macs=0.5") == (
+        "--set target.macs=0.5: 'target' is a key of section 'prune'; accepted: --set prune.target.macs=0.5"
+    )
     assert not (tmp_path / "mine-pruned").exists()

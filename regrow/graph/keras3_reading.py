@@ -60,7 +60,10 @@ class Reader:
         kind, config = str(part.get("class_name")), part.get("config") or {}
         where = f"layer '{config.get('name', kind)}' ({kind})"
         if str(part.get("module")).split(".", 1)[0] != "keras":
-            raise RegrowError(f"{where} is not a layer of Keras, so tf_keras does not have it")
+            raise RegrowError(
+                f"{where} is not a layer of Keras, so tf_keras does not have it; docs/rules.md says how a"
+                " model with layers of your own is pruned"
+            )
         if _operation_name(part):
             return _operation(part)
         if kind in MODELS:

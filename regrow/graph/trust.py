@@ -215,7 +215,10 @@ def _foreign(config: dict[str, Any]) -> str | None:
         )
     if kind is None or kind in pure_layers() or kind in keras_objects():
         return None
-    return f"{_named(config)} is of class '{kind}'; accepted: the layers of tf_keras that only compute"
+    return (
+        f"{_named(config)} is of class '{kind}'; accepted: the layers of tf_keras that only compute;"
+        " a model with layers of your own is pruned from Python (docs/rules.md)"
+    )
 
 
 def _code(config: dict[str, Any]) -> str | None:

@@ -125,15 +125,20 @@ def _n_m(done: Outcome, task: Task) -> Outcome:
     from regrow.pruning.n_m import n_of_m
 
     model = done.model
-    share = 1 - task.params.n / task.params.m
-    emit(
-        "notice",
-        message=f"prune: {task.params.n} of {task.params.m} weights stay, {share:.1%} become zero; sparsity and"
-        " allocation belong to method magnitude and are not used",
-    )
     kernels, skipped = _kernels(model, task)
     pruning, misfits = n_of_m(model, kernels, n=task.params.n, m=task.params.m)
+    emit(
+        "notice",
+        message=f"prune: {_n_m_told(task.params, fitting=len(kernels) - len(misfits), misfits=misfits)}",
+    )
     return Outcome(model=model, pruning=pruning, left_dense=skipped | misfits)
+
+
+def _n_m_told(params: PruneParams, *, fitting: int, misfits: Mapping[str, str]) -> str:
+    told = f"{params.n} of {params.m} weights stay in {fitting} kernels; sparsity and allocation are not used"
+    for name, reason in list(misfits.items())[:1]:
+        told += f"; {len(misfits)} kernels are left dense, such as {name}: {reason}"
+    return told
 
 
 def _magnitude(done: Outcome, task: Task) -> Outcome:

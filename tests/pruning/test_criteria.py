@@ -185,7 +185,7 @@ def test_data_that_are_missing_or_do_not_fit_are_named(
     def scored(calibration: Calibration | None) -> None:
         score(channels, model=mixed, criterion=criterion, normalise="mean", calibration=calibration)
 
-    with pytest.raises(RegrowError, match=f"'{criterion}' needs calibration examples; give a dataset"):
+    with pytest.raises(RegrowError, match=f"'{criterion}' needs calibration examples; give a dataset that"):
         scored(None)
     features = np.zeros((4, 8, 8, 1), np.float32)
     with pytest.raises(RegrowError, match=r"shape \(8, 8, 1\), but the model takes \(8, 8, 3\)"):

@@ -64,7 +64,8 @@ def check_without_data(criterion: str) -> None:
     """
     if criterion in NEEDING_DATA:
         raise RegrowError(
-            f"prune.channels.criterion: '{criterion}' needs calibration examples; give a dataset, or choose one of"
+            f"prune.channels.criterion: '{criterion}' needs calibration examples; give a dataset that"
+            " `regrow prepare` made (--dataset work/prepare/dataset), or choose one of"
             f" {', '.join(sorted(CRITERIA.keys() - NEEDING_DATA))}"
         )
 
