@@ -201,6 +201,14 @@ def test_groups_are_printed(file: Path) -> None:
     assert paragraphs[3][1:] == ["stay         all: they are the model's outputs"]
 
 
+def test_keys_of_other_methods_are_said_to_be_of_no_use(file: Path) -> None:
+    result = CliRunner().invoke(
+        cli, ["prune", "mine.h5", *HALF, "--set", "prune.layers.blocks=1", "--set", "prune.n=1"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "prune: not used with method channels: layers, n" in result.output
+
+
 def test_nothing_is_done_where_nothing_is_asked(file: Path, tmp_path: Path) -> None:
     message = refused("prune", "mine.h5")
     assert "mine.h5: nothing says what to do with it; for example --set prune.target.macs=0.5" in message

@@ -16,6 +16,16 @@ from regrow.pruning.targets import ChannelOptions, LayerOptions
 if TYPE_CHECKING:
     from regrow.pruning.criteria.evidence import Calibration
 
+METHOD_OF_KEY = {
+    "layers": "layers",
+    "channels": "channels",
+    "sparsity": "magnitude",
+    "allocation": "magnitude",
+    "schedule": "magnitude",
+    "n": "n_m",
+    "m": "n_m",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -81,6 +91,15 @@ def check_without_dataset(params: PruneParams) -> None:
         )
 
 
+def unused_keys(params: PruneParams) -> list[str]:
+    """The keys that were given for methods that are not among those of ``params``."""
+    return [
+        name
+        for name, method in METHOD_OF_KEY.items()
+        if name in params.model_fields_set and method not in params.method
+    ]
+
+
 def _layers(done: Outcome, task: Task) -> Outcome:
     from regrow.pruning.layers import prune_layers
 
@@ -135,7 +154,7 @@ def _n_m(done: Outcome, task: Task) -> Outcome:
 
 
 def _n_m_told(params: PruneParams, *, fitting: int, misfits: Mapping[str, str]) -> str:
-    told = f"{params.n} of {params.m} weights stay in {fitting} kernels; sparsity and allocation are not used"
+    told = f"{params.n} of {params.m} weights stay in {fitting} kernels"
     for name, reason in list(misfits.items())[:1]:
         told += f"; {len(misfits)} kernels are left dense, such as {name}: {reason}"
     return told

@@ -5,8 +5,8 @@ from typing import Any
 
 from regrow.artifacts import write_json
 from regrow.dataset.directory import open_dataset
-from regrow.progress import Progress
-from regrow.pruning.methods import Outcome, Task, check_without_dataset, prune
+from regrow.progress import Progress, emit
+from regrow.pruning.methods import Outcome, Task, check_without_dataset, prune, unused_keys
 from regrow.pruning.parameters import PruneParams
 from regrow.steps.spec import FileUse, Input, Output, StepContext, StepSpec
 
@@ -59,6 +59,11 @@ def run_on_file(use: FileUse[PruneParams]) -> Any:
     """
     if "dataset" not in use.inputs:
         check_without_dataset(use.params)
+    if unused := unused_keys(use.params):
+        emit(
+            "notice",
+            message=f"prune: not used with method {', '.join(use.params.method)}: {', '.join(unused)}",
+        )
     _tell(0, f"reading {use.model}")
     from regrow.graph.files import load_file
     from regrow.graph.inspection import inspection
