@@ -57,7 +57,7 @@ def is_transient(error: BaseException | None) -> bool:
             return True
         if getattr(error, "error_code", None) in TRANSIENT:
             return True
-        if _is_away(error) or lost_a_race(error):
+        if _is_away(error) or lost_a_race(error) or _is_crowded(error):
             return True
         error = error.__cause__
     return False
@@ -68,6 +68,11 @@ def lost_a_race(error: BaseException) -> bool:
     return getattr(error, "error_code", None) == "BAD_REQUEST" and any(
         text in str(error) for text in SAME_ROW
     )
+
+
+def _is_crowded(error: BaseException) -> bool:
+    """Whether all of the server's connections to its database were taken for too long, of which it speaks as a 400."""
+    return getattr(error, "error_code", None) == "BAD_REQUEST" and "QueuePool limit" in str(error)
 
 
 def unless_first(write: Callable[[], T]) -> T:

@@ -94,10 +94,11 @@ def test_patience_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, text: 
     [
         ('(psycopg2.errors.UniqueViolation) duplicate key violates "registered_model_alias_pk"', True),
         ("(sqlite3.IntegrityError) UNIQUE constraint failed: registered_model_aliases.name", True),
+        ("QueuePool limit of size 5 overflow 10 reached, connection timed out, timeout 30.00", True),
         ("Invalid alias name", False),
     ],
 )
-def test_who_writes_the_same_row_second_tries_again(message: str, expected: bool) -> None:
+def test_who_writes_the_same_row_second_or_meets_a_crowd_tries_again(message: str, expected: bool) -> None:
     from mlflow.exceptions import RestException
 
     assert is_transient(RestException({"error_code": "BAD_REQUEST", "message": message})) is expected
