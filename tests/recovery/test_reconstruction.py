@@ -39,6 +39,18 @@ def randomised(model: Any, seed: int) -> Any:
     return model
 
 
+def half_masked(model: Any, names: tuple[str, ...]) -> Pruning:
+    """Mask half of the weights of the layers ``names``, at random."""
+    random = np.random.default_rng(0)
+    masks = {
+        f"{name}/kernel": (random.random(model.get_layer(name).kernel.shape) < 0.5).astype(np.uint8)
+        for name in names
+    }
+    pruning = Pruning(masks=masks)
+    pruning.apply(model)
+    return pruning
+
+
 def test_numpy_finds_the_same_in_one_block_and_in_several() -> None:
     random = np.random.default_rng(0)
     x, y = random.normal(1, 1, (900, 6)), random.normal(2, 1, (900, 4))
@@ -332,13 +344,7 @@ def closing(between: Any, **options: Any) -> tuple[list[dict[str, Any]], Any, An
 
     parent, model, features = randomised(make(), 0), make(), images()
     model.set_weights(parent.get_weights())
-    random = np.random.default_rng(0)
-    masks = {
-        f"{name}/kernel": (random.random(parent.get_layer(name).kernel.shape) < 0.5).astype(np.uint8)
-        for name in ("stem", "last")
-    }
-    pruning = Pruning(masks=masks)
-    pruning.apply(model)
+    pruning = half_masked(model, ("stem", "last"))
     report = reconstruct(model, parent, pruning, features, ridge=1e-6, batch_size=32)
 
     def total(whole: Any) -> Any:
@@ -453,13 +459,7 @@ def test_layers_behind_a_shared_normalisation_are_fitted_to_what_it_makes() -> N
     recalibrate(parent, features, batch_size=32)
     model = make()
     model.set_weights(parent.get_weights())
-    random = np.random.default_rng(0)
-    masks = {
-        f"{name}/kernel": (random.random(parent.get_layer(name).kernel.shape) < 0.5).astype(np.uint8)
-        for name in ("first", "second")
-    }
-    pruning = Pruning(masks=masks)
-    pruning.apply(model)
+    pruning = half_masked(model, ("first", "second"))
     wanted, before = parent(features).numpy(), model(features).numpy()
     reconstruct(model, parent, pruning, features, ridge=1e-3, batch_size=32)
     assert np.square(model(features) - wanted).sum() < 0.3 * np.square(before - wanted).sum()
