@@ -136,7 +136,7 @@ def run(context: StepContext[TrainParams]) -> None:
 
 def _import(context: StepContext[TrainParams], source: ImportModel, dataset: Dataset) -> None:
     from regrow.graph.files import import_model, save_model
-    from regrow.training.fitting import validation_metrics
+    from regrow.training.fitting import guessing_accuracy, validation_metrics
     from regrow.training.importing import check_fits
 
     path = Path(source.path)
@@ -144,8 +144,7 @@ def _import(context: StepContext[TrainParams], source: ImportModel, dataset: Dat
     check_fits(model, dataset, path=path)
     save_model(model, context.outputs["parent"])
     found = validation_metrics(model, dataset)
-    labels = list(dataset.labels("validation"))
-    if found["val_accuracy"] <= max(map(labels.count, set(labels))) / len(labels):
+    if found["val_accuracy"] <= guessing_accuracy(dataset, "validation"):
         emit(
             "notice",
             message=f"train: {path} is right on {found['val_accuracy']:.1%} of the validation examples, no more than "

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from regrow.dataset.directory import Dataset
 from regrow.progress import Progress, emit
 from regrow.tasks import get_task
@@ -122,7 +124,10 @@ def fit(
             settings=settings,
             epochs=settings.epochs,
             rates=session.rates,
-            chance=1 / len(dataset.classes),
+            chances={
+                "accuracy": guessing_accuracy(dataset, "train"),
+                "val_accuracy": guessing_accuracy(dataset, "validation"),
+            },
             step=step,
             progress=progress,
             on_epoch=on_epoch,
@@ -138,6 +143,12 @@ def fit(
         )
         _run(session, watch, settings, reseed=reseed, callbacks=[*callbacks, *_tensorboard(tensorboard)])
     return replace(watch.finish(keep), range_test=tested)
+
+
+def guessing_accuracy(dataset: Dataset, split: str) -> float:
+    """The accuracy on ``split`` of who always names its most frequent class, in float32 as Keras measures it."""
+    labels = dataset.labels(split)
+    return float(np.float32(np.bincount(labels).max() / len(labels)))
 
 
 def _work(settings: FitSettings, rate_factor: float) -> dict[str, Any]:
