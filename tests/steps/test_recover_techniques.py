@@ -21,6 +21,7 @@ from regrow.graph.kernels import layers
 from regrow.provenance.digest import tree_digest
 from regrow.pruning.pruning import Pruning
 from regrow.recovery.parameters import RecoverParams, goal_accuracy
+from regrow.registry import tracking
 from regrow.steps import prune as prune_step
 from regrow.steps import train as train_step
 from regrow.steps.execution import execute
@@ -238,6 +239,8 @@ def test_the_second_attempt_begins_with_the_best_weights_at_half_the_rate(
     from regrow.training import fitting
 
     real, factors, begun = fitting.fit, [], []
+    logged: list[int] = []
+    monkeypatch.setattr(tracking.Stream, "log", lambda self, metrics, epoch: logged.append(epoch))
 
     def diverges_once(model: Any, *args: Any, **options: Any) -> Any:
         factors.append(options["rate_factor"])
@@ -252,6 +255,7 @@ def test_the_second_attempt_begins_with_the_best_weights_at_half_the_rate(
     curve = recover(residual, digits, overlay, tmp_path)
     assert factors == [1.0, 0.5]
     assert [point.get("attempt", 1) for point in curve["points"] if "epoch" in point] == [1, 1, 2, 2]
+    assert logged == [1, 2, 3, 4]
     _, best, second = begun
     for kept, start in zip(best, second, strict=True):
         np.testing.assert_array_equal(kept, start)
