@@ -40,6 +40,7 @@ class FineTuning:
                 message=f"{self.work.step}: stop_when is met without fine-tuning: {best:.4f} of {goal:.4f}",
             )
             return
+        self.curve.techniques = self.work.params.techniques
         before = self.work.model.get_weights()
         fitted = self._attempts(before)
         if self.curve.improved_by(fitted):

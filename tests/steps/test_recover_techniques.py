@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from regrow.artifacts import read_json
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
+from regrow.evaluation import plots
 from regrow.graph.files import load_model
 from regrow.graph.kernels import layers
 from regrow.provenance.digest import tree_digest
@@ -164,8 +165,19 @@ def test_fine_tuning_ends_at_the_accuracy_that_was_asked_for(
 def test_a_goal_that_is_met_already_trains_nothing(
     residual: Path, digits: Dataset, overlay: Path, tmp_path: Path
 ) -> None:
-    curve = recover(residual, digits, overlay, tmp_path, stop_when="accuracy >= 0.05")
+    curve = recover(
+        residual,
+        digits,
+        overlay,
+        tmp_path,
+        stop_when="accuracy >= 0.05",
+        distill={"logits": {}},
+        control=True,
+        fit={"epochs": 1, "optimizer": ADAM},
+    )
     assert "fine_tuning" not in stages(curve)
+    assert curve["techniques"] == []
+    assert "from scratch" in plots.recovery_curve(curve)
 
 
 @pytest.mark.parametrize(
