@@ -259,7 +259,7 @@ def _phases(
     for is_frozen, settings in phases:
         if frozen:
             freeze_backbone(model, frozen=is_frozen)
-        offset = len(history)
+        offset, name = len(history), "frozen" if is_frozen else "all"
         result = fit(
             model,
             dataset,
@@ -274,8 +274,9 @@ def _phases(
                 batch_size=CALIBRATION_BATCH,
                 layers=trained_normalisation_layers(trained),
             ),
-            checkpoints=context.scratch / ("frozen" if is_frozen else "all"),
-            tensorboard=log_directory(context.step, context.scratch.name, "frozen" if is_frozen else ""),
+            checkpoints=context.scratch / name,
+            # Side by side: a directory of logs is emptied first.
+            tensorboard=log_directory(context.step, context.scratch.name, name),
         )
         history += [{**entry, "epoch": offset + int(entry["epoch"])} for entry in result.history]
         if settings.time_budget_s is not None:

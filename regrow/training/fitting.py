@@ -25,6 +25,7 @@ from regrow.training.range_test import RangeTest, range_test
 from regrow.training.selection import Selection
 from regrow.training.session import AfterBatch, Session, check_devices, repeatable_randomness
 from regrow.training.settings import FitSettings
+from regrow.training.tensorboard import scalars
 from regrow.training.watching import FitResult, OnEpoch, Watch
 
 
@@ -104,6 +105,13 @@ def fit(
     check_devices(strategy, settings, step=step)
     with working_model(model, strategy=strategy, half=half) as working, contextlib.ExitStack() as stack:
         reseed = stack.enter_context(repeatable_randomness(working, settings.seed))
+        log = stack.enter_context(scalars(tensorboard))
+
+        def see(epoch: int, entry: dict[str, float]) -> None:
+            log(epoch, entry)
+            if on_epoch is not None:
+                on_epoch(epoch, entry)
+
         session = Session(
             working,
             dataset,
@@ -130,7 +138,7 @@ def fit(
             },
             step=step,
             progress=progress,
-            on_epoch=on_epoch,
+            on_epoch=see,
             selection=Selection(dataset.size("validation")),
             stop=session.stop,
             reached=-math.inf if reached is None else reached,
@@ -141,7 +149,7 @@ def fit(
             if checkpoints is not None
             else None,
         )
-        _run(session, watch, settings, reseed=reseed, callbacks=[*callbacks, *_tensorboard(tensorboard)])
+        _run(session, watch, settings, reseed=reseed, callbacks=callbacks)
     return replace(watch.finish(keep), range_test=tested)
 
 
@@ -205,7 +213,7 @@ def _run(
     settings: FitSettings,
     *,
     reseed: Callable[[int], None],
-    callbacks: list[Any],
+    callbacks: Sequence[Any],
 ) -> None:
     done = watch.resume()
     if settings.time_budget_s is not None:
@@ -230,11 +238,3 @@ def validation_metrics(model: Any, dataset: Dataset, *, batch_size: int = 256) -
     data = evaluation_input(dataset, "validation", batch_size=batch_size)
     found: Mapping[str, float] = model.evaluate(data, verbose=0, return_dict=True)
     return {"val_loss": float(found["loss"]), "val_accuracy": float(found[task.metric])}
-
-
-def _tensorboard(directory: Path | None) -> list[Any]:
-    import tf_keras
-
-    if directory is None:
-        return []
-    return [tf_keras.callbacks.TensorBoard(str(directory), write_graph=False, update_freq="epoch")]
