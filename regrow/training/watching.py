@@ -14,12 +14,13 @@ from regrow.progress import Progress
 from regrow.training.averaging import Averaging
 from regrow.training.checkpoints import Checkpoints
 from regrow.training.range_test import RangeTest
-from regrow.training.selection import Candidate, Selection
+from regrow.training.selection import Candidate, Selection, standard_error
 from regrow.training.settings import FitSettings
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 # Accuracies between guessing (0) and always right (1).
 COLLAPSED, LEARNED = 0.02, 0.2
+SURE = 3  # standard errors above guessing: where one class prevails, few right answers more are luck
 LATE = 1.1  # of the time budget: a schedule that is cut short costs more than a little more time
 
 
@@ -203,9 +204,14 @@ class Watch:
         """
         highest = max(self.reached, self.selection.highest)
         now = max(self._above_chance(name, entry[name]) for name in self.chances)
-        if now <= COLLAPSED and self._above_chance("val_accuracy", highest) > LEARNED:
+        if now <= COLLAPSED and self._had_learned(highest):
             accuracy = f"{entry['val_accuracy']:.4f} after {highest:.4f}"
             self._fail(epoch, f"the validation accuracy is {accuracy}, no better than guessing")
+
+    def _had_learned(self, highest: float) -> bool:
+        chance = self.chances["val_accuracy"]
+        sure = highest - chance > SURE * standard_error(chance, self.selection.examples)
+        return sure and self._above_chance("val_accuracy", highest) > LEARNED
 
     def _above_chance(self, name: str, accuracy: float) -> float:
         chance = self.chances[name]
