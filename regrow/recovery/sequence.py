@@ -28,7 +28,6 @@ def recover(work: Work) -> RecoveryCurve:
         tuning.run()
         if work.params.control:
             tuning.run_control()
-        curve.techniques = work.params.techniques
     return curve
 
 
