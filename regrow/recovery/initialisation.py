@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field
 
 from regrow.dataset.directory import Dataset
@@ -32,7 +33,13 @@ class Reinitialise(Parameters):
     """New weights from the layers' own initialisers: the same-budget control from scratch."""
 
     name: Literal["reinitialise"] = "reinitialise"
-    seed: int | None = Field(None, ge=0, lt=2**31, description="of the weights; recover.seed unless given")
+    seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**31,
+        description="of the weights; recover.seed unless given. Equal to train.seed or not: they are never the parent's"
+        " first ones",
+    )
     data_dependent: bool = Field(
         False,
         description="scale each layer so that its pre-activations have mean 0 and variance 1 on one batch",
@@ -45,6 +52,8 @@ OPTIONS: dict[str, type[Parameters]] = {
 }
 Name = Literal["pruned", "rewind", "reinitialise"]
 Options = Pruned | Rewind | Reinitialise
+# Sets the draw of new weights apart from whatever else is drawn from the same seed.
+NEW_WEIGHTS = 1
 Tagged = Annotated[Options, Field(discriminator="name")]
 
 
@@ -149,7 +158,7 @@ def reinitialise(model: Any, options: Any, source: Source) -> None:
     from regrow.recovery.data_dependent import standardise_preactivations
 
     seed = options.seed if options.seed is not None else source.seed
-    tf_keras.utils.set_random_seed(seed)
+    tf_keras.utils.set_random_seed(draw_seed(seed))
     fresh = dict(layers(tf_keras.models.clone_model(model)))
     for path, layer in layers(model):
         if not layer.trainable:
@@ -162,6 +171,17 @@ def reinitialise(model: Any, options: Any, source: Source) -> None:
     source.pruning.apply(model)
     if options.data_dependent:
         standardise_preactivations(model, source.dataset.calibration(options.examples, seed))
+
+
+def draw_seed(seed: int) -> int:
+    """The seed of TensorFlow's generators for new weights, between 2**31 and 2**32.
+
+    With ``seed`` itself, the parent's first weights would come again where `train.seed` is the same, as by default:
+    weights that are masked by what became of them are a winning ticket (Frankle & Carbin 2019) and no new ones. No
+    step has a seed as high, so none has drawn these before.
+    """
+    (word,) = np.random.SeedSequence(seed, spawn_key=(NEW_WEIGHTS,)).generate_state(1)
+    return int(word) | 2**31
 
 
 def _is_normalisation(layer: Any) -> bool:

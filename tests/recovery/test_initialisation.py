@@ -170,6 +170,23 @@ def test_new_weights_come_from_the_layers_initialisers_and_the_seed(small_model:
     np.testing.assert_array_equal(one["norm1/gamma"], 1)
 
 
+@pytest.mark.parametrize("seed", [0, 7])
+def test_new_weights_are_not_the_parents_first_ones_of_the_same_seed(source: Any, seed: int) -> None:
+    """They would be a lottery ticket: masked by what became of them, they are good before any training."""
+    from regrow.training.architectures import build
+    from regrow.training.inputs import Signature
+    from regrow.training.options import Lenet5
+
+    signature = Signature(shape=(8, 8, 1), classes=10, scale=(1 / 16,), offset=(0.0,), value_range=(0, 16))
+    first = arrays(build(Lenet5(), signature, seed=seed))
+    for chosen, given in ((Reinitialise(), seed), (Reinitialise(seed=seed), 3)):
+        model = build(Lenet5(), signature, seed=seed)
+        initialise(model, chosen, source(Pruning(masks={}), seed=given))
+        for name, array in arrays(model).items():
+            if name.endswith("kernel"):
+                assert abs(np.corrcoef(array.ravel(), first[name].ravel())[0, 1]) < 0.2
+
+
 def test_frozen_layers_keep_their_weights(small_model: Any, source: Any) -> None:
     small_model.get_layer("conv2").trainable = False
     before = arrays(small_model)
