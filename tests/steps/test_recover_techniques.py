@@ -273,8 +273,29 @@ def test_the_second_attempt_begins_with_the_best_weights_at_half_the_rate(
         np.testing.assert_array_equal(kept, start)
 
 
-def test_a_schedule_that_the_parent_did_not_have_is_refused_before_any_work(
-    residual: Path, digits: Dataset, overlay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"fit": {"epochs": 7, "optimizer": ADAM, "schedule": "rewind"}},
+            "repeats the last 7 epochs of the parent's schedule, but that has 6",
+        ),
+        (
+            {"distill": {"features": {"layers": ["stage9*"]}}},
+            r"recover\.distill\.features\.layers: 'stage9\*' matches",
+        ),
+        ({"distill": {"attention": {"layers": ["probabilities"]}}}, "'probabilities' gives .* no positions"),
+        ({"multi_task": {"tasks": [{"kind": "label", "name": "colour"}]}}, "no further target 'colour'"),
+    ],
+)
+def test_what_fine_tuning_cannot_do_is_refused_before_any_work(
+    residual: Path,
+    digits: Dataset,
+    overlay: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    params: dict[str, Any],
+    message: str,
 ) -> None:
     from regrow.training import fitting
 
@@ -282,12 +303,8 @@ def test_a_schedule_that_the_parent_did_not_have_is_refused_before_any_work(
         raise AssertionError
 
     monkeypatch.setattr(fitting, "validation_metrics", works)
-    with pytest.raises(
-        RegrowError, match="repeats the last 7 epochs of the parent's schedule, but that has 6"
-    ):
-        recover(
-            residual, digits, overlay, tmp_path, fit={"epochs": 7, "optimizer": ADAM, "schedule": "rewind"}
-        )
+    with pytest.raises(RegrowError, match=message):
+        recover(residual, digits, overlay, tmp_path, **params)
 
 
 def test_a_control_that_diverges_is_told_and_costs_nothing_else(
