@@ -10,6 +10,7 @@ import numpy as np
 
 from regrow.evaluation import plots
 from regrow.evaluation.front import front_plot, front_rows
+from regrow.evaluation.recovery import recovery_notes, undone
 from regrow.evaluation.statistics import class_accuracy
 from regrow.evaluation.summary import roles_of, rows
 
@@ -62,11 +63,12 @@ def render_report(found: Findings) -> str:
         rows=rows(metrics),
         test_examples=metrics["test_examples"],
         pairs=_pairs(metrics),
-        notes=found.notes,
+        notes=[*recovery_notes(found.curve), *found.notes],
         sweep=_sweep(found.sweep),
         plots=_plots(found, per_class),
         techniques=found.curve.get("techniques", []),
         has_control="from_scratch" in found.curve,
+        undone=undone(found.curve),
         matrix_roles=", ".join(_matrices(found)),
         blocks=_blocks(found.pruning.get("blocks")),
         channels=_channels(found.pruning.get("channels")),

@@ -1,19 +1,26 @@
 """The recovery curve: validation accuracy before, after each technique, and per epoch."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from regrow.artifacts import write_json
+
+KEPT, UNDONE, REPLACED, PASSED_OVER = "kept", "undone", "replaced", "passed over"
 
 
 class RecoveryCurve:
     """Points in order; each has ``stage``, ``val_accuracy``, ``val_loss`` and, while fine-tuning, ``epoch``, from the
     second attempt on ``attempt`` too.
 
+    ``outcome`` says what became of the model as it was there: ``kept``, that is gone on from; ``undone``, for being
+    less accurate than what was there before; ``replaced`` by other first weights, as was asked for; ``passed over`` for
+    another epoch. The control's points, of another model, have none.
+
     ``best`` is the point whose model is kept: the first until `keep` names another. ``techniques`` are those that
     fine-tuning consists of, ``heads`` the validation accuracies of further tasks, ``from_scratch`` the point that the
-    control would be kept at.
+    control would be kept at. ``fine_tuning`` says how that went: ``started_from``, a point.
     """
 
     def __init__(self, parent: dict[str, float]) -> None:
@@ -23,16 +30,18 @@ class RecoveryCurve:
         self.techniques: list[str] = []
         self.heads: dict[str, float | None] = {}
         self.from_scratch: dict[str, Any] = {}
+        self.fine_tuning: dict[str, Any] = {}
 
     def add(
         self, stage: str, metrics: dict[str, float], *, epoch: int | None = None, attempt: int = 1
     ) -> None:
-        """Add a point measured on the validation split."""
+        """Add a point measured on the validation split; the first is what there is to go on from."""
         place = {} if epoch is None else {"epoch": epoch}
         if attempt > 1:
             place["attempt"] = attempt
         self.points.append({"stage": stage, **place, **metrics})
-        self.best = self.best or self.points[0]
+        if not self.best:
+            self.keep(self.last)
 
     @property
     def last(self) -> dict[str, Any]:
@@ -47,17 +56,39 @@ class RecoveryCurve:
     def keep(self, point: dict[str, Any]) -> None:
         """Say that the model is left as it was at ``point``, one of the curve's."""
         self.best = point
+        point["outcome"] = KEPT
+
+    def replace(self, point: dict[str, Any]) -> None:
+        """Keep ``point`` though it may be less accurate: what was there before was not to be gone on from."""
+        self.best["outcome"] = REPLACED
+        self.keep(point)
+
+    def undo(self, points: Iterable[dict[str, Any]]) -> None:
+        """Say that the model was put back to what it was before ``points``."""
+        for point in points:
+            point["outcome"] = UNDONE
+
+    def pass_over(self, points: Iterable[dict[str, Any]]) -> None:
+        """Say that of an attempt's epochs, ``points``, those that are not kept gave way to one that is."""
+        for point in points:
+            point.setdefault("outcome", PASSED_OVER)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the model that is kept is less accurate than the pruned one; only other first weights can do that."""
+        return bool(self.best["val_accuracy"] < self.points[0]["val_accuracy"])
 
     def write(self, directory: Path) -> None:
         """Write ``curve.json``, and ``curve.csv`` for plots."""
         found: dict[str, Any] = {"points": self.points, "best": self.best, "parent": self.parent}
         found["techniques"] = self.techniques
+        found |= {"fine_tuning": self.fine_tuning} if self.fine_tuning else {}
         found |= {"heads": self.heads} if self.heads else {}
         found |= {"from_scratch": self.from_scratch} if self.from_scratch else {}
         write_json(directory / "curve.json", found)
         with (directory / "curve.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["point", "stage", "attempt", "epoch", "val_accuracy", "val_loss"])
+            writer.writerow(["point", "stage", "attempt", "epoch", "val_accuracy", "val_loss", "outcome"])
             for number, point in enumerate(self.points):
                 row = (
                     number,
@@ -66,5 +97,6 @@ class RecoveryCurve:
                     point.get("epoch", ""),
                     point["val_accuracy"],
                     point["val_loss"],
+                    point.get("outcome", ""),
                 )
                 writer.writerow(row)

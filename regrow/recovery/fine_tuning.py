@@ -41,13 +41,26 @@ class FineTuning:
             )
             return
         self.curve.techniques = self.work.params.techniques
+        self.curve.fine_tuning = {"started_from": self.curve.best}
         before = self.work.model.get_weights()
-        fitted = self._attempts(before)
-        if self.curve.improved_by(fitted):
-            self.curve.keep(fitted)
+        self._keep_if_better(self._attempts(before), before)
+        self._heads()
+
+    def _keep_if_better(self, point: dict[str, Any] | None, before: list[Any]) -> None:
+        """Keep the model as it was at ``point``, of the last attempt, or give it the weights ``before`` back."""
+        last = self.curve.last.get("attempt", 1)
+        epochs = [
+            item
+            for item in self.curve.points
+            if item["stage"] == STAGE and item.get("attempt", 1) == last and "outcome" not in item
+        ]
+        if point is not None and self.curve.improved_by(point):
+            self.curve.keep(point)
+            self.curve.pass_over(epochs)
+            before[:] = self.work.model.get_weights()
         else:
             self.work.model.set_weights(before)
-        self._heads()
+            self.curve.undo(epochs)
 
     def run_control(self) -> None:
         """The control of Liu et al. 2019: the same architecture and budget, new weights, the labels alone."""
@@ -84,11 +97,7 @@ class FineTuning:
             except DivergedError as error:
                 best = error.best_epoch
                 point = self._point(STAGE, best, attempt) if best is not None else None
-                if point is not None and self.curve.improved_by(point):
-                    self.curve.keep(point)
-                    before[:] = model.get_weights()
-                else:
-                    model.set_weights(before)
+                self._keep_if_better(point, before)
                 left = _left(self.work.params.fit.time_budget_s, time.monotonic() - began)
                 if attempt == retries or left == 0:
                     raise self._gave_up(error, attempts=attempt + 1, no_time=left == 0) from None

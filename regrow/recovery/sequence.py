@@ -3,6 +3,7 @@
 from typing import Any
 
 from regrow.artifacts import write_json
+from regrow.progress import emit
 from regrow.recovery.curve import RecoveryCurve
 from regrow.recovery.fine_tuning import FineTuning
 from regrow.recovery.work import Work
@@ -10,6 +11,8 @@ from regrow.recovery.work import Work
 
 def recover(work: Work) -> RecoveryCurve:
     """Apply the techniques to ``work.model``; one after which it is less accurate is undone. The curve of it all.
+
+    Other first weights are exempt: what follows starts from them, and is held against them.
 
     Raises:
         RegrowError: what is asked of fine-tuning does not fit the parent, the model, the dataset or the devices; or it
@@ -28,7 +31,18 @@ def recover(work: Work) -> RecoveryCurve:
         tuning.run()
         if work.params.control:
             tuning.run_control()
+    if curve.lost:
+        emit("notice", message=f"{work.step}: {_loss(work, curve)}")
     return curve
+
+
+def _loss(work: Work, curve: RecoveryCurve) -> str:
+    kept, pruned = (item["val_accuracy"] for item in (curve.best, curve.points[0]))
+    return (
+        f"the recovered model is right on {kept:.1%} of the validation examples, the pruned one is on {pruned:.1%}:"
+        f" initialise is '{work.params.initialise.name}', whose weights are started from however good they are, and"
+        f" fine-tuning did not win back what they lost; accepted: more epochs, or initialise: pruned"
+    )
 
 
 def _check(work: Work) -> None:
@@ -55,6 +69,7 @@ def _keep_if_better(work: Work, curve: RecoveryCurve, before: list[Any]) -> None
         curve.keep(curve.last)
     else:
         work.model.set_weights(before)
+        curve.undo([curve.last])
 
 
 def _initialise(work: Work, curve: RecoveryCurve) -> None:
@@ -64,7 +79,7 @@ def _initialise(work: Work, curve: RecoveryCurve) -> None:
     work.initialise(work.model, chosen)
     curve.add(chosen.name, work.measured(work.model))
     # It was asked for: that accuracy falls at first is no reason to undo it.
-    curve.keep(curve.last)
+    curve.replace(curve.last)
 
 
 def _recalibrate(work: Work, curve: RecoveryCurve) -> None:

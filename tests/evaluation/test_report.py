@@ -125,6 +125,24 @@ def test_the_page_is_the_same_for_the_same_findings() -> None:
     assert render_report(findings()) == render_report(findings())
 
 
+def test_what_was_undone_and_a_model_that_lost_by_its_recovery_are_said() -> None:
+    points = [
+        {"stage": "pruned", "val_accuracy": 0.944, "val_loss": 0.2, "outcome": "replaced"},
+        {"stage": "rewind", "val_accuracy": 0.836, "val_loss": 0.4, "outcome": "kept"},
+        {"stage": "reconstruction", "val_accuracy": 0.7, "val_loss": 0.9, "outcome": "undone"},
+        {"stage": "fine_tuning", "epoch": 1, "val_accuracy": 0.8, "val_loss": 0.5, "outcome": "passed over"},
+        {"stage": "fine_tuning", "epoch": 2, "val_accuracy": 0.855, "val_loss": 0.3, "outcome": "kept"},
+    ]
+    curve = {"points": points, "best": points[-1], "parent": {"val_accuracy": 0.97}}
+    text = render_report(findings(curve=curve))
+    assert (
+        "The recovered model is less accurate than the pruned one on validation, 85.50% against 94.40%: it started"
+        " from rewound weights, as was asked for." in text
+    )
+    assert "Undone, as the model was less accurate after it: reconstruction." in text
+    assert "Undone" not in render_report(findings()) and "less accurate" not in render_report(findings())
+
+
 def test_its_numbers() -> None:
     text = render_report(findings())
     assert "75% of the weights are zero, −5.00 points of accuracy" in text

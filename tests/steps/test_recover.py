@@ -73,6 +73,9 @@ def test_accuracy_returns_and_zeros_stay(
     curve = read_json(made / "recovery/curve.json")
     assert [point["stage"] for point in curve["points"]] == ["pruned", *["fine_tuning"] * 3]
     assert curve["best"]["val_accuracy"] > curve["points"][0]["val_accuracy"] + 0.1
+    outcomes = [point["outcome"] for point in curve["points"]]
+    assert (outcomes[0], sorted(outcomes[1:])) == ("kept", ["kept", "passed over", "passed over"])
+    assert (made / "recovery/curve.csv").read_text().splitlines()[1].endswith(",kept")
     model = load_model(made / "recovered")
     pruning = Pruning.read(pruned / "pruning")
     pruning.verify(model)
@@ -96,7 +99,9 @@ def test_the_model_with_heads_is_the_one_that_is_kept(
         fit={"epochs": 1, "optimizer": {"learning_rate": 0.02}},
         multi_task={"tasks": [{"kind": "rotation"}], "keep_heads": True},
     )
-    assert read_json(made / "recovery/curve.json")["best"]["stage"] == "pruned"
+    curve = read_json(made / "recovery/curve.json")
+    assert curve["best"]["stage"] == curve["fine_tuning"]["started_from"]["stage"] == "pruned"
+    assert [point["outcome"] for point in curve["points"]] == ["kept", "undone"]
     x = np.asarray(digits.features("test")[:8], np.float32)
     own, _ = load_model(made / "recovery/with_heads")(x)
     np.testing.assert_array_equal(own, load_model(made / "recovered")(x))
@@ -110,7 +115,7 @@ def test_fine_tuning_can_be_left_out(
     assert (
         (made / "recovery/curve.csv")
         .read_text()
-        .startswith("point,stage,attempt,epoch,val_accuracy,val_loss\n0,pruned")
+        .startswith("point,stage,attempt,epoch,val_accuracy,val_loss,outcome\n0,pruned")
     )
 
 

@@ -139,11 +139,19 @@ def test_all_techniques_at_once(residual: Path, digits: Dataset, overlay: Path, 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["rewind", "reinitialise"])
 def test_other_first_weights_are_not_undone(
-    residual: Path, digits: Dataset, overlay: Path, tmp_path: Path, name: str
+    residual: Path,
+    digits: Dataset,
+    overlay: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
 ) -> None:
     fit = {"epochs": 1, "optimizer": {"name": "sgd", "learning_rate": 1e-6}}
     curve = recover(residual, digits, overlay, tmp_path, initialise=name, fit=fit)
     assert stages(curve)[:3] == ["pruned", name, "batch_norm_recalibration"]
+    assert [point["outcome"] for point in curve["points"][:2]] == ["replaced", "kept"]
+    told = "the recovered model is right on" in capsys.readouterr().err
+    assert told == (curve["best"]["val_accuracy"] < curve["points"][0]["val_accuracy"])
     assert curve["best"]["stage"] != "pruned"
 
 
