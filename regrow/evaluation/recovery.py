@@ -1,7 +1,18 @@
-"""What a report says of the recovery, from the curve that `recover` wrote."""
+"""What a report says of the recovery, from the curve and the settings that `recover` wrote."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from regrow.artifacts import read_json
+
+Rows = list[tuple[str, str]]
+ENDS = {
+    "epochs": "all that were planned",
+    "early_stopping": "ended by early stopping",
+    "stop_at": "ended by stop_when",
+    "time_budget": "ended by the time budget",
+}
 
 STAGES = {
     "pruned": "the pruned model",
@@ -31,3 +42,95 @@ def recovery_notes(curve: Mapping[str, Any]) -> list[str]:
         f"The recovered model is less accurate than the pruned one on validation,"
         f" {100 * kept['val_accuracy']:.2f}% against {100 * pruned['val_accuracy']:.2f}%{why}."
     ]
+
+
+def recovery_facts(recovery: Path, curve: Mapping[str, Any]) -> Rows:
+    """What `recover` did, technique by technique, from its directory ``recovery``; an old one has no settings."""
+    if not (recovery / "settings.json").is_file():
+        return []
+    return recovery_rows(read_json(recovery / "settings.json"), curve)
+
+
+def recovery_rows(settings: Mapping[str, Any], curve: Mapping[str, Any]) -> Rows:
+    """Labels and values: ``settings`` as in section `recover`, and what the ``curve`` says came of them."""
+    outcomes = {point["stage"]: point.get("outcome", "") for point in curve["points"] if "epoch" not in point}
+    calibration, least_squares = settings["recalibrate"], settings["reconstruct"]
+    rows = [
+        ("initialise", _values(settings["initialise"])),
+        ("recalibrate", _switched(calibration, outcomes.get("batch_norm_recalibration"))),
+        ("reconstruct", _switched(least_squares, outcomes.get("reconstruction"))),
+    ]
+    told = curve.get("fine_tuning", {})
+    if not settings["fine_tune"]:
+        return [*rows, ("fine-tuning", "off")]
+    if "learning_rate" not in told:
+        return [*rows, ("fine-tuning", f"none: {told.get('left_out', 'not recorded')}")]
+    return [*rows, *_fine_tuning(settings, curve, told)]
+
+
+def _fine_tuning(settings: Mapping[str, Any], curve: Mapping[str, Any], told: Mapping[str, Any]) -> Rows:
+    fit, start = settings["fit"], told["started_from"]
+    optimizer = {key: value for key, value in fit["optimizer"].items() if key != "learning_rate"}
+    schedule = {key: fit[key] for key in ("warmup", "milestones", "factor")}
+    rate = f"{told['learning_rate']:g}"
+    if told["by_range_test"]:
+        rate += ", chosen by the range test"
+    if told["attempts"] > 1:
+        halvings = told["attempts"] - 1
+        rate += f", halved {halvings} time{'s' * (halvings > 1)}, as training diverged"
+    techniques = {name: settings.get(name, fit.get(name)) for name in curve.get("techniques", [])}
+    return [
+        ("fine-tuning from", f"{STAGES.get(start['stage'], start['stage'])}, {_share(start)}"),
+        *((name.replace("_", " "), _values(value)) for name, value in techniques.items()),
+        ("optimiser", f"{_values(optimizer)}, batches of {fit['batch_size']}"),
+        ("schedule", _values({"name": fit["schedule"], **schedule})),
+        ("peak learning rate", rate),
+        ("epochs", f"{told['trained']} of {fit['epochs']}{_planned(told, fit)}: {ENDS[told['ended']]}"),
+        ("epoch kept", _kept(curve, told)),
+    ]
+
+
+def _planned(told: Mapping[str, Any], fit: Mapping[str, Any]) -> str:
+    return "" if told["planned"] == fit["epochs"] else f" ({told['planned']} planned for the time budget)"
+
+
+def _kept(curve: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+    best = curve["best"]
+    if "epoch" in best:
+        attempt = f" of attempt {best['attempt']}" if "attempt" in best else ""
+        return f"{best['epoch']}{attempt}, {_share(best)}"
+    return (
+        f"none: no epoch was better than where it started from; {STAGES.get(best['stage'])}, {_share(best)}"
+    )
+
+
+def _share(point: Mapping[str, Any]) -> str:
+    return f"{100 * point['val_accuracy']:.2f}% on validation"
+
+
+def _switched(settings: Mapping[str, Any], outcome: str | None) -> str:
+    """The values of a technique that can be switched off, and what came of it."""
+    if not settings["enabled"]:
+        return "off"
+    values = _values({key: value for key, value in settings.items() if key != "enabled"})
+    return f"{values}: {outcome or 'nothing to do'}"
+
+
+def _values(value: Any) -> str:
+    """A setting in words: ``name`` first, keys with their values, without those that are null or off."""
+    if isinstance(value, Mapping):
+        parts = []
+        for key, item in value.items():
+            if item is None or item is False:
+                continue
+            shown = _values(item)
+            inner = f" ({shown})" if isinstance(item, Mapping) and shown else f" {shown}"
+            label = key.replace("_", " ")
+            if key in ("name", "kind"):
+                parts.append(shown)
+            else:
+                parts.append(label if item is True else f"{label}{inner}".rstrip())
+        return ", ".join(parts)
+    if isinstance(value, list):
+        return "; ".join(_values(item) for item in value)
+    return "on" if value is True else f"{value:g}" if isinstance(value, float) else str(value)

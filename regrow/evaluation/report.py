@@ -26,8 +26,8 @@ class Findings:
     ``metrics`` is flat, as in ``metrics.json``; ``curve``, ``pruning`` and ``parity`` are what `recover`,
     `prune` and `export` wrote; ``examples`` is ``dataset.json``'s; ``confusion`` (counts) and ``reliability``
     (`statistics.reliability`) are by model; ``notes`` are sentences the reader must not miss; ``sweep`` is `select`'s
-    ``front.json``, where the pruned model was chosen; ``data``, ``provenance`` and ``warnings`` say where all this
-    comes from.
+    ``front.json``, where the pruned model was chosen; ``recovery`` says what was done to win accuracy
+    back; ``data``, ``provenance`` and ``warnings`` where all this comes from.
     """
 
     metrics: Mapping[str, Any]
@@ -41,6 +41,7 @@ class Findings:
     notes: Sequence[str] = ()
     sweep: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
+    recovery: Sequence[tuple[str, str]] = ()
     data: Sequence[tuple[str, str]] = ()
     provenance: Sequence[tuple[str, str]] = field(default_factory=list)
 
@@ -69,6 +70,7 @@ def render_report(found: Findings) -> str:
         techniques=found.curve.get("techniques", []),
         has_control="from_scratch" in found.curve,
         undone=undone(found.curve),
+        recovery=found.recovery,
         matrix_roles=", ".join(_matrices(found)),
         blocks=_blocks(found.pruning.get("blocks")),
         channels=_channels(found.pruning.get("channels")),

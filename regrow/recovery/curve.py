@@ -20,7 +20,9 @@ class RecoveryCurve:
 
     ``best`` is the point whose model is kept: the first until `keep` names another. ``techniques`` are those that
     fine-tuning consists of, ``heads`` the validation accuracies of further tasks, ``from_scratch`` the point that the
-    control would be kept at. ``fine_tuning`` says how that went: ``started_from``, a point.
+    control would be kept at. ``fine_tuning`` says how that went: ``started_from``,
+    a point, and of the last attempt how many epochs were ``trained`` of how many ``planned``, why it ``ended``, its
+    ``best_epoch``, and the peak ``learning_rate`` in fact used; or ``left_out``, why there was none.
     """
 
     def __init__(self, parent: dict[str, float]) -> None:

@@ -35,6 +35,7 @@ class FineTuning:
         """
         goal, best = self._goal(), self.curve.best["val_accuracy"]
         if goal is not None and best >= goal:
+            self.curve.fine_tuning = {"left_out": "stop_when is met without it"}
             emit(
                 "notice",
                 message=f"{self.work.step}: stop_when is met without fine-tuning: {best:.4f} of {goal:.4f}",
@@ -106,8 +107,21 @@ class FineTuning:
             else:
                 if result.range_test is not None:
                     result.range_test.write(self.work.output / "range_test.json")
+                self._tell(result, attempts=attempt + 1)
                 return self._point(STAGE, result.best_epoch, attempt)
         raise AssertionError("the last attempt returns or raises")
+
+    def _tell(self, result: FitResult, *, attempts: int) -> None:
+        tested = result.range_test is not None and result.range_test.rate is not None
+        self.curve.fine_tuning |= {
+            "attempts": attempts,
+            "trained": len(result.history),
+            "planned": result.planned,
+            "ended": result.ended,
+            "best_epoch": result.best_epoch,
+            "learning_rate": result.peak,
+            "by_range_test": tested,
+        }
 
     def _gave_up(self, error: DivergedError, *, attempts: int, no_time: bool) -> RegrowError:
         self.curve.write(self.work.scratch)

@@ -9,6 +9,7 @@ from regrow.provenance.statement import Statement
 from regrow.registry.champion import EXPORTS, KERAS_FILE
 from regrow.registry.registration import MODEL_PATH
 from regrow.registry.runs import finished_at, log_curve, log_dataset, log_metrics, log_new_parameters
+from regrow.registry.tested_rate import with_tested_rate
 
 FOLDERS = ("metrics", "report", "parity", "recovery")
 FILES = (KERAS_FILE, "model_fp32.tflite", "model_fp16.tflite", "model_int8.tflite", "model.onnx")
@@ -18,7 +19,8 @@ def log_numbers(
     client: Any, run_id: str, inputs: Mapping[str, Path], statements: Mapping[str, Statement]
 ) -> None:
     """Log parameters of all steps, metrics, curves and the dataset."""
-    log_new_parameters(client, run_id, {step: item.parameters for step, item in statements.items()})
+    used = {step: with_tested_rate(item.parameters, item.figures) for step, item in statements.items()}
+    log_new_parameters(client, run_id, used)
     metrics = read_json(inputs["metrics"] / "metrics.json")
     log_metrics(client, run_id, metrics, timestamp=finished_at(statements["evaluate"]))
     seconds = {f"seconds.{step}": item.seconds for step, item in statements.items()}

@@ -10,6 +10,7 @@ from regrow.artifacts import read_json
 from regrow.progress import emit
 from regrow.provenance.statement import Statement
 from regrow.registry.client import experiment_id
+from regrow.registry.tested_rate import with_tested_rate
 from regrow.registry.tracking import (
     METRICS_PER_CALL,
     PARENT_TAG,
@@ -108,7 +109,7 @@ def _child_from_statement(client: Any, parent: Any, step: str, statement: Statem
         run_id = str(client.create_run(place, start_time=start, run_name=step, tags=tags).info.run_id)
     if statement.mlflow_runs:
         client.set_tag(run_id, CACHED_TAG, statement.mlflow_runs[-1])
-    log_new_parameters(client, run_id, statement.parameters)
+    log_new_parameters(client, run_id, with_tested_rate(statement.parameters, statement.figures))
     log_metrics(client, run_id, statement.figures, timestamp=end)
     for name, value in statement.figures.items():
         if isinstance(value, str | bool):

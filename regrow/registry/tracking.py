@@ -6,7 +6,7 @@ Best effort: tracking never fails or stalls the work.
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from regrow.progress import emit
@@ -105,9 +105,32 @@ class Stream:
             emit("notice", message=f"tracking: a metric is not a number ({first_line(error)})")
         self._flush()
 
-    def log_curve(self, points: Iterable[Mapping[str, Any]]) -> None:
-        """Log the ``points`` of a recovery curve, which MLflow gets as a file when the model is registered."""
+    def log_curve(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Log the ``points`` of a recovery curve: MLflow, which has the epochs, gets those of techniques by name."""
         self._beside.log_curve(points)
+        if self.run_id is None:
+            return
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._pending += [
+            Metric(f"{point['stage']}.{key}", float(point[key]), now, 0)
+            for point in points
+            if "epoch" not in point
+            for key in ("val_accuracy", "val_loss")
+        ]
+        self._flush()
+
+    def log_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Log ``parameters`` that were not known when the run began."""
+        self._beside.log_parameters(flatten(parameters))
+        if self.run_id is None:
+            return
+        try:
+            with _short_patience(seconds=PATIENCE_S):
+                log_parameters(self._client, self.run_id, parameters)
+        except Exception as error:
+            emit("notice", message=f"tracking: MLflow did not take the parameters ({first_line(error)})")
 
     def _flush(self) -> None:
         if time.monotonic() < self._silent_until:

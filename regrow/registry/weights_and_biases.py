@@ -121,6 +121,15 @@ class Beside:
         for number, point in enumerate(points):
             self._send({"curve/point": number, **{f"curve/{key}": item for key, item in point.items()}})
 
+    def log_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Add ``parameters``, keys joined by dots, to the run's configuration."""
+        if self._run is None:
+            return
+        try:
+            self._run.config.update(dict(parameters))
+        except Exception as error:
+            emit("notice", message=f"tracking: W&B did not take the parameters ({first_line(error)})")
+
     def _send(self, values: dict[str, Any]) -> None:
         if self._run is None:
             return

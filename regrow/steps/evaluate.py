@@ -214,15 +214,17 @@ def _report(
     front: dict[str, Any] | None,
 ) -> str:
     from regrow.evaluation import facts
+    from regrow.evaluation.recovery import recovery_facts
     from regrow.evaluation.report import Findings, render_report
 
     inputs = context.inputs
     data = read_json(inputs["data_report"] / "report.json")
     compared = {role: inputs[role] for role in confusion}
     exports = {role: inputs[f"{role}_exports"] for role in ("parent", "recovered")}
+    curve = read_json(inputs["recovery"] / "curve.json")
     findings = Findings(
         metrics=metrics,
-        curve=read_json(inputs["recovery"] / "curve.json"),
+        curve=curve,
         pruning=read_json(inputs["pruning_report"] / "report.json"),
         parity=read_json(inputs["parity"] / "parity.json"),
         examples={name: item.model_dump(mode="json") for name, item in dataset.info.examples.items()},
@@ -231,6 +233,7 @@ def _report(
         reliability=reliability,
         notes=notes,
         sweep=front,
+        recovery=recovery_facts(inputs["recovery"], curve),
         warnings=data.get("warnings", []),
         data=facts.data_facts(data, dataset_digest=dataset.digest),
         provenance=[

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from regrow.artifacts import write_json
 from regrow.dataset.directory import open_dataset
 from regrow.pruning.pruning import Pruning
 from regrow.recovery.parameters import RecoverParams
@@ -20,13 +21,15 @@ def run(context: StepContext[RecoverParams]) -> None:
     from regrow.graph.files import load_model, save_model
     from regrow.recovery.sequence import recover
     from regrow.recovery.work import Work
+    from regrow.registry.tested_rate import with_tested_rate, without_tested_rate
     from regrow.registry.tracking import stream
 
     params = context.params
     pruning = Pruning.read(context.inputs["pruning"])
     model = load_model(context.inputs["pruned"])
     pruning.verify(model)
-    with stream(step=context.step, parameters=params.model_dump(mode="json")) as tracked:
+    given = params.model_dump(mode="json")
+    with stream(step=context.step, parameters=without_tested_rate(given)) as tracked:
         if tracked.run_id:
             context.mlflow_runs.append(tracked.run_id)
         work = Work(
@@ -46,10 +49,14 @@ def run(context: StepContext[RecoverParams]) -> None:
         )
         curve = recover(work)
         tracked.log_curve(curve.points)
+        if params.fit.range_test is not None and "learning_rate" in curve.fine_tuning:
+            context.figures["learning_rate"] = curve.fine_tuning["learning_rate"]
+            tracked.log_parameters(with_tested_rate({}, context.figures))
     pruning.apply(model)
     pruning.verify(model)
     save_model(model, context.outputs["recovered"])
     curve.write(context.outputs["recovery"])
+    write_json(context.outputs["recovery"] / "settings.json", given)
     context.figures.update(_figures(curve))
 
 

@@ -164,6 +164,7 @@ def _import(context: StepContext[TrainParams], source: ImportModel, dataset: Dat
 
 def _train(context: StepContext[TrainParams], dataset: Dataset) -> None:
     from regrow.graph.files import save_model
+    from regrow.registry.tested_rate import with_tested_rate, without_tested_rate
     from regrow.registry.tracking import stream
     from regrow.training.architectures import build
     from regrow.training.inputs import signature_of
@@ -176,7 +177,8 @@ def _train(context: StepContext[TrainParams], dataset: Dataset) -> None:
     # Not among the outputs yet: a killed training's are lost, but it goes on from its last epoch.
     early = context.scratch / "early"
 
-    with stream(step=context.step, parameters=params.model_dump(mode="json")) as tracked:
+    given = without_tested_rate(params.model_dump(mode="json"))
+    with stream(step=context.step, parameters=given) as tracked:
         if tracked.run_id:
             context.mlflow_runs.append(tracked.run_id)
 
@@ -195,6 +197,8 @@ def _train(context: StepContext[TrainParams], dataset: Dataset) -> None:
         if params.rewind_epoch == 0:
             keep_early()
         history, best = _phases(context, model, dataset, on_epoch=on_epoch)
+        if params.fit.range_test is not None:
+            tracked.log_parameters(with_tested_rate({}, context.figures))
 
     if len(history) < params.rewind_epoch:
         emit(
@@ -283,6 +287,7 @@ def _phases(
             write_json(context.outputs["training"] / PLANNED, {"epochs": result.planned})
         if result.range_test is not None:
             result.range_test.write(context.outputs["training"] / RANGE_TEST)
+            context.figures["learning_rate"] = result.peak
         score = (result.best["val_accuracy"], -result.best["val_loss"])
         if best is None or score > best:
             best, weights = score, model.get_weights()

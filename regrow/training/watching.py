@@ -17,6 +17,7 @@ from regrow.training.range_test import RangeTest
 from regrow.training.selection import Candidate, Selection, standard_error
 from regrow.training.settings import FitSettings
 
+Ended = Literal["epochs", "early_stopping", "stop_at", "time_budget"]
 OnEpoch = Callable[[int, dict[str, float]], None]
 # Accuracies between guessing (0) and always right (1).
 COLLAPSED, LEARNED = 0.02, 0.2
@@ -28,14 +29,17 @@ LATE = 1.1  # of the time budget: a schedule that is cut short costs more than a
 class FitResult:
     """``history`` has a dict per epoch: ``epoch`` (from 1), ``loss``, ``accuracy``, ``val_loss``,
     ``val_accuracy``, ``learning_rate`` (of its last step), and the terms of parts. ``best_epoch`` is the one whose
-    weights the model has. ``planned`` is for how many epochs the schedule was made. ``range_test`` is what chose the
-    peak rate, where one was asked for.
+    weights the model has. ``planned`` is for how many epochs the schedule was made. ``ended`` says why no more were
+    trained, and ``peak`` is the highest learning rate of the schedule. ``range_test`` is what chose that, where one was
+    asked for.
     """
 
     history: list[dict[str, float]]
     best_epoch: int
     stopped_early: bool
     planned: int
+    ended: Ended
+    peak: float
     range_test: RangeTest | None = None
 
     @property
@@ -97,6 +101,7 @@ class Watch:
     beside: Sequence[Any] = ()
     history: list[dict[str, float]] = field(default_factory=list)
     stopped_early: bool = False
+    ended: Ended = "epochs"
     _to_beat: float = -math.inf
     _waited: int = 0
     _stopping: bool = False
@@ -126,6 +131,7 @@ class Watch:
         self.history = state["history"]
         self.stopped_early, self._waited = state["stopped_early"], state["waited"]
         self._to_beat, self._spent = state["to_beat"], state["spent"]
+        self.ended = state.get("ended", "epochs")
         if self.settings.time_budget_s is not None:
             self.epochs = state["epochs"]
         self.selection.highest = state["highest"]
@@ -230,16 +236,19 @@ class Watch:
         rule = self.settings.early_stopping
         now = time.monotonic()
         self._spent, took, self._clock = self._spent + now - self._clock, now - self._clock, now
-        stop = self.stop_at is not None and accuracy >= self.stop_at
+        is_met = self.stop_at is not None and accuracy >= self.stop_at
         budget = self.settings.time_budget_s
-        stop = stop or (budget is not None and self._spent + took > LATE * budget)
+        is_late = budget is not None and self._spent + took > LATE * budget
         if accuracy > self._to_beat + (rule.min_delta if rule else 0.0):
             self._to_beat, self._waited = accuracy, 0
         else:
             self._waited += 1
-        stop = stop or (rule is not None and self._waited >= rule.patience)
+        waited = rule is not None and self._waited >= rule.patience
+        stop = is_met or is_late or waited
         if stop and epoch < self.epochs:
             self.stopped_early = True
+        if is_met or (stop and epoch < self.epochs):
+            self.ended = "stop_at" if is_met else "early_stopping" if waited else "time_budget"
         self._stopping = stop
         if stop:
             self.stop()
@@ -254,6 +263,7 @@ class Watch:
         state = {
             "history": self.history,
             "stopped_early": self.stopped_early,
+            "ended": self.ended,
             "waited": self._waited,
             "to_beat": self._to_beat,
             "spent": self._spent,
@@ -297,5 +307,10 @@ class Watch:
             note = f"stopped after epoch {len(self.history)}, kept epoch {epoch}"
             self.progress.update(self.epochs, f"{note} val_accuracy {accuracy:.4f}", total=self.epochs)
         return FitResult(
-            history=self.history, best_epoch=epoch, stopped_early=self.stopped_early, planned=self.epochs
+            history=self.history,
+            best_epoch=epoch,
+            stopped_early=self.stopped_early,
+            planned=self.epochs,
+            ended=self.ended,
+            peak=float(f"{float(np.max(self.rates)):.6g}"),  # 0.05, not what float32 makes of it
         )

@@ -18,6 +18,7 @@ from regrow.registry.client import (
     tell_what_can_be_read,
     tracking_uri,
 )
+from regrow.registry.tested_rate import with_tested_rate, without_tested_rate
 from regrow.registry.tracking import flatten, stream
 
 
@@ -52,6 +53,33 @@ def test_metrics_and_parameters_arrive_and_the_run_ends(here: Path, monkeypatch:
     client.delete_experiment(found.info.experiment_id)
     with pytest.raises(RegrowError, match="experiment 'regrow' was deleted"):
         experiment_id(client, "regrow")
+
+
+def test_techniques_and_the_rate_that_a_range_test_chose_arrive(here: Path) -> None:
+    given = {"fit": {"optimizer": {"name": "adam", "learning_rate": 0.001}, "range_test": {"steps": 100}}}
+    points = [
+        {"stage": "pruned", "val_accuracy": 0.5, "val_loss": 1.0, "outcome": "kept"},
+        {"stage": "reconstruction", "val_accuracy": 0.75, "val_loss": 0.5, "outcome": "kept"},
+        {"stage": "fine_tuning", "epoch": 1, "val_accuracy": 0.9, "val_loss": 0.2, "outcome": "kept"},
+    ]
+    with stream(step="recover", parameters=without_tested_rate(given)) as run:
+        run.log_curve(points)
+        run.log_parameters(with_tested_rate({}, {"learning_rate": 0.02}))
+    found = connect(tracking_uri()).get_run(run.run_id).data
+    assert found.metrics == {
+        "pruned.val_accuracy": 0.5, "pruned.val_loss": 1.0,
+        "reconstruction.val_accuracy": 0.75, "reconstruction.val_loss": 0.5,
+    }  # fmt: skip
+    assert found.params["fit.optimizer.learning_rate"] == "0.02"
+
+
+def test_a_rate_that_was_given_is_a_parameter_as_it_is() -> None:
+    plain = {"fit": {"optimizer": {"learning_rate": 0.001}, "range_test": None}, "seed": 0}
+    assert without_tested_rate(plain) == with_tested_rate(plain, {"accuracy": 0.9}) == plain
+    tested = {"fit": {"optimizer": {"learning_rate": 0.001}, "range_test": {"steps": 100}}}
+    assert "learning_rate" not in without_tested_rate(tested)["fit"]["optimizer"]
+    used = with_tested_rate(tested, {"learning_rate": 0.02})
+    assert used["fit"] == {"optimizer": {"learning_rate": 0.02}, "range_test": {"steps": 100}}
 
 
 def test_switched_off_there_is_no_run_and_no_database(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from regrow.artifacts import read_json
 from regrow.dataset.directory import Dataset
+from regrow.evaluation.recovery import recovery_facts
 from regrow.graph.files import load_model
 from regrow.graph.kernels import prunable_kernels
 from regrow.provenance.digest import tree_digest
@@ -102,6 +103,13 @@ def test_the_model_with_heads_is_the_one_that_is_kept(
     curve = read_json(made / "recovery/curve.json")
     assert curve["best"]["stage"] == curve["fine_tuning"]["started_from"]["stage"] == "pruned"
     assert [point["outcome"] for point in curve["points"]] == ["kept", "undone"]
+    told = recovery_facts(made / "recovery", curve)
+    assert (
+        "fine-tuning from",
+        f"the pruned model, {100 * curve['best']['val_accuracy']:.2f}% on validation",
+    ) in told
+    assert ("epochs", "1 of 1: all that were planned") in told
+    assert ("peak learning rate", "0.02") in told
     x = np.asarray(digits.features("test")[:8], np.float32)
     own, _ = load_model(made / "recovery/with_heads")(x)
     np.testing.assert_array_equal(own, load_model(made / "recovered")(x))

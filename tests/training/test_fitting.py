@@ -91,6 +91,7 @@ def test_the_best_epoch_is_kept_and_training_stops(digits: Dataset) -> None:
     )
     accuracies = [entry["val_accuracy"] for entry in result.history]
     assert result.stopped_early
+    assert result.ended == "early_stopping"
     assert len(seen) == len(accuracies) < 40
     near = max(accuracies) - standard_error(max(accuracies), digits.size("validation"))
     candidates = [entry for entry in result.history if entry["val_accuracy"] >= near]

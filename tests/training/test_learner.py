@@ -415,6 +415,7 @@ def test_training_ends_where_it_is_good_enough_and_keeps_that_epoch(digits: Data
     settings = FitSettings(epochs=30, optimizer=Optimizer(learning_rate=0.01), early_stopping=None)
     result = fit(model, digits, None, settings, step="train", progress=Progress("train"), stop_at=0.8)
     assert result.stopped_early
+    assert result.ended == "stop_at"
     assert len(result.history) < 30
     assert [entry["val_accuracy"] >= 0.8 for entry in result.history] == [False] * (
         len(result.history) - 1
@@ -429,6 +430,7 @@ def test_patience_ends_training(few: Dataset, model: Any) -> None:
     )  # fmt: skip
     result = fit(model, few, None, settings, step="train", progress=Progress("train"))
     assert result.stopped_early
+    assert (result.ended, result.peak) == ("early_stopping", 1e-9)
     best = max(range(len(result.history)), key=lambda n: result.history[n]["val_accuracy"])
     assert len(result.history) == best + 3
 

@@ -1,0 +1,68 @@
+"""What a report says that recovery did: from its own settings and curve."""
+
+from typing import Any
+
+from regrow.evaluation.recovery import recovery_rows
+from regrow.recovery.parameters import RecoverParams
+
+
+def point(stage: str, accuracy: float, **more: Any) -> dict[str, Any]:
+    return {"stage": stage, "val_accuracy": accuracy, "val_loss": 1 - accuracy, **more}
+
+
+def settings(**section: Any) -> dict[str, Any]:
+    return RecoverParams.model_validate(section).model_dump(mode="json")
+
+
+def test_each_technique_with_its_values_and_what_came_of_it() -> None:
+    given = settings(
+        reconstruct={"enabled": True, "examples": 512},
+        distill={"logits": {"temperature": 3}},
+        fit={
+            "epochs": 6,
+            "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True},
+            "schedule": "one_cycle",
+            "range_test": {},
+            "ema": 0.99,
+        },
+    )
+    start, best = (
+        point("batch_norm_recalibration", 0.602, outcome="kept"),
+        point("fine_tuning", 0.8, epoch=3, outcome="kept"),
+    )
+    points = [
+        point("pruned", 0.178, outcome="kept"), start, point("reconstruction", 0.283, outcome="undone"), best,
+    ]  # fmt: skip
+    told = {
+        "started_from": start, "attempts": 1, "trained": 4, "planned": 6, "ended": "early_stopping",
+        "best_epoch": 3, "learning_rate": 0.0123, "by_range_test": True,
+    }  # fmt: skip
+    curve = {"points": points, "best": best, "techniques": ["distill", "ema"], "fine_tuning": told}
+    rows = dict(recovery_rows(given, curve))
+    assert rows == {
+        "initialise": "pruned",
+        "recalibrate": "batches 100, batch size 128: kept",
+        "reconstruct": "examples 512, ridge 0.001, batch size 128: undone",
+        "fine-tuning from": "batch-normalisation recalibration, 60.20% on validation",
+        "distill": "logits (temperature 3, alpha 0.9)",
+        "ema": "0.99",
+        "optimiser": "sgd, momentum 0.9, nesterov, batches of 64",
+        "schedule": "one_cycle",
+        "peak learning rate": "0.0123, chosen by the range test",
+        "epochs": "4 of 6: ended by early stopping",
+        "epoch kept": "3, 80.00% on validation",
+    }
+    lost = {**curve, "best": start, "fine_tuning": {**told, "attempts": 2, "by_range_test": False}}
+    rows = dict(recovery_rows(given, lost))
+    assert rows["epoch kept"].startswith("none: no epoch was better than where it started from; batch-norm")
+    assert rows["peak learning rate"] == "0.0123, halved 1 time, as training diverged"
+
+
+def test_what_was_left_out_says_why() -> None:
+    pruned = point("pruned", 0.9, outcome="kept")
+    curve = {"points": [pruned], "best": pruned, "fine_tuning": {"left_out": "stop_when is met without it"}}
+    rows = dict(recovery_rows(settings(stop_when="accuracy >= 0.5"), curve))
+    assert rows["fine-tuning"] == "none: stop_when is met without it"
+    assert rows["reconstruct"] == "off"
+    assert rows["recalibrate"].endswith(": nothing to do")  # the model has no batch normalisation
+    assert dict(recovery_rows(settings(fine_tune=False), curve))["fine-tuning"] == "off"
