@@ -44,6 +44,18 @@ def recovery_notes(curve: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def control_verdict(curve: Mapping[str, Any]) -> str | None:
+    """The sentence where new weights came further than the recovered ones with the same budget (Liu et al. 2019)."""
+    control, kept = curve.get("from_scratch"), curve["best"]
+    if not control or control["val_accuracy"] <= kept["val_accuracy"]:
+        return None
+    return (
+        f"The same architecture trained from scratch with the same budget comes further on validation,"
+        f" {100 * control['val_accuracy']:.2f}% against {100 * kept['val_accuracy']:.2f}%: pruning has found an"
+        f" architecture here, and no weights."
+    )
+
+
 def recovery_facts(recovery: Path, curve: Mapping[str, Any]) -> Rows:
     """What `recover` did, technique by technique, from its directory ``recovery``; an old one has no settings."""
     if not (recovery / "settings.json").is_file():

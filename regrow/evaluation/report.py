@@ -10,7 +10,7 @@ import numpy as np
 
 from regrow.evaluation import plots
 from regrow.evaluation.front import front_plot, front_rows
-from regrow.evaluation.recovery import recovery_notes, undone
+from regrow.evaluation.recovery import control_verdict, recovery_notes, undone
 from regrow.evaluation.statistics import class_accuracy
 from regrow.evaluation.summary import roles_of, rows
 
@@ -59,6 +59,7 @@ def render_report(found: Findings) -> str:
     return environment.from_string(TEMPLATE.read_text("utf-8")).render(
         headline=_headline(metrics),
         verdict=verdict(metrics),
+        control=control_verdict(found.curve),
         cards=_cards(metrics),
         roles=roles,
         rows=rows(metrics),

@@ -137,20 +137,16 @@ def run(context: StepContext[TrainParams]) -> None:
 def _import(context: StepContext[TrainParams], source: ImportModel, dataset: Dataset) -> None:
     from regrow.graph.files import import_model, save_model
     from regrow.training.fitting import guessing_accuracy, validation_metrics
-    from regrow.training.importing import check_fits
+    from regrow.training.importing import accuracy_doubt, check_fits
 
     path = Path(source.path)
     model = import_model(path)
     check_fits(model, dataset, path=path)
     save_model(model, context.outputs["parent"])
     found = validation_metrics(model, dataset)
-    if found["val_accuracy"] <= guessing_accuracy(dataset, "validation"):
-        emit(
-            "notice",
-            message=f"train: {path} is right on {found['val_accuracy']:.1%} of the validation examples, no more than "
-            f"who always names the most frequent class: it is given the dataset's own values (images: 0 to 255); a "
-            f"model that was trained on scaled ones needs a Rescaling layer in front",
-        )
+    doubt = accuracy_doubt(found["val_accuracy"], guessing_accuracy(dataset, "validation"))
+    if doubt is not None:
+        emit("notice", message=f"train: {path} {doubt}")
     training = context.outputs["training"]
     write_json(
         training / "imported.json",

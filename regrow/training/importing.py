@@ -45,6 +45,25 @@ def check_fits(model: Any, dataset: Dataset, *, path: Path) -> None:
     _check_probabilities(model, dataset, path=path)
 
 
+def accuracy_doubt(accuracy: float, chance: float) -> str | None:
+    """What to look at where a model from outside is strikingly often wrong; None where it is not.
+
+    That is, where its ``accuracy`` is less than halfway between guessing, ``chance``, and being always right: few are
+    imported to be compressed that know no more, and scaled input or classes in another order look like that.
+    """
+    if accuracy >= (chance + 1) / 2:
+        return None
+    asked = (
+        "it is given the dataset's own values (images: 0 to 255), so that a model that was trained on scaled ones"
+        " needs a Rescaling layer in front, and its outputs are taken in the order of the dataset's classes"
+    )
+    if accuracy <= chance:
+        than = "no more than who always names the most frequent class"
+    else:
+        than = f"who always names the most frequent class on {chance:.1%}"
+    return f"is right on {accuracy:.1%} of the validation examples, {than}; check it: {asked}"
+
+
 def _check_probabilities(model: Any, dataset: Dataset, *, path: Path) -> None:
     features = np.asarray(dataset.features("validation")[:LOOKED_AT], np.float32)
     outputs = np.asarray(model.predict(features, verbose=0), np.float64)

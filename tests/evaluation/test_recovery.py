@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from regrow.evaluation.recovery import recovery_rows
+from regrow.evaluation.recovery import control_verdict, recovery_rows
 from regrow.recovery.parameters import RecoverParams
 
 
@@ -66,3 +66,14 @@ def test_what_was_left_out_says_why() -> None:
     assert rows["reconstruct"] == "off"
     assert rows["recalibrate"].endswith(": nothing to do")  # the model has no batch normalisation
     assert dict(recovery_rows(settings(fine_tune=False), curve))["fine-tuning"] == "off"
+
+
+def test_a_control_that_came_further_is_said() -> None:
+    best = point("fine_tuning", 0.80, epoch=1)
+    assert control_verdict({"points": [best], "best": best}) is None
+    assert (
+        control_verdict({"points": [best], "best": best, "from_scratch": point("from_scratch", 0.8)}) is None
+    )
+    said = control_verdict({"points": [best], "best": best, "from_scratch": point("from_scratch", 0.85)})
+    assert said is not None
+    assert "comes further on validation, 85.00% against 80.00%" in said

@@ -140,6 +140,10 @@ def test_what_was_undone_and_a_model_that_lost_by_its_recovery_are_said() -> Non
         " from rewound weights, as was asked for." in text
     )
     assert "Undone, as the model was less accurate after it: reconstruction." in text
+    control = {"from_scratch": {"stage": "from_scratch", "epoch": 1, "val_accuracy": 0.9, "val_loss": 0.2}}
+    assert "trained from scratch with the same budget comes further" in render_report(
+        findings(curve={**curve, **control})
+    )
     assert "Undone" not in render_report(findings()) and "less accurate" not in render_report(findings())
 
 

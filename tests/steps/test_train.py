@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import read_statement
 from regrow.steps.execution import StepResult, execute
 from regrow.steps.train import SPEC, TrainParams
+from regrow.training.importing import accuracy_doubt
 from regrow.training.parent import ParentTraining
 
 QUICK = {"architecture": {"name": "mlp", "hidden": [16]}, "fit": {"epochs": 2}}
@@ -68,6 +70,27 @@ def test_impossible_parameters_are_one_sentence(document: dict[str, Any], messag
         params(document)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "chance", "said"),
+    [
+        (
+            0.301,
+            0.1,
+            r"is right on 30\.1% .*, who always .* on 10\.0%; check it: .* order of the dataset's classes",
+        ),
+        (0.1, 0.1, r"is right on 10\.0% .*, no more than .* needs a Rescaling layer"),
+        (0.56, 0.1, None),
+        (0.74, 0.5, "who always names the most frequent class on 50.0%"),
+        (0.95, 0.9, None),
+    ],
+)
+def test_an_imported_model_that_is_strikingly_often_wrong_is_doubted(
+    accuracy: float, chance: float, said: str | None
+) -> None:
+    found = accuracy_doubt(accuracy, chance)
+    assert found is None if said is None else re.search(said, str(found))
 
 
 @pytest.fixture(autouse=True)
