@@ -45,7 +45,7 @@ BENCH_WORK ?= work/recovery
 RECOVERY = $(BIN)/python benchmarks/recovery.py --work $(BENCH_WORK)
 bench-recovery: $(STAMP)  ## recovery beside Torch-Pruning and tfmot: about 17 hours on two cores, 10 of them the ablation
 	$(RECOVERY) $(if $(CIFAR10),--source $(CIFAR10)) $(if $(PEER),--peer-python $(PEER))
-	$(RECOVERY) --report --picture docs/images/recovery.png
+	$(BIN)/python benchmarks/recovery.py --report --picture docs/images/recovery.png
 
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

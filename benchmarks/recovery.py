@@ -6,7 +6,8 @@ time: about 17 hours on two idle cores (50 seconds an epoch), 10 of them the abl
 Interrupted, it goes on where it was: each result ("cell") is a file in benchmarks/results/recovery, kept with the
 code, and is made again only where its recipe has changed since. Models lie in DIRECTORY; where those that a missing
 cell needs are gone, they are made again. `--only` and `--seeds` choose cells, `--report` makes the tables and the
-picture from those that are there. Latency (`exports/*`) wants an idle machine.
+picture from those that are there; it and `--list` need neither data nor DIRECTORY. Latency (`exports/*`) wants an idle
+machine.
 
 The grid is benchmarks/recipes/recovery.yaml over examples/cifar10.yaml. All sides train on the same training split and
 are measured once, at the end, on the same test split; epochs are chosen on the validation split (the peers keep their
@@ -52,7 +53,8 @@ Grid = Mapping[tuple[str, int], Cell]
 def main() -> int:
     options = arguments()
     recipe = Recipe.read(options.recipe, smoke=options.smoke)
-    work = (options.work / "smoke" if options.smoke else options.work).absolute()
+    given = options.work or Path()  # the tables need none
+    work = (given / "smoke" if options.smoke else given).absolute()
     bench = Bench(
         work=work,
         results=work / "cells" if options.smoke else options.results,
@@ -82,9 +84,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--work", type=Path, required=True, help="where everything lies; it may be filled over days"
-    )
+    parser.add_argument("--work", type=Path, help="where everything lies; it may be filled over days")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the cells lie")
     parser.add_argument("--source", type=Path, default=SOURCE, help="cifar10.zip")
     parser.add_argument("--peer-python", type=Path, help="Python with torch and torch-pruning")
@@ -111,6 +111,8 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--smoke", action="store_true", help="2,000 examples, one epoch each, in WORK/smoke")
     options = parser.parse_args()
+    if options.work is None and (options.smoke or not (options.list or options.report)):
+        parser.error("--work is needed: the directory in which everything lies")
     options.only = options.only or ["*"]
     return options
 

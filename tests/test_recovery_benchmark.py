@@ -1,6 +1,8 @@
 """The recovery benchmark's grid: which cells there are, which are made again, what the bars say of them."""
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,23 @@ def curve(parent: float, *accuracies: float) -> dict[str, Any]:
     points = [{"stage": "pruned", "val_accuracy": 0.1}]
     points += [{"stage": "fine_tuning", "epoch": n, "val_accuracy": a} for n, a in enumerate(accuracies, 1)]
     return {"parent": {"val_accuracy": parent}, "points": points}
+
+
+def benchmark(*options: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "benchmarks" / "recovery.py"), *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200, check=False)
+
+
+def test_what_there_is_is_shown_without_data_and_without_a_directory(tmp_path: Path) -> None:
+    shown = benchmark("--report", "--source", "nowhere.zip", folder=tmp_path)
+    assert "Traceback" not in shown.stderr
+    assert "### Structured" in shown.stdout and "| Regrow |" in shown.stdout
+    listed = benchmark("--list", "--only", "parent", folder=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert "parent" in listed.stdout.splitlines()[0]
+    assert not list(tmp_path.iterdir())
+    refused = benchmark("--smoke", "--list", folder=tmp_path)
+    assert refused.returncode == 2 and "--work is needed" in refused.stderr
 
 
 def test_every_cell_comes_after_those_that_it_needs(cells: Any) -> None:

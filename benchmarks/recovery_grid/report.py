@@ -28,9 +28,7 @@ def report(bench: Bench, cells: Any, *, picture: Path | None) -> int:
     """Print all tables and draw the picture; 1 where a bar is missed or cannot be said yet."""
     results = Results.read(cells, bench.results)
     stale = sum(cell.file(bench.results).is_file() for key, cell in cells.items() if key not in results.found)
-    data = bench.dataset
-    sizes = ", ".join(f"{data.size(split):,} {split}" for split in ("train", "validation", "test"))
-    print(f"CIFAR-10: {sizes}; mean over the seeds (lowest to highest); accuracy on test in %\n")
+    print("CIFAR-10; mean over the seeds (lowest to highest); accuracy on test in %\n")
     if stale:
         print(f"{stale} cells were made with other parameters than those of now and are left out\n")
     met = _bars(results)
