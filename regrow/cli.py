@@ -13,7 +13,7 @@ from regrow.cluster.commands import submit
 from regrow.cluster.compile_command import compile_command
 from regrow.cluster.schedule_commands import schedule
 from regrow.errors import RegrowError
-from regrow.options import WORKSPACE, params_options, read_config, workspace_option, writing
+from regrow.options import WORKSPACE, named, params_options, read_config, workspace_option, writing
 from regrow.registry.rollback_command import rollback
 from regrow.step_commands import step_command
 from regrow.steps import NAMES, SWEEP_NAMES
@@ -75,7 +75,7 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, r
     from regrow.running import run_pipeline
 
     config = read_config(params_file, overrides)
-    check_pipeline(config)
+    check_pipeline(config, where=named(params_file))
     console = Console() if sys.stdout.isatty() else Console(width=110)
     tracking = _tracking(config, workspace)
     arguments = _arguments(config)
@@ -107,7 +107,7 @@ def sweep(params_file: Path | None, overrides: tuple[str, ...], workspace: Path,
     from regrow.sweeping import Sweep, run_sweep
 
     config = read_config(params_file, overrides)
-    check_pipeline(config)
+    check_pipeline(config, where=named(params_file))
     check_sweep(config)
     console = Console() if sys.stdout.isatty() else Console(width=110)
     tracking = _tracking(config, workspace)

@@ -87,12 +87,15 @@ def load_config(
     return config.model_copy(update={"resolve": _resolve(config, document, where=where)})
 
 
-def check_pipeline(config: Any) -> None:
-    """Refuse what each section allows and the pipeline as a whole does not: a gate that nothing could pass.
+def check_pipeline(config: Any, *, where: Path | None = None) -> None:
+    """Refuse what each section allows and the pipeline as a whole does not; ``where`` is the file, if it is to be named.
 
     Raises:
-        RegrowError: the gate asks for an exported file, or its latency, that is not made.
+        RegrowError: the gate asks for an exported file, or its latency, that is not made: nothing could pass; recovery
+            for a label column that preparation does not read.
     """
+    place = "" if where is None else f"{where}: "
+    _check_tasks(config, place)
     gate, made = config.register.gate, config.export.formats
     wanted = [("size_format", "max_size_ratio", made, "export.formats")]
     wanted.append(("latency_format", "max_latency_ratio", made, "export.formats"))
@@ -102,8 +105,18 @@ def check_pipeline(config: Any) -> None:
         asked = getattr(gate, name)
         if getattr(gate, limit) is not None and asked != "keras" and asked not in there:
             raise RegrowError(
-                f"register.gate.{name}: asks for '{asked}', which is not in {section} ({', '.join(there) or 'none'}):"
+                f"{place}register.gate.{name}: asks for '{asked}', which is not in {section} ({', '.join(there) or 'none'}):"
                 f" no version could pass; add it there, or set register.gate.{limit}: null"
+            )
+
+
+def _check_tasks(config: Any, place: str) -> None:
+    there = getattr(config.prepare.source, "further_labels", ())
+    for task in config.recover.multi_task.tasks if config.recover.multi_task is not None else ():
+        if task.kind == "label" and task.name not in there:
+            raise RegrowError(
+                f"{place}recover.multi_task.tasks: no further target '{task.name}' in prepare.source; accepted:"
+                f" {', '.join(there) or 'none'}; list the column in prepare.source.further_labels, which tables have"
             )
 
 

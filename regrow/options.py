@@ -58,11 +58,16 @@ def read_config(
     overlay: Path | Mapping[str, Any] | None = None,
 ) -> Any:
     """The validated configuration that the options name."""
-    from regrow.config import DEFAULT, load_config
+    from regrow.config import load_config
 
-    if params_file is None and DEFAULT.exists():
-        params_file = DEFAULT
-    return load_config(params_file, overrides, overlay=overlay)
+    return load_config(named(params_file), overrides, overlay=overlay)
+
+
+def named(params_file: Path | None) -> Path | None:
+    """The file of parameters: the one given, else `params.yaml` where that exists."""
+    from regrow.config import DEFAULT
+
+    return DEFAULT if params_file is None and DEFAULT.exists() else params_file
 
 
 @contextlib.contextmanager

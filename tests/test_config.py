@@ -193,15 +193,33 @@ def test_every_key_is_listed_with_type_default_and_meaning() -> None:
             "export.formats=[tflite_int8]",
             r"gate\.latency_format: asks for 'tflite_fp32', .* in export\.formats",
         ),
-        ("evaluate.latency.formats=[onnx]", r"latency_format: .* not in evaluate\.latency\.formats \(onnx\)"),
+        (
+            "evaluate.latency.formats=[onnx]",
+            r"gate\.latency_format: .* not in evaluate\.latency\.formats \(onnx\)",
+        ),
     ],
 )
 def test_a_gate_that_nothing_could_pass_is_refused(tmp_path: Path, override: str, message: str) -> None:
-    with pytest.raises(RegrowError, match=message):
-        check_pipeline(load(tmp_path, "", override))
+    with pytest.raises(RegrowError, match=rf"^my\.yaml: register\.{message}"):
+        check_pipeline(load(tmp_path, "", override), where=Path("my.yaml"))
     limits = ["register.gate.max_size_ratio=null", "register.gate.max_latency_ratio=null"]
     check_pipeline(load(tmp_path, "", override, *limits))
     check_pipeline(load(tmp_path, ""))
+
+
+def test_a_label_column_that_preparation_does_not_read_is_refused(tmp_path: Path) -> None:
+    tasks = "recover.multi_task={tasks: [{kind: label, name: colour}]}"
+    with pytest.raises(
+        RegrowError,
+        match=r"^params\.yaml: recover\.multi_task\.tasks: no further target 'colour'.*accepted: none;",
+    ):
+        check_pipeline(load(tmp_path, "", tasks), where=Path("params.yaml"))
+    table = "prepare: {source: {kind: csv, path: a.csv, label: shape, further_labels: [%s]}}"
+    with pytest.raises(
+        RegrowError, match=r"accepted: size; list the column in prepare\.source\.further_labels"
+    ):
+        check_pipeline(load(tmp_path, table % "size", tasks))
+    check_pipeline(load(tmp_path, table % "colour", tasks))
 
 
 def test_what_file_and_command_line_come_to_together_names_both(tmp_path: Path) -> None:

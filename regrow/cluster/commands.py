@@ -7,7 +7,7 @@ import click
 
 from regrow.cluster.connecting import connect, load
 from regrow.errors import RegrowError
-from regrow.options import cluster_option, params_options, read_config
+from regrow.options import cluster_option, named, params_options, read_config
 
 UNAUTHORIZED = 401
 
@@ -50,7 +50,7 @@ def submit(
     if run_id is None:
         from regrow.config import check_pipeline
 
-        check_pipeline(config)
+        check_pipeline(config, where=named(params_file))
     api = connect(config.cluster)
     if run_id is None:
         run = load("submitting").submit(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from regrow.errors import RegrowError
-from regrow.options import cluster_option, params_options, read_config, writing
+from regrow.options import cluster_option, named, params_options, read_config, writing
 
 
 @click.command("compile")
@@ -42,7 +42,7 @@ def compile_command(
     from regrow.config import check_pipeline
 
     config = read_config(params_file, overrides, overlay=cluster_file)
-    check_pipeline(config)
+    check_pipeline(config, where=named(params_file))
     text = _text(config, sweep=sweep, manifest=manifest, commit=not no_commit)
     if not check:
         for sentence in importlib.import_module("regrow_pipelines.notices").notices(config, sweep=sweep):

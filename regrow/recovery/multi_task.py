@@ -211,8 +211,8 @@ def task_classes(params: MultiTask, dataset: Dataset) -> dict[str, int]:
         there = dataset.further_targets
         if task.name not in there:
             raise RegrowError(
-                f"recover.multi_task: {dataset.path} has no further target '{task.name}'; it has "
-                f"{', '.join(there) or 'none, which prepare.source.further_labels gives it'}"
+                f"recover.multi_task.tasks: no further target '{task.name}' in {dataset.path}; accepted:"
+                f" {', '.join(there) or 'none'}; list the column in prepare.source.further_labels"
             )
         found[task.name] = len(there[task.name].classes)
     return found
