@@ -88,7 +88,7 @@ def load_config(
 
 
 def check_pipeline(config: Any, *, where: Path | None = None) -> None:
-    """Refuse what each section allows and the pipeline as a whole does not; ``where`` is the file, if it is to be named.
+    """Refuse what each section allows and the pipeline as a whole does not; ``where`` is the file to name.
 
     Raises:
         RegrowError: the gate asks for an exported file, or its latency, that is not made: nothing could pass; recovery
@@ -104,9 +104,10 @@ def check_pipeline(config: Any, *, where: Path | None = None) -> None:
     for name, limit, there, section in wanted:
         asked = getattr(gate, name)
         if getattr(gate, limit) is not None and asked != "keras" and asked not in there:
+            there_is = ", ".join(there) or "none"
             raise RegrowError(
-                f"{place}register.gate.{name}: asks for '{asked}', which is not in {section} ({', '.join(there) or 'none'}):"
-                f" no version could pass; add it there, or set register.gate.{limit}: null"
+                f"{place}register.gate.{name}: asks for '{asked}', which is not in {section} ({there_is}): no version"
+                f" could pass; add it there, or set register.gate.{limit}: null"
             )
 
 

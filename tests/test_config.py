@@ -207,6 +207,38 @@ def test_a_gate_that_nothing_could_pass_is_refused(tmp_path: Path, override: str
     check_pipeline(load(tmp_path, ""))
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "recover.multi_task={tasks: [rotation]}",
+            r"tasks: 'rotation' is not a task; accepted: such as \[{kind: rot",
+        ),
+        ("recover.multi_task={tasks: []}", r"tasks: is empty; accepted: such as .*; multi_task: null for no"),
+        (
+            "recover.multi_task={tasks: [{kind: rotatio}]}",
+            r"kind: 'rotatio' is not accepted; did you mean 'rotation'",
+        ),
+        (
+            "recover.stop_when=0.95",
+            r"stop_when: 0\.95 is no condition; accepted: 'accuracy >= parent - 0\.01'",
+        ),
+        (
+            "recover.stop_when='accuracy >= parent + 0.01'",
+            r"parent takes '-' alone, and a goal above it is a share",
+        ),
+        ("recover.fit={early_stopping: false}", r"early_stopping: false is no section; null switches it off"),
+        ("train.fit.early_stopping=true", r"early_stopping: true is no section; {} has its defaults"),
+    ],
+)
+def test_settings_of_recovery_that_are_written_otherwise_say_how(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(RegrowError, match=message) as caught:
+        load(tmp_path, "", override)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_label_column_that_preparation_does_not_read_is_refused(tmp_path: Path) -> None:
     tasks = "recover.multi_task={tasks: [{kind: label, name: colour}]}"
     with pytest.raises(

@@ -1,12 +1,13 @@
 """What multi-task learning is asked to do. No TensorFlow here."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from regrow.parameters import Parameters
 
 NAME = r"^\w[\w .-]*$"
+ACCEPTED = "accepted: such as [{kind: rotation}] or [{kind: label, name: colour}]"
 
 
 class Rotation(Parameters):
@@ -41,6 +42,18 @@ class GradNorm(Parameters):
     learning_rate: float = Field(0.025, gt=0, description="step of the tasks' weights")
 
 
+def _as_sections(value: Any) -> Any:
+    """Tasks as sections, and some; a bare name is told how it is written, without the faults that follow from it."""
+    if not isinstance(value, list | tuple):
+        return value
+    if not value:
+        raise ValueError(f"is empty; {ACCEPTED}; multi_task: null for no further task")
+    for item in value:
+        if isinstance(item, str):
+            raise ValueError(f"'{item}' is not a task; {ACCEPTED}")
+    return value
+
+
 def _distinct(tasks: tuple[Auxiliary, ...]) -> tuple[Auxiliary, ...]:
     names = [task.name for task in tasks]
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -52,8 +65,9 @@ def _distinct(tasks: tuple[Auxiliary, ...]) -> tuple[Auxiliary, ...]:
 class MultiTask(Parameters):
     """Further heads that learn along while the model is fine-tuned; the recovered model has none of them."""
 
-    tasks: Annotated[tuple[Auxiliary, ...], AfterValidator(_distinct)] = Field(
-        min_length=1, description="what is learned besides: kind rotation, or label with a target's name"
+    tasks: Annotated[tuple[Auxiliary, ...], BeforeValidator(_as_sections), AfterValidator(_distinct)] = Field(
+        description="what is learned besides: kind rotation, or label with a target's name",
+        json_schema_extra={"minItems": 1},
     )
     weighting: Literal["fixed", "uncertainty", "gradnorm"] = Field(
         "fixed", description="how the losses are weighed against each other and the model's own"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from regrow.parameters import Parameters
 from regrow.recovery.distillation_options import Distill
@@ -18,6 +18,14 @@ RECOVERY_FIT: dict[str, Any] = {"epochs": 15, "schedule": "linear_decay"}
 UNLIMITED = 10_000  # epochs, where seconds are the limit
 ROUNDING = 1e-6  # measured accuracies are float32: 0.93 is a little less than 0.93 there
 GOAL = re.compile(r"\s*accuracy\s*>=\s*(?:(parent)\s*(?:-\s*([0-9.]+))?|([0-9.]+))\s*")
+PLUS = re.compile(r"parent\s*\+")
+ACCEPTED = "accepted: 'accuracy >= parent - 0.01' or 'accuracy >= 0.93', in shares of 1"
+
+
+def _is_text(value: Any) -> Any:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{value} is no condition; {ACCEPTED}")
+    return value
 
 
 def _goal(text: str) -> str:
@@ -27,13 +35,12 @@ def _goal(text: str) -> str:
     except ValueError:
         found = None
     if found is None or not all(0 <= number <= 1 for number in numbers):
-        raise ValueError(
-            f"'{text}' is not understood; accepted: 'accuracy >= parent - 0.01' or 'accuracy >= 0.93', in shares of 1"
-        )
+        above = "; parent takes '-' alone, and a goal above it is a share" if PLUS.search(text) else ""
+        raise ValueError(f"'{text}' is not understood; {ACCEPTED}{above}")
     return text
 
 
-Goal = Annotated[str, AfterValidator(_goal)]
+Goal = Annotated[str, BeforeValidator(_is_text), AfterValidator(_goal)]
 
 
 def goal_accuracy(goal: str, parent: float) -> float:

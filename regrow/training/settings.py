@@ -1,9 +1,9 @@
 """How a model is fitted: the optimiser, the learning rate over time, when to stop. No TensorFlow here."""
 
 import itertools
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from regrow.parameters import Parameters
 
@@ -52,6 +52,14 @@ class EarlyStopping(Parameters):
     min_delta: float = Field(0.0, ge=0, lt=1, description="rise of validation accuracy that counts")
 
 
+def _no_switch(value: Any) -> Any:
+    if isinstance(value, bool):
+        if value:
+            raise ValueError("true is no section; {} has its defaults, such as patience 8")
+        raise ValueError("false is no section; null switches it off")
+    return value
+
+
 class RangeTestSettings(Parameters):
     """A learning-rate range test (Smith 2017): the rate grows from ``low`` to ``high`` on a throwaway copy."""
 
@@ -95,7 +103,7 @@ class FitSettings(Parameters):
         None,
         description="let a range test choose the peak in place of optimizer.learning_rate; null for none",
     )
-    early_stopping: EarlyStopping | None = Field(
+    early_stopping: Annotated[EarlyStopping | None, BeforeValidator(_no_switch)] = Field(
         default_factory=EarlyStopping, description="null trains all epochs"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each label spread over all classes")
