@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from regrow.config import load_config
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -17,6 +19,14 @@ def test_the_example_of_rules_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     before, after = map(int, re.findall(r"\d+", done.stdout))
     assert 0.485 <= after / before <= 0.515
+
+
+def test_the_sections_of_recovery_are_accepted(tmp_path: Path) -> None:
+    found = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/recovery.md").read_text("utf-8"), re.DOTALL)
+    assert len(found) == 2
+    for text in found:
+        (tmp_path / "params.yaml").write_text(text)
+        load_config(tmp_path / "params.yaml")
 
 
 def test_every_command_of_the_readme_exists() -> None:
