@@ -1,6 +1,7 @@
 """The command ``regrow``: one verb per step, and what works on the whole."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -214,7 +215,11 @@ for _name in (*NAMES, *SWEEP_NAMES):
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one sentence on standard error and status 1."""
+    """Entry point: a user's mistake is one sentence on standard error and status 1.
+
+    SIGTERM, which schedulers and `timeout` send, interrupts as Ctrl-C does: what was started is ended too.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with without_chatter():
             cli.main(standalone_mode=False)
