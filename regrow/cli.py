@@ -197,7 +197,9 @@ def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
-    "--trust", is_flag=True, help="Load a model that holds code of its own (Lambda layers), and let it run."
+    "--trust",
+    is_flag=True,
+    help="Load a model that holds code of its own (Lambda layers), and let it run; not one that Keras 3 saved.",
 )
 @click.option("--groups", is_flag=True, help="Print which channels can only be removed together, instead.")
 def inspect(model: Path, trust: bool, groups: bool) -> None:
