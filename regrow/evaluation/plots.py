@@ -115,7 +115,8 @@ def recovery_curve(curve: Mapping[str, Any]) -> str:
             free, [values[i] for i in free], "s", color=MARKS["pruned"], markersize=6, label="technique"
         )
         if control:
-            start = next(i for i, point in enumerate(points) if "epoch" in point)
+            # Without epochs of fine-tuning, as where its goal was met before, behind all techniques.
+            start = next((i for i, point in enumerate(points) if "epoch" in point), len(points))
             places = range(start, start + len(control))
             axes.plot(places, control, ":", color=MARKS["parent"], linewidth=1.6, label="from scratch")
         if curve.get("best") in points:

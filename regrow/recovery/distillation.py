@@ -139,17 +139,9 @@ def distillation(
         memory: bytes of answers to keep at most.
 
     Raises:
-        RegrowError: a pattern names no layer, a layer has no attention map, or none can be compared.
+        RegrowError: see `compared_layers`.
     """
-    features: Sequence[str] = ()
-    attention: Sequence[str] = ()
-    if options.features is not None:
-        features = chosen_points(student, parent, patterns=options.features.layers, field=f"{FIELD}.features")
-    if options.attention is not None:
-        attention = _spatial(
-            student,
-            chosen_points(student, parent, patterns=options.attention.layers, field=f"{FIELD}.attention"),
-        )
+    features, attention = compared_layers(options, student=student, parent=parent)
     teacher = Teacher(parent, logits=options.logits is not None, features=features, attention=attention)
     narrower = widened(student, parent, features)
     batches: list[Array] = []
@@ -163,6 +155,24 @@ def distillation(
         adapters=least_squares_adapters(student, teacher, narrower, batches),
         extras=kept_answers(teacher, dataset, overlay, memory=memory),
     )
+
+
+def compared_layers(options: Distill, *, student: Any, parent: Any) -> tuple[Sequence[str], Sequence[str]]:
+    """Names of the layers whose features, and of those whose attention is compared.
+
+    Raises:
+        RegrowError: a pattern names no layer, a layer has no attention map, or none can be compared.
+    """
+    features: Sequence[str] = ()
+    attention: Sequence[str] = ()
+    if options.features is not None:
+        features = chosen_points(student, parent, patterns=options.features.layers, field=f"{FIELD}.features")
+    if options.attention is not None:
+        attention = _spatial(
+            student,
+            chosen_points(student, parent, patterns=options.attention.layers, field=f"{FIELD}.attention"),
+        )
+    return features, attention
 
 
 def _spatial(model: Any, names: Sequence[str]) -> Sequence[str]:

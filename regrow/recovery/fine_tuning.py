@@ -1,7 +1,7 @@
 """Fine-tuning with all that acts meanwhile: again at half the rate where it diverges, and the control from scratch."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ class FineTuning:
 
     work: Work
     curve: RecoveryCurve
+    _parts: list[Part] = field(default_factory=list, init=False)
 
     def run(self) -> None:
         """Fine-tune; a model that has met its goal is left as it is, and one that got no better is put back.
@@ -39,12 +40,14 @@ class FineTuning:
                 message=f"{self.work.step}: stop_when is met without fine-tuning: {best:.4f} of {goal:.4f}",
             )
             return
+        self.curve.techniques = self.work.params.techniques
         before = self.work.model.get_weights()
         fitted = self._attempts(before)
         if self.curve.improved_by(fitted):
             self.curve.keep(fitted)
         else:
             self.work.model.set_weights(before)
+        self._heads()
 
     def run_control(self) -> None:
         """The control of Liu et al. 2019: the same architecture and budget, new weights, the labels alone."""
@@ -126,17 +129,19 @@ class FineTuning:
             if params.regularise.active and not is_control
             else model
         )
-        parts = [] if is_control else self._parts(working)
+        self._parts = [] if is_control else self._made_parts(working)
+        earlier = sum(point["stage"] == stage for point in self.curve.points)
 
         def on_epoch(epoch: int, entry: dict[str, float]) -> None:
             metrics = {"val_accuracy": entry["val_accuracy"], "val_loss": entry["val_loss"]}
             self.curve.add(stage, metrics, epoch=epoch, attempt=attempt + 1)
             if not is_control:
-                work.on_epoch({key: value for key, value in entry.items() if key != "epoch"}, epoch)
+                # Epochs of further attempts are counted on, so that none is drawn over another.
+                work.on_epoch({key: value for key, value in entry.items() if key != "epoch"}, earlier + epoch)
 
         phase = stage if not attempt else f"{stage}-{attempt + 1}"
         try:
-            result = fit(
+            return fit(
                 working,
                 work.dataset,
                 work.overlay,
@@ -144,7 +149,7 @@ class FineTuning:
                 step=work.step,
                 progress=work.progress(settings.epochs),
                 masks=work.pruning.masks,
-                parts=parts,
+                parts=self._parts,
                 on_epoch=on_epoch,
                 settle=lambda shown: work.settle(shown, layers=trained_normalisation_layers(shown)),
                 reached=None if is_control else self.curve.best["val_accuracy"],
@@ -157,13 +162,10 @@ class FineTuning:
         finally:
             if working is not model:
                 transfer(working, model)
-        if not is_control:
-            self._heads(parts)
-        return result
 
-    def _parts(self, student: Any) -> list[Any]:
+    def _made_parts(self, student: Any) -> list[Part]:
         work, params = self.work, self.work.params
-        parts: list[Any] = []
+        parts: list[Part] = []
         if params.distill is not None:
             from regrow.recovery.distillation import distillation
 
@@ -183,13 +185,13 @@ class FineTuning:
             parts.append(multi_task_part(params.multi_task, work.dataset, work.overlay, seed=params.seed))
         return parts
 
-    def _heads(self, parts: list[Part]) -> None:
-        """How good the heads of further tasks are, and a model with them where it is asked for."""
+    def _heads(self) -> None:
+        """How good the heads of further tasks are on the model that is kept; that with them where it is asked for."""
         from regrow.graph.files import save_model
         from regrow.recovery.multi_task import MultiTaskPart
         from regrow.recovery.multi_task_heads import head_accuracies, with_heads
 
-        for part in parts:
+        for part in self._parts:
             if isinstance(part, MultiTaskPart):
                 found = head_accuracies(part, self.work.model, self.work.dataset)
                 self.curve.heads = {

@@ -58,10 +58,8 @@ class MultiTaskPart(Part):
         """The input of the classifier of ``model``.
 
         Raises:
-            RegrowError: the model has not one classifier, or it lies in a nested model; rotation is asked for images
-                that are not square.
+            RegrowError: the model has not one classifier, or it lies in a nested model.
         """
-        self._refuse_other_shapes(model)
         features = features_of(model)
         if self.params.weighting == "gradnorm":
             self._kernel = last_shared_kernel(model)
@@ -73,13 +71,14 @@ class MultiTaskPart(Part):
         import tensorflow as tf
 
         random = np.random.default_rng(self.seed)
-        for task in self.params.tasks:
+        for number, task in enumerate(self.params.tasks):
             shape = (self._width, self.classes[task.name])
             limit = np.sqrt(6 / sum(shape))
+            # Named by number: TensorFlow takes ASCII alone.
             kernel = tf.Variable(
-                random.uniform(-limit, limit, shape).astype(np.float32), name=f"{task.name}/kernel"
+                random.uniform(-limit, limit, shape).astype(np.float32), name=f"head{number}/kernel"
             )
-            self.heads[task.name] = (kernel, tf.Variable(tf.zeros(shape[1]), name=f"{task.name}/bias"))
+            self.heads[task.name] = (kernel, tf.Variable(tf.zeros(shape[1]), name=f"head{number}/bias"))
         self.variables = [variable for pair in self.heads.values() for variable in pair]
         start = np.asarray([1.0, *(task.weight for task in self.params.tasks)], np.float32)
         if self.params.weighting == "uncertainty":
@@ -171,15 +170,6 @@ class MultiTaskPart(Part):
             )
         )
 
-    def _refuse_other_shapes(self, model: Any) -> None:
-        shape = tuple(model.inputs[0].shape[1:])
-        if any(task.kind == "rotation" for task in self.params.tasks) and (
-            len(shape) != 3 or shape[0] != shape[1]
-        ):
-            raise RegrowError(
-                f"recover.multi_task: rotation needs square images, but model '{model.name}' takes {shape}"
-            )
-
 
 def multi_task_part(
     params: MultiTask, dataset: Dataset, overlay: Path | None, *, seed: int = 0
@@ -205,14 +195,16 @@ def task_classes(params: MultiTask, dataset: Dataset) -> dict[str, int]:
     """The number of classes of each task.
 
     Raises:
-        RegrowError: the dataset lacks a target that is asked for, or rotation is asked for what are no images.
+        RegrowError: the dataset lacks a target that is asked for, or rotation is asked for what are no square images.
     """
     found = {}
     for task in params.tasks:
         if task.kind == "rotation":
-            if len(dataset.feature_shape) != 3:
+            shape = dataset.feature_shape
+            if len(shape) != 3 or shape[0] != shape[1]:
                 raise RegrowError(
-                    f"recover.multi_task: rotation needs images, but {dataset.path} holds {dataset.task}"
+                    f"recover.multi_task: rotation needs square images, but {dataset.path} holds '{dataset.feature}' of"
+                    f" shape {shape}"
                 )
             found[task.name] = TURNS
             continue

@@ -1,5 +1,7 @@
 """The heads of multi-task learning after training: how good they are, and a model that keeps them."""
 
+import re
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,7 @@ def head_accuracies(
 def with_heads(model: Any, part: MultiTaskPart) -> Any:
     """A plain `tf_keras` model of several outputs: that of ``model``, then each task's probabilities, in order.
 
-    It shares the layers of ``model``; heads are called like their tasks, as far as Keras and ``model`` admit it.
+    It shares the layers of ``model``; heads are called like their tasks, as far as Keras and other layers admit it.
     """
     import tf_keras
 
@@ -60,10 +62,21 @@ def with_heads(model: Any, part: MultiTaskPart) -> Any:
         }
         features = pool[rank](name="heads_pool")(features)
     outputs = list(model.outputs)
-    taken = {layer.name for layer in model.layers}
+    taken = {"heads_pool", *(layer.name for layer in model.layers)}
     for name, (kernel, bias) in part.heads.items():
-        free = f"{name}_head" if name in taken else name
-        head = layers.Dense(part.classes[name], activation="softmax", name=free.replace(" ", "_"))
+        free = _layer_name(name, taken)
+        taken.add(free)
+        head = layers.Dense(part.classes[name], activation="softmax", name=free)
         outputs.append(head(features))
         head.set_weights([kernel.numpy(), bias.numpy()])
     return tf_keras.Model(model.inputs, outputs, name=f"{model.name}_with_heads")
+
+
+def _layer_name(task: str, taken: Collection[str]) -> str:
+    """``task`` in the letters that Keras takes, with as many ``_head`` behind as make it a name of its own."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", task)
+    if name.startswith("_"):
+        name = f"head{name}"
+    while name in taken:
+        name = f"{name}_head"
+    return name

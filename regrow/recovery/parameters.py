@@ -16,6 +16,7 @@ from regrow.training.settings import FitSettings
 
 RECOVERY_FIT: dict[str, Any] = {"epochs": 15, "schedule": "linear_decay"}
 UNLIMITED = 10_000  # epochs, where seconds are the limit
+ROUNDING = 1e-6  # measured accuracies are float32: 0.93 is a little less than 0.93 there
 GOAL = re.compile(r"\s*accuracy\s*>=\s*(?:(parent)\s*(?:-\s*([0-9.]+))?|([0-9.]+))\s*")
 
 
@@ -36,15 +37,15 @@ Goal = Annotated[str, AfterValidator(_goal)]
 
 
 def goal_accuracy(goal: str, parent: float) -> float:
-    """The validation accuracy that ``goal`` asks for, with ``parent`` that of the parent.
+    """The validation accuracy from which on ``goal`` is met, with ``parent`` that of the parent.
 
-    >>> goal_accuracy("accuracy >= parent - 0.01", 0.9)
+    >>> round(goal_accuracy("accuracy >= parent - 0.01", 0.9), 5)
     0.89
     """
     found = GOAL.fullmatch(goal)
     assert found is not None  # validated
     of_parent, below, fixed = found.groups()
-    return parent - float(below or 0) if of_parent else float(fixed)
+    return (parent - float(below or 0) if of_parent else float(fixed)) - ROUNDING
 
 
 class Recalibrate(Parameters):

@@ -12,11 +12,11 @@ def recover(work: Work) -> RecoveryCurve:
     """Apply the techniques to ``work.model``; one after which it is less accurate is undone. The curve of it all.
 
     Raises:
-        RegrowError: the schedule repeats what the parent did not have; or fine-tuning diverged once more than
-            ``retries`` allows, and its curve is in ``work.scratch``.
+        RegrowError: what is asked of fine-tuning does not fit the parent, the model, the dataset or the devices; or it
+            diverged once more than ``retries`` allows, and its curve is in ``work.scratch``.
     """
     if work.params.fine_tune:
-        _check_schedule(work)
+        _check(work)
     curve = RecoveryCurve(work.measured(work.parent))
     curve.add("pruned", work.measured(work.model))
     _initialise(work, curve)
@@ -28,15 +28,26 @@ def recover(work: Work) -> RecoveryCurve:
         tuning.run()
         if work.params.control:
             tuning.run_control()
-        curve.techniques = work.params.techniques
     return curve
 
 
-def _check_schedule(work: Work) -> None:
-    """Refuse a schedule that the parent's training does not allow before any work is done."""
+def _check(work: Work) -> None:
+    """Refuse what fine-tuning would refuse, before any work is done."""
+    from regrow.recovery.distillation import compared_layers
+    from regrow.recovery.multi_task import multi_task_part
+    from regrow.recovery.regularisation import training_copy
+    from regrow.training.devices import strategy_for
     from regrow.training.schedules import learning_rates
+    from regrow.training.session import check_devices
 
-    learning_rates(work.params.fit, steps_per_epoch=1, parent=work.parent_training(is_new=True))
+    params = work.params
+    learning_rates(params.fit, steps_per_epoch=1, parent=work.parent_training(is_new=True))
+    check_devices(strategy_for(params.fit.accelerator), params.fit, step=work.step)
+    student = training_copy(work.model, params.regularise) if params.regularise.active else work.model
+    if params.distill is not None:
+        compared_layers(params.distill, student=student, parent=work.parent)
+    if params.multi_task is not None:
+        multi_task_part(params.multi_task, work.dataset, work.overlay).taps(student)
 
 
 def _keep_if_better(work: Work, curve: RecoveryCurve, before: list[Any]) -> None:

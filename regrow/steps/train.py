@@ -134,7 +134,7 @@ def run(context: StepContext[TrainParams]) -> None:
 
 def _import(context: StepContext[TrainParams], source: ImportModel, dataset: Dataset) -> None:
     from regrow.graph.files import import_model, save_model
-    from regrow.training.fitting import validation_metrics
+    from regrow.training.fitting import guessing_accuracy, validation_metrics
     from regrow.training.importing import check_fits
 
     path = Path(source.path)
@@ -142,8 +142,7 @@ def _import(context: StepContext[TrainParams], source: ImportModel, dataset: Dat
     check_fits(model, dataset, path=path)
     save_model(model, context.outputs["parent"])
     found = validation_metrics(model, dataset)
-    labels = list(dataset.labels("validation"))
-    if found["val_accuracy"] <= max(map(labels.count, set(labels))) / len(labels):
+    if found["val_accuracy"] <= guessing_accuracy(dataset, "validation"):
         emit(
             "notice",
             message=f"train: {path} is right on {found['val_accuracy']:.1%} of the validation examples, no more than "
@@ -259,7 +258,7 @@ def _phases(
     for is_frozen, settings in phases:
         if frozen:
             freeze_backbone(model, frozen=is_frozen)
-        offset = len(history)
+        offset, name = len(history), "frozen" if is_frozen else "all"
         result = fit(
             model,
             dataset,
@@ -274,8 +273,9 @@ def _phases(
                 batch_size=BATCH,
                 layers=trained_normalisation_layers(trained),
             ),
-            checkpoints=context.scratch / ("frozen" if is_frozen else "all"),
-            tensorboard=log_directory(context.step, context.scratch.name, "frozen" if is_frozen else ""),
+            checkpoints=context.scratch / name,
+            # Side by side: a directory of logs is emptied first.
+            tensorboard=log_directory(context.step, context.scratch.name, name),
         )
         history += [{**entry, "epoch": offset + int(entry["epoch"])} for entry in result.history]
         if settings.time_budget_s is not None:

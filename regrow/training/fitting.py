@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from regrow.dataset.directory import Dataset
 from regrow.progress import Progress, emit
 from regrow.tasks import get_task
@@ -23,6 +25,7 @@ from regrow.training.range_test import RangeTest, range_test
 from regrow.training.selection import Selection
 from regrow.training.session import AfterBatch, Session, check_devices, repeatable_randomness
 from regrow.training.settings import FitSettings
+from regrow.training.tensorboard import scalars
 from regrow.training.watching import FitResult, OnEpoch, Watch
 
 
@@ -102,6 +105,13 @@ def fit(
     check_devices(strategy, settings, step=step)
     with working_model(model, strategy=strategy, half=half) as working, contextlib.ExitStack() as stack:
         reseed = stack.enter_context(repeatable_randomness(working, settings.seed))
+        log = stack.enter_context(scalars(tensorboard))
+
+        def see(epoch: int, entry: dict[str, float]) -> None:
+            log(epoch, entry)
+            if on_epoch is not None:
+                on_epoch(epoch, entry)
+
         session = Session(
             working,
             dataset,
@@ -122,10 +132,13 @@ def fit(
             settings=settings,
             epochs=settings.epochs,
             rates=session.rates,
-            chance=1 / len(dataset.classes),
+            chances={
+                "accuracy": guessing_accuracy(dataset, "train"),
+                "val_accuracy": guessing_accuracy(dataset, "validation"),
+            },
             step=step,
             progress=progress,
-            on_epoch=on_epoch,
+            on_epoch=see,
             selection=Selection(dataset.size("validation")),
             stop=session.stop,
             reached=-math.inf if reached is None else reached,
@@ -136,8 +149,14 @@ def fit(
             if checkpoints is not None
             else None,
         )
-        _run(session, watch, settings, reseed=reseed, callbacks=[*callbacks, *_tensorboard(tensorboard)])
+        _run(session, watch, settings, reseed=reseed, callbacks=callbacks)
     return replace(watch.finish(keep), range_test=tested)
+
+
+def guessing_accuracy(dataset: Dataset, split: str) -> float:
+    """The accuracy on ``split`` of who always names its most frequent class, in float32 as Keras measures it."""
+    labels = dataset.labels(split)
+    return float(np.float32(np.bincount(labels).max() / len(labels)))
 
 
 def _work(settings: FitSettings, rate_factor: float) -> dict[str, Any]:
@@ -194,7 +213,7 @@ def _run(
     settings: FitSettings,
     *,
     reseed: Callable[[int], None],
-    callbacks: list[Any],
+    callbacks: Sequence[Any],
 ) -> None:
     done = watch.resume()
     if settings.time_budget_s is not None:
@@ -219,11 +238,3 @@ def validation_metrics(model: Any, dataset: Dataset, *, batch_size: int = 256) -
     data = evaluation_input(dataset, "validation", batch_size=batch_size)
     found: Mapping[str, float] = model.evaluate(data, verbose=0, return_dict=True)
     return {"val_loss": float(found["loss"]), "val_accuracy": float(found[task.metric])}
-
-
-def _tensorboard(directory: Path | None) -> list[Any]:
-    import tf_keras
-
-    if directory is None:
-        return []
-    return [tf_keras.callbacks.TensorBoard(str(directory), write_graph=False, update_freq="epoch")]

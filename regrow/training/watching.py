@@ -14,12 +14,13 @@ from regrow.progress import Progress
 from regrow.training.averaging import Averaging
 from regrow.training.checkpoints import Checkpoints
 from regrow.training.range_test import RangeTest
-from regrow.training.selection import Candidate, Selection
+from regrow.training.selection import Candidate, Selection, standard_error
 from regrow.training.settings import FitSettings
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 # Accuracies between guessing (0) and always right (1).
 COLLAPSED, LEARNED = 0.02, 0.2
+SURE = 3  # standard errors above guessing: where one class prevails, few right answers more are luck
 LATE = 1.1  # of the time budget: a schedule that is cut short costs more than a little more time
 
 
@@ -67,7 +68,8 @@ class Watch:
         settings: how it is trained.
         epochs: how many there are to be.
         rates: the learning rate of each step.
-        chance: the accuracy of guessing; a model that falls back to it has collapsed.
+        chances: the accuracies of guessing, as ``accuracy`` (in training) and ``val_accuracy``; a model that falls
+            back to them has collapsed.
         reached: the validation accuracy of the model as it came, where that is known.
         stop_at: a validation accuracy that is enough.
         averaging: the moving average, whose weights are then what is validated and kept.
@@ -82,7 +84,7 @@ class Watch:
     settings: FitSettings
     epochs: int
     rates: Any
-    chance: float
+    chances: Mapping[str, float]
     step: str
     progress: Progress
     on_epoch: OnEpoch | None
@@ -200,14 +202,20 @@ class Watch:
 
         It guesses on the training split too: batch statistics that lag behind spoil validation alone.
         """
-        now = max(entry["val_accuracy"], entry["accuracy"])
         highest = max(self.reached, self.selection.highest)
-        if self._above_chance(now) <= COLLAPSED and self._above_chance(highest) > LEARNED:
+        now = max(self._above_chance(name, entry[name]) for name in self.chances)
+        if now <= COLLAPSED and self._had_learned(highest):
             accuracy = f"{entry['val_accuracy']:.4f} after {highest:.4f}"
             self._fail(epoch, f"the validation accuracy is {accuracy}, no better than guessing")
 
-    def _above_chance(self, accuracy: float) -> float:
-        return (accuracy - self.chance) / (1 - self.chance) if self.chance < 1 else 1.0
+    def _had_learned(self, highest: float) -> bool:
+        chance = self.chances["val_accuracy"]
+        sure = highest - chance > SURE * standard_error(chance, self.selection.examples)
+        return sure and self._above_chance("val_accuracy", highest) > LEARNED
+
+    def _above_chance(self, name: str, accuracy: float) -> float:
+        chance = self.chances[name]
+        return (accuracy - chance) / (1 - chance) if chance < 1 else 1.0
 
     def _fail(self, epoch: int, what: str) -> None:
         rate = self.settings.optimizer.learning_rate

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from regrow.dataset.directory import Dataset
+from regrow.dataset.directory import Dataset, write_dataset
 from regrow.errors import RegrowError
 from regrow.progress import Progress
 from regrow.recovery.multi_task import (
@@ -302,6 +302,14 @@ def test_a_model_that_keeps_the_heads(digits: Dataset, small_model: Any, tmp_pat
     np.testing.assert_allclose(head, tf.nn.softmax(part.logits("conv1", trunk(x))), rtol=1e-4, atol=1e-6)
 
 
+def test_columns_of_any_name_have_heads(small_model: Any) -> None:
+    names = ["größe", "_x", "a b", "a_b", "conv1", "conv1_head"]
+    params = MultiTask.model_validate({"tasks": [{"kind": "label", "name": name} for name in names]})
+    kept = with_heads(small_model, part_for(small_model, params, dict.fromkeys(names, 2)))
+    heads = ["gr__e", "head_x", "a_b", "a_b_head", "conv1_head", "conv1_head_head"]
+    assert [layer.name for layer in kept.layers][-6:] == heads
+
+
 def test_pooled_features_of_a_convolutional_head() -> None:
     import tf_keras
 
@@ -316,7 +324,7 @@ def test_pooled_features_of_a_convolutional_head() -> None:
     assert len(with_heads(model, part)(np.ones((2, 8, 8, 1), np.float32))) == 2
 
 
-def test_what_cannot_be_is_refused(digits: Dataset, small_model: Any) -> None:
+def test_what_cannot_be_is_refused(digits: Dataset, small_model: Any, tmp_path: Path) -> None:
     import tf_keras
 
     layers = tf_keras.layers
@@ -324,9 +332,16 @@ def test_what_cannot_be_is_refused(digits: Dataset, small_model: Any) -> None:
     label = MultiTask.model_validate({"tasks": [{"kind": "label", "name": "colour"}]})
     with pytest.raises(RegrowError, match=r"no further target 'colour'; it has none, which prepare\.source"):
         task_classes(label, digits)
-    oblong = tf_keras.Sequential([layers.Input((4, 6, 1)), layers.Flatten(), layers.Dense(3)], name="oblong")
-    with pytest.raises(RegrowError, match=r"square images, but model 'oblong' takes \(4, 6, 1\)"):
-        MultiTaskPart(rotation, {"rotation": 4}).taps(oblong)
+    # What the data are counts, for a model may take images of any size.
+    splits = {
+        name: (digits.features(name)[:9][:, :, :6], digits.labels(name)[:9]) for name in digits.info.shards
+    }
+    oblong = write_dataset(
+        tmp_path, task=digits.task, splits=splits, classes=digits.classes, value_range=digits.value_range,
+        normalisation=digits.normalisation,
+    )  # fmt: skip
+    with pytest.raises(RegrowError, match=r"square images, but .* holds 'image' of shape \(8, 6, 1\)"):
+        task_classes(rotation, oblong)
     inputs = layers.Input((8, 8, 1))
     nested = tf_keras.Model(inputs, small_model(inputs), name="outer")
     with pytest.raises(

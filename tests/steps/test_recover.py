@@ -22,7 +22,10 @@ ROLES = ("pruned", "pruning", "pruning_report")
 
 @pytest.fixture(scope="module")
 def pruned(trained: Path, digits: Dataset, overlay: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pruned")
+    return prune(trained, digits, overlay, tmp_path_factory.mktemp("pruned"), sparsity=0.95)
+
+
+def prune(trained: Path, digits: Dataset, overlay: Path, root: Path, *, sparsity: float) -> Path:
     inputs = {
         "parent": trained / "parent",
         "training": trained / "training",
@@ -31,7 +34,7 @@ def pruned(trained: Path, digits: Dataset, overlay: Path, tmp_path_factory: pyte
     }
     execute(
         prune_step.SPEC,
-        prune_step.PruneParams(sparsity=0.95, allocation="uniform"),
+        prune_step.PruneParams(sparsity=sparsity, allocation="uniform"),
         inputs=inputs,
         outputs={name: root / name for name in ROLES},
         statement=root / "statement",
@@ -77,6 +80,26 @@ def test_accuracy_returns_and_zeros_stay(
     assert any(not np.array_equal(k.numpy(), before[n].numpy()) for n, k in prunable_kernels(model).items())
     again = recover(trained, pruned, digits, overlay, tmp_path / "b", fit={"epochs": 3})
     assert tree_digest(made / "recovered") == tree_digest(again / "recovered")
+
+
+def test_the_model_with_heads_is_the_one_that_is_kept(
+    trained: Path, digits: Dataset, overlay: Path, tmp_path: Path
+) -> None:
+    """Also where fine-tuning made it worse and was undone."""
+    little = prune(trained, digits, overlay, tmp_path / "little", sparsity=0.1)
+    made = recover(
+        trained,
+        little,
+        digits,
+        overlay,
+        tmp_path / "made",
+        fit={"epochs": 1, "optimizer": {"learning_rate": 0.02}},
+        multi_task={"tasks": [{"kind": "rotation"}], "keep_heads": True},
+    )
+    assert read_json(made / "recovery/curve.json")["best"]["stage"] == "pruned"
+    x = np.asarray(digits.features("test")[:8], np.float32)
+    own, _ = load_model(made / "recovery/with_heads")(x)
+    np.testing.assert_array_equal(own, load_model(made / "recovered")(x))
 
 
 def test_fine_tuning_can_be_left_out(

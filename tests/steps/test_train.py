@@ -194,6 +194,8 @@ def test_the_transfer_model_trains_its_head_first(inputs: dict[str, Path], works
     assert [entry["epoch"] for entry in read_json(root / "training/history.json")] == [1, 2]
     assert result.statement.figures["epochs"] == 2
     assert (root / "training/early/model.keras").is_file()
+    logs = Path(".regrow/tensorboard/train").rglob("events.out.tfevents.*")
+    assert {file.parent.parent.name for file in logs} == {"frozen", "all"}
 
 
 def test_what_training_starts_from_is_among_what_it_uses(workspace: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.dataset.directory import Dataset
+from regrow.dataset.directory import Dataset, write_dataset
 from regrow.progress import Progress
 from regrow.training.averaging import Averaging
 from regrow.training.devices import copied
@@ -357,9 +357,7 @@ def test_a_model_that_falls_back_to_guessing_has_diverged(
 
         def call() -> None:
             steps[0] += 1
-            if (
-                steps[0] > 2 * 19
-            ):  # from the third epoch on, whose training accuracy has still a step of before
+            if steps[0] > 2 * 19 + 3:  # in the third epoch, whose training accuracy has some steps of before
                 head = working.get_layer("head")
                 head.kernel.assign(np.zeros(head.kernel.shape, np.float32))
                 head.bias.assign(np.eye(10, dtype=np.float32)[0] * 9)
@@ -388,6 +386,29 @@ def test_a_model_that_came_with_much_and_guesses_at_once_has_diverged(
         fit(model, few, None, settings, step="recover", progress=Progress("recover"), reached=0.9)
     assert raised.value.best_epoch is None
     close(model.get_weights(), before, 0.0)
+
+
+def test_who_names_the_most_frequent_class_alone_guesses(
+    few: Dataset, convolutional: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Four of five examples are of one class: naming it always is right as often, and no learning."""
+    splits = {}
+    for name in ("train", "validation", "test"):
+        labels = few.labels(name)
+        splits[name] = (np.asarray(few.features(name)), np.where(labels < 8, 0, labels).astype(np.int32))
+    uneven = write_dataset(
+        tmp_path, task=few.task, splits=splits, classes=few.classes, value_range=few.value_range,
+        normalisation=few.normalisation,
+    )  # fmt: skip
+    model = convolutional(normalised=False, dropout=0.0)
+    head = model.get_layer("head")
+    head.kernel.assign(np.zeros(head.kernel.shape, np.float32))
+    head.bias.assign(np.eye(10, dtype=np.float32)[0] * 9)
+    settings = FitSettings(epochs=1, batch_size=16, optimizer=Optimizer(name="sgd", learning_rate=1e-6))
+    # A few right answers more are luck, and nothing that could be lost.
+    fit(model, uneven, None, settings, step="recover", progress=Progress("recover"), reached=0.83)
+    with pytest.raises(DivergedError, match=r"epoch 1: .* no better than guessing"):
+        fit(model, uneven, None, settings, step="recover", progress=Progress("recover"), reached=0.97)
 
 
 def test_training_ends_where_it_is_good_enough_and_keeps_that_epoch(digits: Dataset, model: Any) -> None:

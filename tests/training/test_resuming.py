@@ -126,6 +126,28 @@ def test_what_was_kept_under_other_settings_is_passed_over(
     same(weights, expected)
 
 
+def test_resumed_training_has_logs_of_the_epochs_before_too(
+    few: Dataset, convolutional: Callable[[], Any], tmp_path: Path
+) -> None:
+    """A run started anew logs into a folder of its own."""
+    import tensorflow as tf
+
+    settings = FitSettings(epochs=2, batch_size=16, optimizer=ADAM)
+    more: dict[str, Any] = {"weighting": None, "place": tmp_path / "state"}
+    with pytest.raises(CutError):
+        run(few, convolutional, settings, **more, cut=2, tensorboard=tmp_path / "first")
+    _, result, _ = run(few, convolutional, settings, **more, tensorboard=tmp_path / "second")
+    (file,) = (tmp_path / "second/validation").iterdir()
+    found = {
+        event.step: float(tf.make_ndarray(value.tensor))
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+        if value.tag == "epoch_accuracy"
+    }
+    assert found == {entry["epoch"]: entry["val_accuracy"] for entry in result.history}
+    assert len(found) == 2
+
+
 def test_a_damaged_checkpoint_is_passed_over(
     few: Dataset, convolutional: Callable[[], Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
