@@ -148,13 +148,13 @@ def test_epochs_are_counted_to_the_margin_and_to_the_budget_where_it_is_not_reac
 ) -> None:
     from recovery_grid.bars import Results, plain_epochs, recipe_epochs
 
-    cells["epochs/recipe-2", 0].write(tmp_path, {"curve": curve(0.80, 0.70, 0.795)})
+    cells["epochs/recipe-3", 0].write(tmp_path, {"curve": curve(0.80, 0.6, 0.70, 0.795)})
     cells["ours/macs-0.5", 0].write(tmp_path, {"curve": curve(0.80, 0.6, 0.7, 0.78, 0.79, 0.8, 0.8)})
     cells["epochs/plain-0.01", 0].write(tmp_path, {"curve": curve(0.80, *[0.7] * 18)})
     cells["epochs/plain-0.01", 1].write(tmp_path, {"curve": curve(0.80, *[0.7] * 8, 0.79)})
     cells["epochs/plain-0.001", 1].write(tmp_path, {"curve": curve(0.80, *[0.7] * 18)})
     results = Results.read(cells, tmp_path)
-    assert (recipe_epochs(results, 0), recipe_epochs(results, 1)) == (2, None)
+    assert (recipe_epochs(results, 0), recipe_epochs(results, 1)) == (3, None)
     assert (plain_epochs(results, 0), plain_epochs(results, 1)) == (18, 9)
 
 
