@@ -18,8 +18,6 @@ from typing import Any
 
 import numpy as np
 
-RECALIBRATION, BATCH = 12_800, 128
-
 
 def large(examples: int, batch_size: int, memory: float) -> None:
     """Print what ResNet50 takes."""
@@ -62,7 +60,7 @@ def accuracies(parent_path: Path, dataset_path: Path, criteria: list[str], examp
     from regrow.pruning.targets import ChannelOptions, Target
     from regrow.recovery.reconstruction import reconstruct
     from regrow.training.fitting import validation_metrics
-    from regrow.training.recalibration import recalibrate
+    from regrow.training.recalibration import BATCH, EXAMPLES, recalibrate
 
     dataset, parent = open_dataset(dataset_path), load_model(parent_path)
 
@@ -71,7 +69,7 @@ def accuracies(parent_path: Path, dataset_path: Path, criteria: list[str], examp
 
     whole = accuracy(parent)
     features, labels = dataset.labelled_calibration(512)
-    many, some = dataset.calibration(RECALIBRATION), dataset.calibration(examples)
+    many, some = dataset.calibration(EXAMPLES), dataset.calibration(examples)
     print(f"parent {whole:.4f}; bar: 85% of it, {0.85 * whole:.4f}")
     print(
         f"{'criterion':18}{'pruned':>10}{'recal.':>10}{'recon.':>10}{'both':>10}{'of parent':>11}{'seconds':>9}"

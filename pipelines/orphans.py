@@ -7,13 +7,16 @@ import threading
 import time
 from collections.abc import Callable
 
+from regrow.workspace import STARTER
+
 
 def end_with_parent(before: Callable[[], None] = lambda: None) -> None:
     """End this process and its steps when ``regrow`` is gone: its next run must not meet this one's work.
 
-    ``before`` ends what is no process of this group.
+    ``before`` ends what is no process of this group. Who started this one is told in the environment: while libraries
+    were imported it may have gone already.
     """
-    parent = os.getppid()
+    parent = int(os.environ[STARTER])
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,6 +1,7 @@
 """The command ``regrow``: one verb per step, and what works on the whole."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,9 @@ def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
-    "--trust", is_flag=True, help="Load a model that holds code of its own (Lambda layers), and let it run."
+    "--trust",
+    is_flag=True,
+    help="Load a model that holds code of its own (Lambda layers), and let it run; not one that Keras 3 saved.",
 )
 @click.option("--groups", is_flag=True, help="Print which channels can only be removed together, instead.")
 def inspect(model: Path, trust: bool, groups: bool) -> None:
@@ -214,7 +217,11 @@ for _name in (*NAMES, *SWEEP_NAMES):
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one sentence on standard error and status 1."""
+    """Entry point: a user's mistake is one sentence on standard error and status 1.
+
+    SIGTERM, which schedulers and `timeout` send, interrupts as Ctrl-C does: what was started is ended too.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with without_chatter():
             cli.main(standalone_mode=False)

@@ -265,12 +265,28 @@ def validate(
         for fault in error.errors(include_url=False):
             if fault["type"] == "value_error" and fault["loc"] and fault["loc"][-1] in later:
                 continue
+            fault["loc"] = _written(fault["loc"], document)
             field, sentence = _sentence(model, fault)
             said = (_place(field, where, overrides), field, sentence)
             faults.append(": ".join(part for part in said if part))
         if not faults:
             return None
         raise RegrowError("\n".join(dict.fromkeys(faults))) from None
+
+
+def _written(location: tuple[int | str, ...], document: Any) -> tuple[int | str, ...]:
+    """``location`` without the places in lists that are none in ``document``: a single value may stand for a list."""
+    written: list[int | str] = []
+    for part in location:
+        if isinstance(part, int) and not isinstance(document, list | tuple):
+            continue
+        written.append(part)
+        # What is not in the document, as the tag of a union, leads nowhere.
+        if isinstance(document, Mapping):
+            document = document.get(part, document)
+        elif isinstance(part, int) and part < len(document):
+            document = document[part]
+    return tuple(written)
 
 
 def _place(field: str, where: str, overrides: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from regrow.parameters import Parameters
 from regrow.steps.spec import FileUse, StepSpec
 
 RESULTS = {"model.keras", "pruning", "report.json"}
+MODEL_SUFFIXES = (".keras", ".h5", ".hdf5", ".tflite", ".onnx")
 
 
 def run_on_file(
@@ -56,7 +57,13 @@ def run_on_file(
 
 def _check_target(target: Path, model: Path) -> None:
     """Refuse a directory that holds something else: the result takes its place."""
+    if target.suffix in MODEL_SUFFIXES or (target.exists() and not target.is_dir()):
+        found = "is a file" if target.is_file() else "is the name of a file"
+        raise RegrowError(
+            f"-o {target}: {found}; accepted: a directory, new or with an earlier result, for"
+            f" {', '.join(sorted(RESULTS))}"
+        )
     if target.resolve() in (model.resolve(), *model.resolve().parents):
         raise RegrowError(f"{target}: holds the model that is read; name another directory with -o")
-    if target.exists() and (not target.is_dir() or {path.name for path in target.iterdir()} - RESULTS):
+    if target.exists() and {path.name for path in target.iterdir()} - RESULTS:
         raise RegrowError(f"{target}: exists and holds other files; name a new directory with -o")

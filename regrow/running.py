@@ -25,7 +25,7 @@ from regrow.registry.weights_and_biases import environment as wandb_environment
 from regrow.steps import NAMES
 from regrow.steps.component import LOGS, QUIET
 from regrow.steps.execution import CACHE
-from regrow.workspace import identity, new_logs, only_one, tidy
+from regrow.workspace import STARTER, identity, new_logs, only_one, tidy
 
 SMALLEST_FREE = 1 << 16  # bytes; with less, a step may not have been able to say that the disk is full
 # What executes the pipeline: each step a process of its own, or a container of its own image.
@@ -151,6 +151,7 @@ def _run(
         LOGS: str(logs),
         QUIET: "1",
         WORKSPACE: identity(workspace),
+        STARTER: str(os.getpid()),
         "REGROW_TENSORBOARD": str(workspace / "tensorboard" / logs.name),
         "PYTHONUNBUFFERED": "1",
     }

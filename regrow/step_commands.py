@@ -119,7 +119,7 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--output",
         type=click.Path(path_type=Path),
         metavar="DIR",
-        help="With MODEL: where the result goes.  [default: the model's name with -pruned]",
+        help="With MODEL: the directory for the result.  [default: the model's name with -pruned]",
     )(command)
     return click.argument("model", type=click.Path(path_type=Path), required=False)(command)
 

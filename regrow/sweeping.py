@@ -34,7 +34,7 @@ from regrow.steps import by_value, get_spec
 from regrow.steps.component import QUIET
 from regrow.steps.execution import CACHE
 from regrow.sweep_parameters import Candidate, candidates, resolve_params, section, select_params
-from regrow.workspace import identity, new_logs, only_one, tidy
+from regrow.workspace import STARTER, identity, new_logs, only_one, tidy
 
 SHARED = ("resolve", "prepare", "augment", "train")
 LAST = ("prune", "recover", "export", "evaluate", "register")
@@ -95,6 +95,7 @@ def run_sweep(
             CACHE: str(workspace / "cache"),
             QUIET: "1",
             WORKSPACE: identity(workspace),
+            STARTER: str(os.getpid()),
             "PYTHONUNBUFFERED": "1",
         }
         jobs = StepProcesses(logs=logs, environment=environment, lock=lock, console=console)

@@ -17,6 +17,7 @@ from regrow.steps import all_specs
 from regrow.steps.execution import CHECKPOINTS
 
 PATIENCE_S = 3.0
+STARTER = "REGROW_STARTER"  # the id of the process whose end ends those that it started
 
 
 def identity(workspace: Path) -> str:

@@ -60,6 +60,8 @@ def test_resolve_looks_at_what_train_imports(tmp_path: Path) -> None:
         ("prun: {}", r"prun: unknown key; did you mean 'prune'\?"),
         ("train: {fit: {epoch: 3}}", r"train\.fit\.epoch: unknown key; did you mean 'epochs'\?"),
         ("prune: {allocation: lump}", r"prune\.allocation: 'lump' is not accepted; did you mean 'lamp'\?"),
+        ("prune: {method: chanels}", r"prune\.method: 'chanels' is not accepted; did you mean 'channels'\?"),
+        ("prune: {method: [n_m, chanels]}", r"prune\.method\.1: 'chanels' is not accepted"),
         ("prune: {sparsity: much}", r"prune\.sparsity: .*'much'"),
         ("prune: {sparsity: 1.5}", r"prune\.sparsity: .*1\.5"),
         (

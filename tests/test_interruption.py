@@ -34,7 +34,11 @@ def test_its_status_is_that_of_an_interruption(
         raise InterruptionError("interrupted; the next run goes on")
 
     monkeypatch.setattr(cli.cli, "main", interrupted)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
+    before = signal.getsignal(signal.SIGTERM)  # which `main` changes
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert ended.value.code == 130
     assert capsys.readouterr().err == "interrupted; the next run goes on\n"

@@ -102,6 +102,13 @@ def test_mistakes_are_one_sentence_each(file: Path, tmp_path: Path) -> None:
     assert "cannot be reached" in refused("prune", "mine.h5", "--set", "prune.target.macs=0.001")
     assert "'nothing' matches no layer" in refused("prune", "mine.h5", *HALF, "--set", "prune.skip=[nothing]")
     assert "holds other files" in refused("prune", "mine.h5", *HALF, "-o", "mine")
+    accepted = "accepted: a directory, new or with an earlier result, for model.keras, pruning, report.json"
+    assert (
+        refused("prune", "mine.h5", *HALF, "-o", "mine/notes.txt")
+        == f"-o mine/notes.txt: is a file; {accepted}"
+    )
+    named = refused("prune", "mine.h5", *HALF, "-o", "small.keras")
+    assert named == f"-o small.keras: is the name of a file; {accepted}"
     assert "holds the model that is read" in refused("prune", "mine.h5", *HALF, "-o", ".")
     assert "--parent: cannot be used with a MODEL" in refused("prune", "mine.h5", *HALF, "--parent", "mine")
     assert "-o: belongs to a MODEL" in refused("prune", "-o", "out")

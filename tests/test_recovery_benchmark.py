@@ -132,13 +132,20 @@ def test_a_result_of_other_parameters_is_not_taken(cells: Any, tmp_path: Path) -
     assert other.result(tmp_path) is None
 
 
-def test_pruning_is_the_examples_but_for_the_target(cells: Any) -> None:
+def test_a_result_of_the_same_parameters_written_otherwise_is_taken(cells: Any, tmp_path: Path) -> None:
+    cell = cells["pruned/macs-0.5", 0]
+    section = cell.params["prune"]
+    cell.write(tmp_path, {"test_accuracy": 0.1})
+    said = dataclasses.replace(cell, params={**cell.params, "prune": {**section, "rounds": 1, "seed": 0}})
+    assert said.result(tmp_path) is not None
+    changed = dataclasses.replace(cell, params={**cell.params, "prune": {**section, "skip": ["conv"]}})
+    assert changed.result(tmp_path) is None
+
+
+def test_pruning_to_half_is_the_examples(cells: Any) -> None:
     from recovery_grid.recipe import Recipe
 
-    example = Recipe.read().example["prune"]
-    for kept in (0.5, 0.25):
-        found = cells[f"pruned/macs-{kept}", 0].params["prune"]
-        assert found == {**example, "target": {"macs": kept}}
+    assert cells["pruned/macs-0.5", 0].params["prune"] == Recipe.read().example["prune"]
 
 
 def test_bars_are_means_over_the_seeds(cells: Any, tmp_path: Path) -> None:
@@ -160,13 +167,13 @@ def test_epochs_are_counted_to_the_margin_and_to_the_budget_where_it_is_not_reac
 ) -> None:
     from recovery_grid.bars import Results, plain_epochs, recipe_epochs
 
-    cells["epochs/recipe-2", 0].write(tmp_path, {"curve": curve(0.80, 0.70, 0.795)})
+    cells["epochs/recipe-3", 0].write(tmp_path, {"curve": curve(0.80, 0.6, 0.70, 0.795)})
     cells["ours/macs-0.5", 0].write(tmp_path, {"curve": curve(0.80, 0.6, 0.7, 0.78, 0.79, 0.8, 0.8)})
     cells["epochs/plain-0.01", 0].write(tmp_path, {"curve": curve(0.80, *[0.7] * 18)})
     cells["epochs/plain-0.01", 1].write(tmp_path, {"curve": curve(0.80, *[0.7] * 8, 0.79)})
     cells["epochs/plain-0.001", 1].write(tmp_path, {"curve": curve(0.80, *[0.7] * 18)})
     results = Results.read(cells, tmp_path)
-    assert (recipe_epochs(results, 0), recipe_epochs(results, 1)) == (2, None)
+    assert (recipe_epochs(results, 0), recipe_epochs(results, 1)) == (3, None)
     assert (plain_epochs(results, 0), plain_epochs(results, 1)) == (18, 9)
 
 

@@ -135,6 +135,20 @@ def step_process(process: subprocess.Popen[str]) -> psutil.Process:
     return pipeline.children(recursive=True)[-1]
 
 
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_ended_at_once_takes_its_pipeline_with_it(
+    tmp_path: Path, ending: signal.Signals
+) -> None:
+    process = start(tmp_path)
+    while not (children := psutil.Process(process.pid).children()):
+        time.sleep(0.05)
+    process.send_signal(ending)  # while the pipeline still imports its libraries
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == (-signal.SIGKILL if ending == signal.SIGKILL else 1), output
+    assert ("interrupted" in output) == (ending != signal.SIGKILL)
+    assert not psutil.wait_procs(children, timeout=60)[1]
+
+
 def test_a_killed_step_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     stale = [tmp_path / "work/cache/checkpoints" / name for name in ("prepare-0123", "resolve-4567")]
     for folder in stale:

@@ -1,9 +1,12 @@
 """The grid: each cell is one result of one seed, and one JSON file."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from recovery_grid.recipe import Recipe, UnavailableError, epochs, merged, validated
 from regrow.artifacts import read_json, write_json
@@ -11,6 +14,7 @@ from regrow.steps import get_spec
 
 Side = Literal["ours", "torch-pruning", "tfmot"]
 PLAIN = "plain"
+SECTIONS = {"train", "prune", "recover"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +50,20 @@ class Cell:
         if not file.is_file():
             return None
         found: dict[str, Any] = read_json(file)
-        return found if found["params"] == self.params else None
+        return found if _meaning(found["params"]) == _meaning(self.params) else None
 
     def write(self, results: Path, found: Mapping[str, Any]) -> None:
         """Write the result, whole or not at all."""
         write_json(self.file(results), {"cell": self.name, "seed": self.seed, "params": self.params, **found})
+
+
+def _meaning(params: Mapping[str, Any]) -> dict[str, Any]:
+    """``params`` with what is not given: sections that come to the same are the same, however they are written."""
+    found = dict(params)
+    for name in SECTIONS & set(params):
+        with suppress(UnavailableError, ValidationError):  # a section of another version is as it is written
+            found[name] = validated(get_spec(name).params, params[name]).model_dump(mode="json")
+    return found
 
 
 def grid(recipe: Recipe, seeds: Iterable[int]) -> dict[tuple[str, int], Cell]:

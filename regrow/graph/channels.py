@@ -34,7 +34,7 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Units made together or tied to others that were: what is compared, has a floor, and is rounded as one.
+    """Units made together or tied to others that were: what is compared and shrinks as one.
 
     ``name`` is the first layer that makes them, ``layers`` are all that do. ``slots`` are all array axes that
     hold any of ``units``; such an axis may hold others too, behind a concatenation.

@@ -11,6 +11,7 @@ import numpy as np
 from regrow.errors import RegrowError
 from regrow.graph.ellipses import spell_out_ellipses
 from regrow.graph.kernels import layers, shortest
+from regrow.graph.recording import refuse_unrecorded
 from regrow.graph.sharing import refuse_sharing_across_wrappers
 from regrow.graph.variables import variables
 from regrow.graph.view import View, is_model, view_of
@@ -68,7 +69,7 @@ class Graph:
         """Build the model anew, not compiled; its outputs are bit-identical to those of the model read.
 
         Raises:
-            RegrowError: an array does not fit the layer that was built for it.
+            RegrowError: an array does not fit the layer that was built for it, or the config lacks what a call needs.
         """
         model = self._built()
         for path, layer in layers(model):
@@ -109,6 +110,7 @@ class Graph:
         import tf_keras
         from tf_keras.src.saving.serialization_lib import ObjectSharingScope, SafeModeScope
 
+        refuse_unrecorded(self.config)
         kind = tf_keras.Sequential if self.sequential else tf_keras.Model
         # Code in it comes from a model that is already running in this process.
         with ObjectSharingScope(), SafeModeScope(False):

@@ -68,7 +68,8 @@ def _check_masks(model: Any) -> None:
 
     if has_masks(model):
         refuse_lost_masks(model)
-        refuse_other_answers(model, Writer().model(model))
+        writer = Writer()
+        refuse_other_answers(model, writer.model(model), writer.pairs)
 
 
 def write_keras3(model: Any, file: Path) -> None:
@@ -82,8 +83,9 @@ def write_keras3(model: Any, file: Path) -> None:
 
     try:
         refuse_lost_masks(model)
-        converted = Writer().model(model)
-        refuse_other_answers(model, converted)
+        writer = Writer()
+        converted = writer.model(model)
+        refuse_other_answers(model, converted, writer.pairs)
     except RegrowError as error:
         raise RegrowError(f"{file}: cannot be written for Keras 3: {error}") from None
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ one without also differs.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,8 +84,10 @@ def _all(model: Any) -> Iterator[Any]:
     yield from model._flatten_layers(include_self=False)
 
 
-def refuse_other_answers(model: Any, other: Any) -> None:
+def refuse_other_answers(model: Any, other: Any, made: Sequence[tuple[Any, Any]] = ()) -> None:
     """Compare a `tf_keras` model and its Keras 3 form on random inputs; whole numbers among them have padding, zeros.
+
+    ``made`` are layers of ``model`` and layers of ``other`` that should answer alike, so that the message can name one.
 
     Nothing is compared where no random input is one of the model's: text, sparse tensors, states kept between calls,
     sizes that are open and do not go together. Answers at padding are not compared: they mean nothing.
@@ -116,12 +118,40 @@ def refuse_other_answers(model: Any, other: Any) -> None:
         allowed = max(TOLERANCE.get(dtype, TOLERANCE["float32"]) for dtype in dtypes)
         difference = max(_difference(one, two) for one, two in zip(expected, found, strict=True))
         if not difference <= allowed:
+            from_layer = _first_other(model, other, made, given, allowed)
             raise RegrowError(
-                f"model '{model.name}' answers otherwise in Keras 3 than in tf_keras, by {difference:.1g} of the"
-                f" largest answer on random inputs; accepted: {allowed:g}"
+                f"model '{model.name}' answers otherwise in Keras 3 than in tf_keras{from_layer}, by"
+                f" {difference:.1g} of the largest answer on random inputs; accepted: {allowed:g}"
                 + (" (the two treat masks differently)" if has_masks(model) else "")
             )
         return
+
+
+def _first_other(model: Any, other: Any, made: Sequence[tuple[Any, Any]], given: Any, allowed: float) -> str:
+    """From which layer on the answers differ, as a part of a sentence; empty where no layer can be named."""
+    import keras
+    import tensorflow as tf
+    import tf_keras
+
+    inside = {id(layer) for layer in model.layers}
+    pairs = [
+        (ours, theirs)
+        for ours, theirs in made
+        if id(ours) in inside
+        and all(len(getattr(layer, "_inbound_nodes", ())) == 1 for layer in (ours, theirs))
+    ]
+    pairs.sort(key=lambda pair: model.layers.index(pair[0]))
+    flat = tf.nest.flatten(given)
+    try:
+        expected = tf_keras.Model(model.inputs, [ours.output for ours, _ in pairs])(flat, training=False)
+        found = keras.Model(other.inputs, [theirs.output for _, theirs in pairs])(flat, training=False)
+    except Exception:  # the answers differ all the same, and that is what is to be said
+        return ""
+    for (layer, _), one, two in zip(pairs, expected, found, strict=True):
+        answers = zip(tf.nest.flatten(one), tf.nest.flatten(two), strict=True)
+        if not max(_difference(*pair) for pair in answers) <= allowed:
+            return f", from layer '{layer.name}' ({type(layer).__name__}) on"
+    return ""
 
 
 def _difference(one: Any, two: Any) -> float:

@@ -12,18 +12,26 @@ from regrow.graph.keras3_layers import PLACES
 
 @dataclass
 class Converted:
-    """A layer or model of the other library: what holds the weights, and what follows each call of it."""
+    """A layer or model of the other library: what holds the weights, and what goes before and after each call of it."""
 
     layer: Any
     tail: list[Any] = field(default_factory=list)
+    head: list[Any] = field(default_factory=list)
 
     @property
     def chained(self) -> bool:
         """Whether the tail is a chain, as a Sequential model can hold it."""
         return all(type(layer).__name__ not in ("Multiply", "Computed") for layer in self.tail)
 
+    @property
+    def last(self) -> Any:
+        """The layer whose answer is that of the whole."""
+        return self.tail[-1] if self.tail else self.layer
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the layer and what follows it on tensors of its library."""
+        """Call the layer, and what goes with it, on tensors of its library."""
+        for layer in self.head:
+            args = (layer(args[0]), *args[1:])
         entered = found = self.layer(*args, **kwargs)
         for layer in self.tail:
             found = layer([entered, found]) if type(layer).__name__ == "Multiply" else layer(found)
@@ -74,7 +82,7 @@ def join(library: Any, name: str, entries: list[Any], converted: list[Converted]
         entries: the input layer, or nothing where the model has none.
     """
     if not entries or all(part.chained for part in converted):
-        layers = [layer for part in converted for layer in (part.layer, *part.tail)]
+        layers = [layer for part in converted for layer in (*part.head, part.layer, *part.tail)]
         return library.Sequential([*entries, *layers], name=name)
     found = entry = entries[0].output
     for part in converted:

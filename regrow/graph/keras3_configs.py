@@ -71,6 +71,11 @@ def layer_class(kind: str, *, source: Dialect, where: str) -> LayerClass:
     Raises:
         RegrowError: there is none.
     """
+    if kind == "Lambda":
+        raise RegrowError(
+            f"{where} holds Python code, which is not carried over from {NAMES[source]} to {_other(source)}, trusted or"
+            f" not; express it with Keras' own layers (such as Rescaling or Activation) and save the model again"
+        )
     if kind not in LAYERS:
         raise RegrowError(f"{where} has no counterpart in {_other(source)} that Regrow knows")
     return LAYERS[kind]

@@ -6,6 +6,7 @@ import numpy as np
 
 from regrow.errors import RegrowError
 from regrow.graph.keras3_building import Converted, build, construct, join
+from regrow.graph.keras3_channels_first import bias_goes_astray, channels_last
 from regrow.graph.keras3_configs import REPLACED, dtype_policy, plain
 from regrow.graph.keras3_directions import two_directions, uneven
 from regrow.graph.keras3_operations import FROM_SYMBOL, GETITEM, keras3_call
@@ -37,6 +38,11 @@ class Writer:
                 _transfer_layer(source, made)
         _fix_seeds(converted)
         return converted
+
+    @property
+    def pairs(self) -> list[tuple[Any, Any]]:
+        """The layers written, each with the layer of Keras 3 that answers as it does."""
+        return [(source, made.last) for source, made in self._made]
 
     def _model(self, model: Any) -> Any:
         import keras
@@ -114,6 +120,8 @@ class Writer:
             raise RegrowError(f"{where} stands in a Sequential model, where Keras 3 has no operations")
         if kind == "Bidirectional" and uneven(layer):
             return two_directions(layer, where=where)
+        if bias_goes_astray(layer):
+            return channels_last(keras, layer, where=where)
         config = layer.get_config()
         if kind in REPLACED:
             kind, config = REPLACED[kind](config)
@@ -149,7 +157,11 @@ def _operate(layer: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     }
     operation = keras.saving.deserialize_keras_object(described)
     dtype = next((value.dtype for value in tf.nest.flatten(inputs) if _is_tensor(value)), "float32")
-    return operation(*(_constant(value, dtype) for value in inputs))
+    values = [_constant(value, dtype) for value in inputs]
+    if kind == "Add" and np.ndim(0 if _is_tensor(values[1]) else values[1]):
+        # As second summand Keras 3 may take an array of shape (C, 1) for a bias of the last axis.
+        values.reverse()
+    return operation(*values)
 
 
 def _is_tensor(value: Any) -> bool:

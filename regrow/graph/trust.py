@@ -10,6 +10,7 @@ from typing import Any
 
 from regrow.errors import RegrowError
 from regrow.graph.pure_classes import keras_objects, pure_layers
+from regrow.graph.recording import added_in, refuse_unrecorded
 
 # An archive may expand to this many times its size, or to this many bytes; deflate alone could make 1,000 times.
 EXPANSION = 100
@@ -46,6 +47,12 @@ def refuse_code(file: Path) -> None:
     found = None if from_keras3 else _subclassed(config)
     if found is not None:
         raise RegrowError(f"{file}: {found}")
+    found = _first(config, _unknown_operation)
+    if found is not None:
+        raise RegrowError(
+            f"{file}: {found} is an operation of TensorFlow that is not known to compute only; express it with Keras'"
+            " own layers and save the model again"
+        )
     found = code_in(config)
     if found is not None:
         raise RegrowError(
@@ -62,17 +69,22 @@ def architecture(file: Path) -> Any:
     """The architecture in a ``.keras`` file, an ``.h5`` file or a Keras SavedModel, as JSON.
 
     Raises:
-        RegrowError: another kind of file, or a broken one.
+        RegrowError: another kind of file, a broken one, or one that lacks what `tf_keras` does not write down.
     """
     readers = {".keras": _archive_config, ".h5": _h5_config, ".hdf5": _h5_config}
     if not file.is_dir() and file.suffix not in readers:
         raise RegrowError(f"{file}: is not a model file; accepted: .keras, .h5, a SavedModel directory")
     try:
-        return _saved_model_config(file) if file.is_dir() else readers[file.suffix](file)
+        config = _saved_model_config(file) if file.is_dir() else readers[file.suffix](file)
     except RegrowError:
         raise
     except Exception as error:  # h5py, zlib and protobuf have errors of their own for damaged files
         raise RegrowError(f"{file}: is not a readable Keras model ({_line(error)})") from None
+    try:
+        refuse_unrecorded(config)
+    except RegrowError as error:
+        raise RegrowError(f"{file}: {error}") from None
+    return config
 
 
 def _archive_config(file: Path) -> Any:
@@ -208,6 +220,10 @@ def _named(config: dict[str, Any]) -> str:
 
 def _foreign(config: dict[str, Any]) -> str | None:
     kind, inner = config.get("class_name"), config.get("config")
+    fields = inner if isinstance(inner, dict) else {}
+    added = added_in(str(fields.get("name")), str(kind))
+    if added is not None:
+        return added
     if isinstance(inner, dict) and isinstance(inner.get("vocabulary"), str):
         return (
             f"{_named(config)} takes its vocabulary from the file '{inner['vocabulary']}', which is not read; save"
@@ -233,13 +249,20 @@ def _code(config: dict[str, Any]) -> str | None:
         known = module in (None, "builtins") and ACTIVATIONS.fullmatch(str(inner))
         return None if known else f"function '{inner}'"
     if kind in ("TFOpLambda", "SlicingOpLambda"):
-        symbol = str(fields.get("function"))
-        return None if OPERATIONS.fullmatch(symbol) else f"layer '{fields.get('name')}' ({symbol})"
+        return _unknown_operation(config)
     if kind == "__typespec__" and config.get("spec_name") in TYPE_SPECS:
         return None
     if module is None or str(module).split(".", 1)[0] in ("keras", "tf_keras"):
         return None
     return f"{named} of '{module}'"
+
+
+def _unknown_operation(config: dict[str, Any]) -> str | None:
+    inner = config.get("config")
+    if config.get("class_name") not in ("TFOpLambda", "SlicingOpLambda") or not isinstance(inner, dict):
+        return None
+    symbol = str(inner.get("function"))
+    return None if OPERATIONS.fullmatch(symbol) else f"layer '{inner.get('name')}' (tf.{symbol})"
 
 
 def _line(error: Exception) -> str:

@@ -33,14 +33,13 @@ def rescored_moves(
         rounds: how often scores are computed; 1 is scoring the whole model only.
         rules: ``scope``, ``floor`` and ``round_to`` of `order_moves`.
     """
-    sizes = [len(group.units) for group in channels.groups]
     removed = np.zeros(channels.count, np.bool_)
     whole = price(removed)
     parts: list[Ids] = []
     owners: list[Ids] = []
     for number in range(1, rounds + 1):
         left = without(channels, removed) if removed.any() else channels
-        moves = order_moves(left, score(left), sizes=sizes, **rules)
+        moves = order_moves(left, score(left), whole=channels, **rules)
         taken = len(moves)
         if number < rounds:
             limit = whole - (whole - budget) * number / rounds

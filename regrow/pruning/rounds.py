@@ -18,8 +18,6 @@ from regrow.training.schedules import learning_rates
 from regrow.training.session import AfterBatch
 from regrow.training.settings import FitSettings
 
-STATISTICS_EXAMPLES = 12_800  # what batch statistics are estimated from
-
 
 class Trainer:
     """Trains a model on a dataset; what rounds and sparse training need."""
@@ -36,7 +34,7 @@ class Trainer:
         which follow such weights too late, are those of the weights as they are in the end.
         """
         from regrow.training.fitting import fit
-        from regrow.training.recalibration import recalibrate, trained_normalisation_layers
+        from regrow.training.recalibration import EXAMPLES, recalibrate, trained_normalisation_layers
 
         fit(
             model,
@@ -49,7 +47,7 @@ class Trainer:
             keep="last" if after_batch is not None else "best",
         )
         if after_batch is not None:
-            images = self.dataset.calibration(STATISTICS_EXAMPLES, settings.seed)
+            images = self.dataset.calibration(EXAMPLES, settings.seed)
             recalibrate(
                 model,
                 images,

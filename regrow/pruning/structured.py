@@ -9,6 +9,7 @@ import numpy as np
 from regrow.errors import RegrowError
 from regrow.graph.channels import Channels
 from regrow.graph.graph import Graph
+from regrow.graph.recording import added_in, refuse_unrecorded
 from regrow.graph.removal import built, remove
 from regrow.graph.tracing import trace
 from regrow.pruning.channel_report import channel_report
@@ -82,11 +83,12 @@ def choose_channels(
         reference: macs, parameters and bytes that the target is a share of, where they are not those of ``model``.
 
     Raises:
-        RegrowError: the model's calls cannot be read, it has a ``Lambda`` layer, a pattern matches no layer, the
-            criterion or examples do not fit the model, or the target cannot be met; then the message says what can.
+        RegrowError: the model's calls cannot be read or made anew, it has a ``Lambda`` layer, a pattern matches no
+            layer, the criterion or examples do not fit the model, or the target cannot be met; then the message says
+            what can.
     """
     graph = Graph.of(model)
-    _refuse_lambda(graph)
+    _refuse_what_cannot_be_built(graph)
     check_patterns(graph.locations, skip)
     check_countable(graph, target)
     channels = trace(graph, protect=skip)
@@ -138,8 +140,12 @@ def cut_channels(choice: Choice, trained: Any = None) -> ChannelPruning:
     )
 
 
-def _refuse_lambda(graph: Graph) -> None:
+def _refuse_what_cannot_be_built(graph: Graph) -> None:
+    refuse_unrecorded(graph.config)
     for call in graph.view.calls:
+        added = added_in(call.layer, call.class_name)
+        if added is not None:
+            raise RegrowError(added)
         if call.class_name == "Lambda":
             raise RegrowError(
                 f"prune.method: 'channels' cannot build layer '{call.layer}' anew, a Lambda with code of its own;"

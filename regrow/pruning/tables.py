@@ -43,7 +43,8 @@ def outcome_tables(
             old, new = (channels[when]["latency_ms"] for when in ("before", "after"))
             table.add_row("latency, ms", f"{old:.3f}", f"{new:.3f}", f"{new / old:.1%}")
         unknown = [f"not followed: {why}" for why in channels["left_whole"].values()]
-        parts += [_shrunk(channels["groups"]), *map(Text, [*_whole(channels["groups"]), *unknown])]
+        lines = [*_untouched(channels["groups"]), *_whole(channels["groups"]), *unknown]
+        parts += [_shrunk(channels["groups"]), *map(Text, lines)]
     return Group(*parts)
 
 
@@ -80,6 +81,21 @@ def _named(layers: Sequence[str]) -> str:
     if len(layers) > SHOWN_LAYERS:
         return f"{layers[0]} and {len(layers) - 1} more"
     return ", ".join(layers)
+
+
+def _untouched(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line for all groups that could have lost channels and did not; report.json has each."""
+    kept = [group for group in groups if group["after"] == group["before"] and "left_whole" not in group]
+    if not kept:
+        return []
+    names = [_named(group["layers"]) for group in kept]
+    more = f" and {len(names) - SHOWN_REASONS} more" if len(names) > SHOWN_REASONS else ""
+    number = f"{len(kept)} group{'s' * (len(kept) != 1)}"
+    return [
+        f"lost nothing: {number} of {sum(group['before'] for group in kept):,} channels"
+        f" ({'; '.join(names[:SHOWN_REASONS])}{more}): others were worth less, or floor and round_to leave no smaller"
+        f" size"
+    ]
 
 
 def _whole(groups: Sequence[Mapping[str, Any]]) -> list[str]:

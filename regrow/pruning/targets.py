@@ -70,8 +70,12 @@ class ChannelOptions(Parameters):
     scope: Literal["global", "per_layer"] = Field(
         "global", description="one threshold for all groups, or the same share of each"
     )
-    floor: float = Field(0.1, ge=0, lt=1, description="share of each group that stays, at least one channel")
-    round_to: int = Field(1, ge=1, description="channel counts that shrink become multiples of this")
+    floor: float = Field(
+        0.1, ge=0, lt=1, description="share of each layer's channels that stays, at least one"
+    )
+    round_to: int = Field(
+        1, ge=1, description="channels of each layer that shrinks become a multiple of this, where possible"
+    )
     rescore: int | None = Field(
         None,
         ge=1,

@@ -23,8 +23,6 @@ from regrow.training.tensorboard import log_directory
 
 DEFAULT_ARCHITECTURE = "lenet5"
 TRANSFER_RATE = 1e-4
-# For batch statistics of averaged weights (fit.ema).
-CALIBRATION_EXAMPLES, CALIBRATION_BATCH = 12_800, 128
 
 
 class ImportModel(Parameters):
@@ -244,11 +242,12 @@ def _phases(
 ) -> tuple[list[dict[str, float]], float]:
     """Train the head alone where asked, then all layers; the history, and the best validation accuracy."""
     from regrow.training.fitting import fit
-    from regrow.training.recalibration import recalibrate, trained_normalisation_layers
+    from regrow.training.recalibration import BATCH, EXAMPLES, recalibrate, trained_normalisation_layers
     from regrow.training.transfer import freeze_backbone
 
     params, frozen = context.params, context.params.frozen_epochs
-    calibration = dataset.calibration(CALIBRATION_EXAMPLES, params.seed)
+    # For batch statistics of averaged weights (fit.ema).
+    calibration = dataset.calibration(EXAMPLES, params.seed)
     phases: list[tuple[bool, FitSettings]] = [(False, params.fit)]
     if frozen:
         head = params.fit.model_copy(update={"epochs": frozen, "early_stopping": None})
@@ -271,7 +270,7 @@ def _phases(
             settle=lambda trained: recalibrate(
                 trained,
                 calibration,
-                batch_size=CALIBRATION_BATCH,
+                batch_size=BATCH,
                 layers=trained_normalisation_layers(trained),
             ),
             checkpoints=context.scratch / name,

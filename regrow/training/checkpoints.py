@@ -12,13 +12,14 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
+from regrow.artifacts import to_disk
 from regrow.errors import RegrowError
 from regrow.progress import emit
 from regrow.scratch import scratch_beside, sweep
@@ -89,10 +90,10 @@ class Checkpoints:
             sweep(self.directory, name="epoch-*")
             place.mkdir()
             named = {f"v{number:05d}": item.numpy() for number, item in enumerate(self.variables)}
-            _write(place / f"{VARIABLES}.npz", lambda file: np.savez(file, **named))
-            _write(place / CANDIDATES, lambda file: np.savez(file, **arrays))
-            text = json.dumps({"work": self.work, **state})
-            _write(place / STATE, lambda file: file.write(text.encode()))
+            np.savez(place / f"{VARIABLES}.npz", **named)
+            np.savez(place / CANDIDATES, **arrays)
+            (place / STATE).write_text(json.dumps({"work": self.work, **state}), "utf-8")
+            to_disk(place)  # a node that goes down must not leave an empty file under a checkpoint's name
             _publish(place, target)
         except OSError as error:
             emit("notice", message=f"{self.directory}: no checkpoint after epoch {epoch} ({error.strerror})")
@@ -133,14 +134,6 @@ class Checkpoints:
             for entry in os.scandir(self.directory)
             if entry.is_dir() and entry.name.startswith("epoch-")
         )
-
-
-def _write(file: Path, content: Callable[[Any], object]) -> None:
-    """Write ``file`` to the disk, not only to memory: a node that goes down must not leave an empty one."""
-    with file.open("wb") as stream:
-        content(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _publish(place: Path, target: Path) -> None:

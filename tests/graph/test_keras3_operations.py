@@ -55,6 +55,9 @@ TENSORFLOW: dict[str, Callable[[Any, Any], Any]] = {
     "arithmetic": lambda x, y: (x + y) * (2.0 - x) / (y * y + 1.0) - tf.pow(-y, 2.0),
     "scaled": lambda x, y: tf.math.truediv(x, [1.0, 2.0, 3.0, 4.0]) + tf.add(y, tf.constant(0.5)),
     "a constant of three axes": lambda x, y: x * np.ones((1, 3, 4)).tolist() + y,
+    "a column as long as a row": lambda x, y: (
+        x[:, :, :3] + np.array([[1.0], [2.0], [3.0]], "f4") + y[:, :, :3]
+    ),
     "hard swish": lambda x, y: x * tf.nn.relu6(y + 3.0) * (1.0 / 6.0),
     "activations": lambda x, y: (
         tf.nn.silu(x) + tf.nn.gelu(y) + tf.nn.leaky_relu(x) + tf.nn.elu(y) + tf.nn.relu(x)

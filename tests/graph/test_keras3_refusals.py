@@ -11,7 +11,9 @@ import keras
 import numpy as np
 import pytest
 import tf_keras
+from click.testing import CliRunner
 
+from regrow.cli import cli
 from regrow.errors import RegrowError
 from regrow.graph.files import import_model
 from regrow.graph.keras3 import write_keras3
@@ -80,6 +82,24 @@ def test_what_does_not_come_in_is_named(tmp_path: Path, name: str) -> None:
         RegrowError
     ):  # trust runs nothing of Keras 3 either: there is no such layer in tf_keras
         import_model(tmp_path / "in.keras", trust=True)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_trust_runs_no_lambda_of_keras3_and_says_so(tmp_path: Path, wrapped: bool) -> None:
+    double = keras.layers.Lambda(lambda x: x * 2, name="double")
+    of_one(keras.layers.TimeDistributed(double) if wrapped else double).save(tmp_path / "in.keras")
+    message = (
+        "layer 'double' (Lambda) holds Python code, which is not carried over from {} to {}, trusted or not; express it"
+        " with Keras' own layers (such as Rescaling or Activation) and save the model again"
+    )
+    done = CliRunner().invoke(cli, ["inspect", str(tmp_path / "in.keras"), "--trust"])
+    assert str(done.exception) == f"{tmp_path / 'in.keras'}: {message.format('Keras 3', 'tf_keras')}"
+    ours = tf_keras.Sequential([tf_keras.Input((4,)), tf_keras.layers.Lambda(lambda x: x * 2, name="double")])
+    with pytest.raises(RegrowError) as caught:
+        write_keras3(ours, tmp_path / "out.keras")
+    assert str(caught.value).endswith(
+        f"out.keras: cannot be written for Keras 3: {message.format('tf_keras', 'Keras 3')}"
+    )
 
 
 def test_a_class_without_module_is_not_taken_for_keras_own(tmp_path: Path) -> None:
@@ -174,7 +194,7 @@ class Ours(tf_keras.layers.Layer):
 REFUSED_OUT: dict[str, tuple[Any, str]] = {
     "Lambda": (
         lambda of: of.Lambda(lambda x: x, name="same"),
-        r"layer 'same' \(Lambda\) has no counterpart in Keras 3",
+        r"layer 'same' \(Lambda\) holds Python code, which is not carried over from tf_keras to Keras 3",
     ),
     "a class from outside": (
         lambda of: Ours(name="mine"),

@@ -138,6 +138,62 @@ def test_operations_on_tensors_survive(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_model(tmp_path).predict(x, verbose=0), model.predict(x, verbose=0))
 
 
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+def test_what_tf_keras_does_not_write_down_of_einsum_is_said(tmp_path: Path, name: str, trust: bool) -> None:
+    import tensorflow as tf
+    import tf_keras
+
+    tf_keras.backend.clear_session()  # names count on
+    given = tf_keras.layers.Input((5, 6))
+    tf_keras.Model(given, tf.einsum("bij,bkj->bik", given, given)).save(tmp_path / name)
+    with pytest.raises(ValueError, match="Got 0 inputs for equation"):  # tf_keras by itself
+        tf_keras.models.load_model(tmp_path / name)
+    with pytest.raises(RegrowError) as caught:
+        import_model(tmp_path / name, trust=trust)
+    assert str(caught.value) == (
+        f"{tmp_path / name}: layer 'tf.einsum' is the operation tf.einsum, and tf_keras does not write down which"
+        " tensors it is called with, so that no model can be built from what it wrote; put tf.matmul, or layer Dot or"
+        " EinsumDense, in its place"
+    )
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+def test_an_added_loss_is_refused_with_the_way_out(tmp_path: Path, name: str) -> None:
+    import tensorflow as tf
+    import tf_keras
+
+    tf_keras.backend.clear_session()  # names count on
+    given = tf_keras.layers.Input((6,))
+    x = tf_keras.layers.Dense(8)(given)
+    model = tf_keras.Model(given, tf_keras.layers.Dense(2)(x))
+    model.add_loss(tf.reduce_mean(x))
+    model.save(tmp_path / name)
+    with pytest.raises(RegrowError) as caught:
+        import_model(tmp_path / name)
+    assert str(caught.value) == (
+        f"{tmp_path / name}: layer 'add_loss' is a loss added by model.add_loss, which not every technique"
+        " of recovery would keep; leave it out: tf_keras.Model(model.inputs, model.outputs) is the model without it"
+    )
+    tf_keras.Model(model.inputs, model.outputs).save(tmp_path / name)
+    values = np.ones((2, 6), np.float32)
+    np.testing.assert_array_equal(
+        import_model(tmp_path / name).predict(values, verbose=0), model.predict(values, verbose=0)
+    )
+
+
+def test_an_operation_that_is_not_known_is_no_python_code(tmp_path: Path) -> None:
+    import tensorflow as tf
+    import tf_keras
+
+    given = tf_keras.layers.Input((4,))
+    tf_keras.Model(given, tf.reverse_sequence(given, [2, 3], seq_axis=1)).save(tmp_path / MODEL)
+    with pytest.raises(
+        RegrowError, match=r"\(tf\.reverse_sequence\) is an operation of TensorFlow that is not known"
+    ):
+        import_model(tmp_path / MODEL)
+
+
 def test_operations_that_are_recorded_under_names_of_tensorflow_1_survive(tmp_path: Path) -> None:
     import tensorflow as tf
     import tf_keras

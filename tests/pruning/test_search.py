@@ -21,9 +21,8 @@ def channels(mixed: Any) -> Channels:
 
 def moves_of(channels: Channels, **rules: Any) -> tuple[Moves, np.ndarray]:
     scores = score(channels, model=None, criterion="l2", normalise="mean")
-    sizes = [len(group.units) for group in channels.groups]
     return order_moves(
-        channels, scores, sizes=sizes, **({"scope": "global", "floor": 0.0, "round_to": 1} | rules)
+        channels, scores, whole=channels, **({"scope": "global", "floor": 0.0, "round_to": 1} | rules)
     ), scores
 
 
@@ -84,8 +83,7 @@ def test_an_axis_that_holds_part_of_a_group_keeps_a_channel() -> None:
     channels = trace(Graph.of(keras.Model(inputs, halves)))
     assert channels.removable.any()
     scores = np.arange(channels.count, dtype=float)
-    sizes = [len(group.units) for group in channels.groups]
-    moves = order_moves(channels, scores, sizes=sizes, scope="global", floor=0.0, round_to=1)
+    moves = order_moves(channels, scores, whole=channels, scope="global", floor=0.0, round_to=1)
     removed = moves.removed(len(moves))
     assert moves.units.size == 6
     assert all((~removed[units]).any() for units in channels.axes)

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 from regrow.errors import RegrowError
 from regrow.graph.costs import count_macs
 from regrow.graph.graph import Graph
+from regrow.graph.tracing import trace
 from regrow.pruning.criteria.evidence import Calibration
 from regrow.pruning.criteria.registry import CRITERIA
 from regrow.pruning.structured import prune_channels
@@ -147,6 +149,41 @@ def test_a_lambda_layer_is_refused() -> None:
         [layers.Input((4,)), layers.Dense(8), layers.Lambda(abs, name="own"), layers.Dense(2)]
     )
     with pytest.raises(RegrowError, match="cannot build layer 'own' anew, a Lambda with code"):
+        prune_channels(model, ChannelOptions(), target=Target(macs=0.5))
+
+
+def test_a_model_with_einsum_is_refused_before_it_is_searched() -> None:
+    """`tf_keras` can neither build nor load what it writes of it."""
+    keras.backend.clear_session()  # names count on
+    entry = keras.Input((5, 6))
+    x = keras.layers.Dense(8)(entry)
+    model = keras.Model(entry, keras.layers.Dense(2)(tf.einsum("bic,bjc->bij", x, x)))
+    graph = Graph.of(model)
+    assert trace(graph).whole == {
+        "tf.einsum": "TFOpLambda 'tf.einsum' is the operation einsum, whose tensors tf_keras does not write down"
+    }
+    for build in (
+        graph.to_model,
+        lambda: prune_channels(model, ChannelOptions(), target=Target(macs=0.5)),
+    ):
+        with pytest.raises(
+            RegrowError, match=r"^layer 'tf\.einsum' is the operation tf\.einsum, and tf_keras does not"
+        ):
+            build()
+
+
+@pytest.mark.parametrize("what", ["loss", "metric"])
+def test_what_is_added_to_a_model_is_not_lost_without_a_word(what: str) -> None:
+    entry = keras.Input((6,))
+    x = keras.layers.Dense(8)(entry)
+    model = keras.Model(entry, keras.layers.Dense(2)(x))
+    if what == "loss":
+        model.add_loss(tf.reduce_mean(x))
+    else:
+        model.add_metric(x, name="activity", aggregation="mean")
+    with pytest.raises(
+        RegrowError, match=rf"is a {what} added by model\.add_{what}, .* is the model without it$"
+    ):
         prune_channels(model, ChannelOptions(), target=Target(macs=0.5))
 
 

@@ -31,3 +31,29 @@ def test_names_of_common_length_are_whole_in_80_columns() -> None:
     words = set(re.findall(r"\w+", text))
     assert {"conv4_block0_3_conv", "conv4_block0_3_norm", "BatchNormalization"} <= words
     assert all(word.endswith(("_conv", "_norm")) for word in words if word.startswith("conv4_"))
+
+
+def test_groups_that_lose_nothing_are_summed_up() -> None:
+    rows = [
+        {"name": name, "layers": [name], "before": 8, "after": after} | more
+        for name, after, more in (
+            ("shrunk", 4, {}),
+            ("kept", 8, {}),
+            ("other", 8, {}),
+            ("pinned", 8, {"left_whole": "it is"}),
+        )
+    ]
+    costs = {"macs": 1, "parameters": 1, "bytes": 1}
+    report = {"before": costs, "after": costs, "left_whole": {}, "groups": rows}
+    found = inspection(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
+    console = Console(width=200, record=True)
+    console.print(outcome_tables(found, found, blocks=None, channels=report))
+    text = console.export_text()
+    assert (
+        "lost nothing: 2 groups of 16 channels (kept; other): others were worth less, or floor and round_to leave no"
+        " smaller size\n"
+    ) in text
+    assert "left whole: pinned: it is" in text
+    report["groups"] = rows[:1]
+    console.print(outcome_tables(found, found, blocks=None, channels=report))
+    assert "lost nothing" not in console.export_text()

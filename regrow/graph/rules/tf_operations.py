@@ -165,3 +165,9 @@ def cumulated(call: LayerCall) -> AxisIds:
     axis = int(bound(call).get("axis", 0)) % len(call.input.shape)
     call.pinned(call.input.ids[axis], "adds them up one after the other")
     return call.input.ids
+
+
+@operation("einsum")
+def einsum(call: LayerCall) -> Outputs:
+    """A model with it can be looked at, but not built anew: see `regrow.graph.recording`."""
+    return call.left_whole("is the operation einsum, whose tensors tf_keras does not write down")
