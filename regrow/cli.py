@@ -13,7 +13,7 @@ from regrow.chatter import without_chatter
 from regrow.cluster.commands import submit
 from regrow.cluster.compile_command import compile_command
 from regrow.cluster.schedule_commands import schedule
-from regrow.errors import InterruptionError, RegrowError
+from regrow.errors import RegrowError
 from regrow.options import WORKSPACE, named, params_options, read_config, workspace_option, writing
 from regrow.registry.rollback_command import rollback
 from regrow.step_commands import step_command
@@ -225,9 +225,6 @@ def main() -> None:
     try:
         with without_chatter():
             cli.main(standalone_mode=False)
-    except InterruptionError as error:
-        click.echo(str(error), err=True)
-        sys.exit(130)
     except RegrowError as error:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)

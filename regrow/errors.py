@@ -14,10 +14,6 @@ class RegrowError(Exception):
     """
 
 
-class InterruptionError(RegrowError):
-    """Whoever started it has ended it. The command line prints the sentence and exits with status 130, as shells do."""
-
-
 def nearest(found: str, accepted: Iterable[str]) -> str:
     """A hint such as ``; did you mean 'sparsity'?`` where a close name exists, else the accepted names."""
     names = sorted(accepted)

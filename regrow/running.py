@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from regrow.artifacts import copy_tree, disk_errors, new_directory, write_json
-from regrow.errors import InterruptionError, RegrowError
+from regrow.errors import RegrowError
 from regrow.progress import EVENTS, figures_line, is_news
 from regrow.registry.tracking import WORKSPACE
 from regrow.registry.weights_and_biases import PLACE, WeightsAndBiases
@@ -198,7 +198,7 @@ def _follow(process: subprocess.Popen[bytes], events: Path, *, console: Console,
     except KeyboardInterrupt:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=20)
-        raise InterruptionError(
+        raise RegrowError(
             "interrupted; the next run goes on after the last finished step, a training or recovery from its last epoch"
         ) from None
     if view.failure:

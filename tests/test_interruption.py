@@ -1,4 +1,4 @@
-"""Control-C: what runs is ended, what is said is true, and the status is that of an interruption."""
+"""Control-C: what runs is ended, and what is said is true."""
 
 import os
 import signal
@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from regrow import cli
-from regrow.errors import InterruptionError
+from regrow.errors import RegrowError
 from regrow.running import _follow
 
 
@@ -22,23 +21,6 @@ def test_the_pipeline_is_ended_and_where_it_goes_on_is_said(tmp_path: Path) -> N
     process = subprocess.Popen(command, start_new_session=True)
     timer = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
-    with pytest.raises(InterruptionError, match="step, a training or recovery from its last epoch"):
+    with pytest.raises(RegrowError, match="step, a training or recovery from its last epoch"):
         _follow(process, events, console=Console(), logs=tmp_path)
     assert process.returncode == -signal.SIGTERM
-
-
-def test_its_status_is_that_of_an_interruption(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupted(**options: bool) -> None:
-        raise InterruptionError("interrupted; the next run goes on")
-
-    monkeypatch.setattr(cli.cli, "main", interrupted)
-    before = signal.getsignal(signal.SIGTERM)  # which `main` changes
-    try:
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert ended.value.code == 130
-    assert capsys.readouterr().err == "interrupted; the next run goes on\n"
