@@ -359,7 +359,7 @@ def test_what_cannot_be_is_refused(digits: Dataset, small_model: Any, tmp_path: 
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"tasks": []}, "at least 1"),
+        ({"tasks": []}, "is empty; accepted: such as"),
         ({"tasks": [{"kind": "rotation"}, {"kind": "rotation"}]}, "'rotation' names two tasks"),
         ({"tasks": [{"kind": "rotation", "weight": 0}]}, "greater than 0"),
         ({"tasks": [{"kind": "label"}]}, "required"),
