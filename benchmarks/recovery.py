@@ -18,6 +18,7 @@ last, as their recipes do), techniques are compared and epochs are counted there
 import argparse
 import fnmatch
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -68,6 +69,8 @@ def main() -> int:
         for cell in cells.values()
         if any(fnmatch.fnmatchcase(cell.name, pattern) for pattern in options.only)
     ]
+    if options.list or options.report:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may have read enough
     if options.list:
         return show(bench, chosen)
     if options.report:

@@ -13,11 +13,13 @@ from regrow.chatter import without_chatter
 from regrow.cluster.commands import submit
 from regrow.cluster.compile_command import compile_command
 from regrow.cluster.schedule_commands import schedule
-from regrow.errors import RegrowError
+from regrow.errors import RegrowError, RunInterruptedError
 from regrow.options import WORKSPACE, named, params_options, read_config, workspace_option, writing
 from regrow.registry.rollback_command import rollback
 from regrow.step_commands import step_command
 from regrow.steps import NAMES, SWEEP_NAMES
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 
 SECTIONS = {
     "The pipeline": ("run", "sweep"),
@@ -219,19 +221,23 @@ for _name in (*NAMES, *SWEEP_NAMES):
 def main() -> None:
     """Entry point: a user's mistake is one sentence on standard error and status 1.
 
-    SIGTERM, which schedulers and `timeout` send, interrupts as Ctrl-C does: what was started is ended too.
+    SIGTERM, which schedulers and `timeout` send, interrupts as Ctrl-C does: what was started is ended too, and the
+    status is 130, whatever was going on at that moment.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with without_chatter():
             cli.main(standalone_mode=False)
+    except RunInterruptedError as error:
+        click.echo(str(error), err=True)
+        sys.exit(INTERRUPTED)
     except RegrowError as error:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)
         sys.exit(1)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -14,6 +14,10 @@ class RegrowError(Exception):
     """
 
 
+class RunInterruptedError(RegrowError):
+    """Ended by Ctrl-C or SIGTERM; the message says where the next run goes on. The command exits with status 130."""
+
+
 def nearest(found: str, accepted: Iterable[str]) -> str:
     """A hint such as ``; did you mean 'sparsity'?`` where a close name exists, else the accepted names."""
     names = sorted(accepted)

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from regrow.artifacts import copy_tree, disk_errors, new_directory, write_json
-from regrow.errors import RegrowError
+from regrow.errors import RegrowError, RunInterruptedError
 from regrow.progress import EVENTS, figures_line, is_news
 from regrow.registry.tracking import WORKSPACE
 from regrow.registry.weights_and_biases import PLACE, WeightsAndBiases
@@ -196,9 +196,8 @@ def _follow(process: subprocess.Popen[bytes], events: Path, *, console: Console,
             for event in follow_events(process, events):
                 view.take(event)
     except KeyboardInterrupt:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=20)
-        raise RegrowError(
+        _end(process)
+        raise RunInterruptedError(
             "interrupted; the next run goes on after the last finished step, a training or recovery from its last epoch"
         ) from None
     if view.failure:
@@ -213,6 +212,17 @@ def _follow(process: subprocess.Popen[bytes], events: Path, *, console: Console,
             )
         raise RegrowError(f"the pipeline ended with status {process.returncode}; see {logs / 'pipeline.log'}")
     return view
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End ``process`` and all it has started; at once, if it does not end by itself."""
+    with contextlib.suppress(ProcessLookupError):  # it ended just now
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def follow_events(process: subprocess.Popen[bytes], path: Path) -> Iterator[dict[str, Any]]:

@@ -304,7 +304,7 @@ def _same_kind(base: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
 
 
 def _validated(model: Any, document: Any, name: str, group: str) -> Any:
-    from regrow.config import validate
+    from regrow.validation import validate
 
     return validate(model, document, where=f"sweep: candidate '{group}': {name}")
 

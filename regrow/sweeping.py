@@ -23,7 +23,7 @@ from rich.table import Table
 
 from regrow.artifacts import copy_tree, disk_errors, new_directory, read_json, write_json
 from regrow.config import step_params
-from regrow.errors import RegrowError
+from regrow.errors import RegrowError, RunInterruptedError
 from regrow.evaluation.choice import points
 from regrow.parameters import Parameters, canonical_json
 from regrow.progress import figures_line
@@ -106,7 +106,7 @@ def run_sweep(
             outcome = jobs.conclude(run=run, lines=sweeping.lines, error=None)
             return _with_outcome(done, outcome)
         except KeyboardInterrupt:
-            raise RegrowError(
+            raise RunInterruptedError(
                 "interrupted; the next sweep goes on after the last finished steps, trainings and recoveries from their"
                 " last epochs"
             ) from None

@@ -146,7 +146,7 @@ def test_a_run_that_is_ended_at_once_takes_its_pipeline_with_it(
         time.sleep(0.05)
     process.send_signal(ending)  # while the pipeline still imports its libraries
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == (-signal.SIGKILL if ending == signal.SIGKILL else 1), output
+    assert process.returncode == (-signal.SIGKILL if ending == signal.SIGKILL else 130), output
     assert ("interrupted" in output) == (ending != signal.SIGKILL)
     assert not psutil.wait_procs(children, timeout=60)[1]
 

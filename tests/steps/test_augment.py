@@ -8,7 +8,6 @@ from PIL import Image
 
 from regrow.artifacts import read_json
 from regrow.augmentation.policy import load_policy
-from regrow.config import validate
 from regrow.dataset.directory import write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.errors import RegrowError
@@ -16,6 +15,7 @@ from regrow.parameters import canonical_json
 from regrow.provenance.digest import tree_digest
 from regrow.steps.augment import SPEC, AugmentParams
 from regrow.steps.execution import StepResult, execute
+from regrow.validation import validate
 
 COUNT = 40
 

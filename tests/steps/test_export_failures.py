@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from regrow.artifacts import read_json
-from regrow.config import validate
 from regrow.conversion.formats import DEFAULT_FORMATS
 from regrow.dataset.directory import write_dataset
 from regrow.dataset.info import Normalisation
@@ -14,6 +13,7 @@ from regrow.errors import RegrowError
 from regrow.parameters import canonical_json
 from regrow.steps.execution import execute
 from regrow.steps.export import SPEC, ExportParams
+from regrow.validation import validate
 
 
 def params(document: dict[str, Any]) -> ExportParams:

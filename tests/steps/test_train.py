@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from regrow.artifacts import read_json, write_json
-from regrow.config import validate
 from regrow.dataset.directory import write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.errors import RegrowError
@@ -18,6 +17,7 @@ from regrow.steps.execution import StepResult, execute
 from regrow.steps.train import SPEC, TrainParams
 from regrow.training.importing import accuracy_doubt
 from regrow.training.parent import ParentTraining
+from regrow.validation import validate
 
 QUICK = {"architecture": {"name": "mlp", "hidden": [16]}, "fit": {"epochs": 2}}
 

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regrow.artifacts import write_json
-from regrow.config import validate
 from regrow.errors import RegrowError
 from regrow.training.optimizers import RateTable
 from regrow.training.parent import ParentTraining
 from regrow.training.schedules import SCHEDULES, adaptive_peak, learning_rates
 from regrow.training.settings import OF_RECOVERY, FitSettings, Optimizer, ScheduleName
+from regrow.validation import validate
 
 
 def rates(
