@@ -111,6 +111,7 @@ def test_an_offline_run_holds_parameters_metrics_curve_and_the_name_of_the_mlflo
         tracked.log({"loss": 1.0, "val_accuracy": 0.25}, 1)
         tracked.log({"loss": 0.5, "val_accuracy": 0.5}, 2)
         tracked.log_curve(POINTS)
+        tracked.log_parameters({"fit": {"optimizer": {"learning_rate": 0.02}}})
     assert tracked.run_id
     found = the_run(here / ".regrow")
     (run,) = (record.run for record in found if record.WhichOneof("record_type") == "run")
@@ -124,6 +125,13 @@ def test_an_offline_run_holds_parameters_metrics_curve_and_the_name_of_the_mlflo
     written = config(found)
     assert written["fit"] == {"epochs": 2}
     assert written["seed"] == 3
+    later = [
+        (item.key, json.loads(item.value_json))
+        for record in found
+        if record.WhichOneof("record_type") == "config"
+        for item in record.config.update
+    ]
+    assert ("fit.optimizer.learning_rate", 0.02) in later
     assert written["mlflow"] == {"experiment": "regrow", "run_name": "recover", "run_id": tracked.run_id}
     rows = history(found)
     assert [(row["epoch"], row["loss"]) for row in rows if "loss" in row] == [(1, 1.0), (2, 0.5)]
