@@ -1,7 +1,7 @@
 """The exponential moving average of weights: what validation sees and what is kept."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 # The average of the first steps would hold on to the first weights: TensorFlow's rule, min(decay, (1 + t)/(10 + t)).
@@ -23,12 +23,24 @@ class Averaging:
         self.model = model
         self.settle = settle
         self.steps = tf.Variable(0, trainable=False, dtype=tf.int64, name="averaged_steps")
-        self._weights = list(model.trainable_variables)
-        self.averages = [
-            tf.Variable(weight, trainable=False, name=f"average{place}")
-            for place, weight in enumerate(self._weights)
-        ]
+        self._weights: list[Any] = []
+        self._beside: list[Any] = []
+        self.averages: list[Any] = []
+        self._follow(model.trainable_variables)
         self.update = self._updating(decay)
+
+    def include(self, variables: Sequence[Any]) -> None:
+        """Average ``variables`` that are trained beside the model, too; before the first step."""
+        self._beside += variables
+        self._follow(variables)
+
+    def _follow(self, variables: Sequence[Any]) -> None:
+        import tensorflow as tf
+
+        for variable in variables:
+            place = len(self.averages)
+            self.averages.append(tf.Variable(variable, trainable=False, name=f"average{place}"))
+            self._weights.append(variable)
 
     @property
     def variables(self) -> list[Any]:
@@ -53,8 +65,9 @@ class Averaging:
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
-        """Give the model the averaged weights within the block."""
+        """Give the model, and what is trained beside it, the averaged weights within the block."""
         saved = self.model.get_weights()
+        beside = [variable.numpy() for variable in self._beside]
         try:
             for weight, average in zip(self._weights, self.averages, strict=True):
                 weight.assign(average)
@@ -63,3 +76,5 @@ class Averaging:
             yield
         finally:
             self.model.set_weights(saved)
+            for variable, value in zip(self._beside, beside, strict=True):
+                variable.assign(value)

@@ -6,6 +6,7 @@ and the reductions of TensorFlow are all fixed.
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -97,9 +98,11 @@ def fit(
     tf_keras.utils.set_random_seed(settings.seed)
     tested = None
     if settings.range_test is not None:
+        began = time.monotonic()
         tested, settings = _with_tested_rate(
             model, dataset, overlay_dir, settings, masks=masks or {}, step=step
         )
+        settings = _less_time(settings, time.monotonic() - began)
         tf_keras.utils.set_random_seed(settings.seed)
     strategy, half = strategy_for(settings.accelerator), mixed_precision(settings.accelerator)
     check_devices(strategy, settings, step=step)
@@ -205,6 +208,13 @@ def _with_tested_rate(
         )
         return found, settings.model_copy(update={"range_test": None})
     return found, settings.with_peak(found.rate)
+
+
+def _less_time(settings: FitSettings, seconds: float) -> FitSettings:
+    """``settings`` with what is left of the time budget; one epoch is trained however little that is."""
+    if settings.time_budget_s is None:
+        return settings
+    return settings.model_copy(update={"time_budget_s": max(0.0, settings.time_budget_s - seconds)})
 
 
 def _run(

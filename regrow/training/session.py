@@ -83,6 +83,8 @@ class Session:
             masks=masks,
             after_step=hooks if after_batch is not None else [*hooks, *average],
         )
+        if self.averaging is not None:
+            self.averaging.include([variable for part in parts for variable in part.variables])
         self._compile(half=half)
         self.after_step = [after_batch(working), *average] if after_batch is not None else []
         self.variables = [

@@ -1,5 +1,6 @@
 """The training step against the same step computed by hand."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ import pytest
 
 from regrow.dataset.directory import Dataset, write_dataset
 from regrow.progress import Progress
+from regrow.training import fitting
 from regrow.training.averaging import Averaging
 from regrow.training.devices import copied
 from regrow.training.fitting import fit
 from regrow.training.learner import Learner, moving_statistics
 from regrow.training.masks import mask_keeper
 from regrow.training.parts import BatchCall, Part
-from regrow.training.settings import EarlyStopping, FitSettings, Optimizer
+from regrow.training.range_test import range_test
+from regrow.training.settings import EarlyStopping, FitSettings, Optimizer, RangeTestSettings
 from regrow.training.watching import DivergedError
 from regrow.training.weight_normalisation import WeightNormalisation
 
@@ -292,6 +295,23 @@ def test_the_average_is_that_of_the_weights_after_each_step(model: Any, few: Dat
     close(model.get_weights(), trained, 0.0)
 
 
+def test_what_is_trained_beside_the_model_is_averaged_with_it(model: Any) -> None:
+    import tensorflow as tf
+
+    beside = tf.Variable([1.0, 2.0])
+    averaging = Averaging(model, 0.5, settle=None)
+    averaging.include([beside])
+    expected = beside.numpy()
+    for step, value in enumerate(([3.0, 0.0], [5.0, 4.0], [1.0, 1.0]), 1):
+        beside.assign(value)
+        averaging.update()
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * np.asarray(value, np.float32)
+    with averaging.shown():
+        np.testing.assert_allclose(beside.numpy(), expected, rtol=1e-6)
+    np.testing.assert_array_equal(beside.numpy(), [1.0, 1.0])
+
+
 def test_averaged_weights_are_settled_validated_and_kept(model: Any, few: Dataset) -> None:
     settled, shown = list[list[Any]](), list[list[Any]]()
 
@@ -433,6 +453,27 @@ def test_patience_ends_training(few: Dataset, model: Any) -> None:
     assert (result.ended, result.peak) == ("early_stopping", 1e-9)
     best = max(range(len(result.history)), key=lambda n: result.history[n]["val_accuracy"])
     assert len(result.history) == best + 3
+
+
+def test_the_time_of_a_range_test_is_part_of_the_budget(
+    few: Dataset, convolutional: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = FitSettings(
+        epochs=3, batch_size=16, range_test=RangeTestSettings(steps=10), time_budget_s=60.0
+    )
+    planned = []
+    for seconds in (0.0, 59.9):
+
+        def slow(*given: Any, waited: float = seconds, **more: Any) -> Any:
+            clock = time.monotonic
+            monkeypatch.setattr(time, "monotonic", lambda: clock() + waited)
+            return range_test(*given, **more)
+
+        monkeypatch.setattr(fitting, "range_test", slow)
+        planned.append(
+            fit(convolutional(), few, None, settings, step="train", progress=Progress("train")).planned
+        )
+    assert planned == [3, 1]
 
 
 def test_a_time_budget_is_a_number_of_epochs(
