@@ -33,6 +33,7 @@ def training_input(
     extras: Mapping[str, Any] | None = None,
     first_epoch: int = 0,
     multiple: int = 1,
+    plain_from: int | None = None,
 ) -> Any:
     """A `tf.data.Dataset` of ``(float32 features, labels)``, shuffled and augmented anew in each iteration.
 
@@ -42,7 +43,8 @@ def training_input(
     ``soft`` is set. With ``extras``, arrays of one row per training example, an element is
     ``(features, labels, rows)``, the last a dict of the examples' rows. ``first_epoch`` passes over so many
     iterations: what was done before. ``multiple``, of which ``batch_size`` is one, makes the last batch a multiple of
-    it with the epoch's first examples: replicas without an example would average over nothing.
+    it with the epoch's first examples: replicas without an example would average over nothing. From the iteration
+    numbered ``plain_from`` (from 0) on, examples are not augmented online; variants that the overlay holds stay.
 
     Raises:
         RegrowError: the overlay was not made for this dataset, or holds variants, for which there are no ``extras``.
@@ -58,28 +60,39 @@ def training_input(
 
     def epoch() -> Any:
         """Order and seed of the next epoch."""
-        words = np.random.SeedSequence([seed, policy.seed, next(epochs)])
+        place = next(epochs)
+        words = np.random.SeedSequence([seed, policy.seed, place])
         order = np.random.default_rng(words).permutation(len(labels))
-        yield np.resize(order, len(order) + -len(order) % multiple), words.generate_state(2).view(np.int32)
+        order = np.resize(order, len(order) + -len(order) % multiple)
+        yield order, words.generate_state(2).view(np.int32), plain_from is not None and place >= plain_from
 
-    def batches(order: Any, key: Any) -> Any:
+    def batches(order: Any, key: Any, plain: Any) -> Any:
         numbers = tf.data.Dataset.range(steps)
-        return numbers.map(lambda n: (order[n * batch_size : (n + 1) * batch_size], n, key))
+        return numbers.map(lambda n: (order[n * batch_size : (n + 1) * batch_size], n, key, plain))
 
-    def load(index: Any, number: Any, key: Any) -> Any:
+    def load(index: Any, number: Any, key: Any, plain: Any) -> Any:
         more = {name: tf.gather(array, index) for name, array in rows.items()}
-        return *gather(index), more, number, key
+        return *gather(index), more, number, key, plain
 
-    def change(images: Any, kinds: Any, more: Any, number: Any, key: Any) -> Any:
-        if policy.online:
-            from regrow.augmentation.randomness import fold
+    def augmented(images: Any, kinds: Any, number: Any, key: Any) -> Any:
+        from regrow.augmentation.randomness import fold
 
-            images, kinds = policy(images, kinds, fold(key, tf.cast(number, tf.int32)))
+        return policy(images, kinds, fold(key, tf.cast(number, tf.int32)))
+
+    def change(images: Any, kinds: Any, more: Any, number: Any, key: Any, plain: Any) -> Any:
+        if policy.online and plain_from is None:
+            images, kinds = augmented(images, kinds, number, key)
+        elif policy.online:
+            images, kinds = tf.cond(
+                plain,
+                lambda: (images, tf.one_hot(kinds, classes) if policy.soft_labels else kinds),
+                lambda: augmented(images, kinds, number, key),
+            )
         if soft and not policy.soft_labels:
             kinds = tf.one_hot(kinds, classes)
         return (images, kinds, more) if more else (images, kinds)
 
-    signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([2], tf.int32))
+    signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.bool))
     data = tf.data.Dataset.from_generator(epoch, output_signature=signature).flat_map(batches)
     data = data.map(load, num_parallel_calls=PARALLEL, deterministic=True)
     data = data.map(change, num_parallel_calls=PARALLEL, deterministic=True)

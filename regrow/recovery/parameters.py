@@ -147,6 +147,7 @@ class RecoverParams(Parameters):
             "distill": self.distill is not None,
             "multi_task": self.multi_task is not None,
             "regularise": self.regularise.active,
+            "plain_epochs": fit.plain_epochs > 0,
             "label_smoothing": fit.label_smoothing > 0,
             "weight_normalisation": fit.weight_normalisation,
             "ema": fit.ema is not None,

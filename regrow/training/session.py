@@ -117,10 +117,11 @@ class Session:
         policy = load_policy(self.overlay) if self.overlay is not None else Policy()
         return self.settings.label_smoothing > 0 or policy.soft_labels
 
-    def batches(self, *, first_epoch: int = 0) -> Any:
-        """Training batches, from the epoch on that follows ``first_epoch`` epochs."""
+    def batches(self, *, first_epoch: int = 0, epochs: int | None = None) -> Any:
+        """Training batches, from the epoch on that follows ``first_epoch`` epochs of ``epochs``."""
         from regrow.augmentation.input import training_input
 
+        plain = self.settings.plain_epochs if epochs is not None else 0
         return training_input(
             self.dataset,
             self.overlay,
@@ -130,6 +131,7 @@ class Session:
             extras={name: array for part in self.parts for name, array in part.extras.items()},
             first_epoch=first_epoch,
             multiple=self._replicas,
+            plain_from=max(0, epochs - plain) if epochs is not None and plain else None,
         )
 
     @property
@@ -236,7 +238,7 @@ class Session:
         own = tf_keras.callbacks.LambdaCallback(**hooks)
         own._supports_tf_logs = True  # so that no step waits for its metrics
         self.learner.fit(
-            self.batches(first_epoch=first_epoch),
+            self.batches(first_epoch=first_epoch, epochs=epochs),
             initial_epoch=first_epoch,
             epochs=epochs,
             callbacks=[own, *callbacks],

@@ -106,6 +106,11 @@ class FitSettings(Parameters):
     early_stopping: Annotated[EarlyStopping | None, BeforeValidator(_no_switch)] = Field(
         default_factory=EarlyStopping, description="null trains all epochs"
     )
+    plain_epochs: int = Field(
+        0,
+        ge=0,
+        description="so many of the last epochs see the training examples as they are, not augmented online",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each label spread over all classes")
     weight_normalisation: bool = Field(
         False, description="train kernels as g·v/‖v‖; what is kept are plain kernels"

@@ -90,6 +90,24 @@ def test_batches_and_epochs_are_varied_differently(dataset: Dataset, tmp_path: P
     assert len({part.tobytes() for part in parts}) == 10
 
 
+@pytest.mark.parametrize("operations", [("brightness",), ("brightness", "mixup")])
+def test_from_a_certain_epoch_on_examples_are_as_they_are(
+    dataset: Dataset, tmp_path: Path, operations: tuple[str, ...]
+) -> None:
+    place = overlay(tmp_path / "overlay", *operations)
+    always = training_input(dataset, place, batch_size=16, seed=0)
+    data = training_input(dataset, place, batch_size=16, seed=0, plain_from=1)
+    later = training_input(dataset, place, batch_size=16, seed=0, plain_from=1, first_epoch=1)
+    for expected, found in zip(epoch(always), epoch(data), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    images, labels = epoch(data)
+    assert sorted(numbers(images)) == list(range(COUNT))
+    np.testing.assert_array_equal(images, images.round())
+    kinds = np.asarray(numbers(images)) % 3
+    np.testing.assert_array_equal(labels, np.eye(3)[kinds] if "mixup" in operations else kinds)
+    np.testing.assert_array_equal(epoch(later)[0], images)
+
+
 def test_policies_that_do_not_run_online_change_nothing(dataset: Dataset, tmp_path: Path) -> None:
     images, _ = epoch(
         training_input(dataset, overlay(tmp_path / "o", "noise", mode="none"), batch_size=16, seed=0)

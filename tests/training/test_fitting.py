@@ -4,6 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regrow.artifacts import write_json
+from regrow.augmentation.policy import Policy
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.progress import Progress
@@ -69,6 +71,27 @@ def test_the_cifar_recipe_can_be_said(digits: Dataset) -> None:
     )
     assert [entry["epoch"] for entry in result.history] == [1, 2]
     assert result.history[1]["loss"] < result.history[0]["loss"]
+
+
+def test_the_last_epochs_see_examples_as_they_are(digits: Dataset, tmp_path: Path) -> None:
+    policy = Policy.model_validate(
+        {"mode": "online", "operations": ["noise"], "classes": 10, "value_range": (0, 16)}
+    )
+    write_json(tmp_path / "policy.json", policy.model_dump(mode="json"))
+
+    def losses(overlay: Path | None, **settings: Any) -> list[float]:
+        model = build(Mlp(hidden=(32,)), signature_of(digits), seed=0)
+        chosen = FitSettings(epochs=3, schedule="constant", early_stopping=None, **settings)
+        found = fit(model, digits, overlay, chosen, step="train", progress=Progress("train"))
+        return [entry["loss"] for entry in found.history]
+
+    plain, augmented = losses(None), losses(tmp_path)
+    last = losses(tmp_path, plain_epochs=1)
+    assert last[:2] == augmented[:2] != plain[:2]
+    assert last[2] != augmented[2]
+    assert losses(tmp_path, plain_epochs=5) == plain
+    # Of as many as fit into the time: one.
+    assert losses(tmp_path, plain_epochs=1, time_budget_s=1e-3) == plain[:1]
 
 
 def test_the_best_epoch_is_kept_and_training_stops(digits: Dataset) -> None:
