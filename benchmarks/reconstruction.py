@@ -12,6 +12,7 @@ and recalibrated. No gradient step is taken; the test split is not read.
 
 import argparse
 import resource
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -32,16 +33,18 @@ def large(examples: int, batch_size: int, memory: float) -> None:
     done = prune_channels(parent, ChannelOptions(), target=Target(macs=0.5))
     images = np.random.default_rng(0).integers(0, 256, (examples, 224, 224, 3), np.uint8)
     start, cpu = time.perf_counter(), time.process_time()
-    report = reconstruct(
-        done.model,
-        parent,
-        done.pruning,
-        images,
-        ridge=1e-3,
-        batch_size=batch_size,
-        memory=memory,
-        progress=Progress("reconstruct"),
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        report = reconstruct(
+            done.model,
+            parent,
+            done.pruning,
+            images,
+            ridge=1e-3,
+            batch_size=batch_size,
+            memory=memory,
+            scratch=Path(scratch),
+            progress=Progress("reconstruct"),
+        )
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     fitted = [row for row in report if "left" not in row]
     gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

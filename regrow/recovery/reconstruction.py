@@ -11,9 +11,11 @@ is less what the others make: it makes up for what they and the layers before th
 """
 
 import contextlib
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,6 +94,7 @@ def reconstruct(
     batch_size: int,
     progress: Progress | None = None,
     memory: float = MEMORY,
+    scratch: Path | None = None,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Fit every dense and convolutional layer of ``model`` to its counterpart in ``parent``, in place.
@@ -108,7 +111,9 @@ def reconstruct(
         ridge: λ as a share of the mean squared input.
         batch_size: examples at a time.
         progress: told of every layer.
-        memory: bytes of feature maps that may be kept between layers, both models together.
+        memory: bytes of feature maps that may be kept in memory between layers, both models together.
+        scratch: a directory in whose ``feature_maps`` further ones may be kept meanwhile; without, they are computed
+            again.
         seed: of the positions in feature maps that a layer is fitted to.
 
     Returns:
@@ -135,7 +140,8 @@ def reconstruct(
     stages = _closing(stages, views, (model, parent))
     rows = {row["layer"]: row for row in report}
     random = np.random.default_rng(seed)
-    with _recalibrating(model, views[0]) as on_batch:
+    folder = None if scratch is None else scratch / "feature_maps"
+    with _recalibrating(model, views[0]) as on_batch, _removed(folder):
         ours = Stream(
             model,
             views[0],
@@ -143,6 +149,7 @@ def reconstruct(
             features,
             batch_size=batch_size,
             memory=memory / 2,
+            folder=folder and folder / "pruned",
             on_batch=on_batch,
         )
         theirs = Stream(
@@ -152,6 +159,7 @@ def reconstruct(
             features,
             batch_size=batch_size,
             memory=memory / 2,
+            folder=folder and folder / "parent",
         )
         for number, stage in enumerate(stages):
             pairs = zip(ours.batches(number), theirs.batches(number), strict=True)
@@ -160,6 +168,19 @@ def reconstruct(
             if progress is not None:
                 progress.update(number + 1, stage.call.layer, total=len(stages))
     return report
+
+
+@contextlib.contextmanager
+def _removed(folder: Path | None) -> Iterator[None]:
+    """The directory ``folder`` is empty before the block, and gone after it."""
+    if folder is None:
+        yield
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check(model: Any, features: Any) -> None:

@@ -113,6 +113,7 @@ def _reconstruct(work: Work, curve: RecoveryCurve, pruned: list[Any]) -> None:
         ridge=options.ridge,
         batch_size=options.batch_size,
         progress=work.progress(0),
+        scratch=work.scratch,
         seed=work.params.seed,
     )
     write_json(work.output / "reconstruction.json", rows)

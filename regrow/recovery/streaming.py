@@ -1,12 +1,15 @@
 """A model run from one of its tensors to the next, over many examples, in bounded memory."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from regrow.graph.computing import PASSING, by_path, filled
 from regrow.graph.view import Call, View
+from regrow.progress import emit
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -14,9 +17,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Stream:
     """The tensors ``targets`` of ``model`` for ``features``, one target after the other, batch by batch.
 
-    Between two targets what later ones need is kept, if it fits into ``memory`` bytes; else the next target is
-    computed from the last place that was kept, at worst the features. Layers may change behind a target: what
-    is computed later takes them as they are.
+    Between two targets what later ones need is kept, in memory if it fits into ``memory`` bytes, else in files; where
+    there is no place for files, the next target is computed from the last place that was kept, at worst the features.
+    Layers may change behind a target: what is computed later takes them as they are.
 
     Args:
         model: with one input; batch normalisation and dropout in inference mode, unless layers say otherwise.
@@ -24,7 +27,8 @@ class Stream:
         targets: the tensor numbers of each; computed no earlier than the layers that changed before it need.
         features: ``(examples, …)``, as the model takes them.
         batch_size: examples at a time.
-        memory: bytes that may be kept.
+        memory: bytes that may be kept in memory.
+        folder: where files may be kept; None for nowhere.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class Stream:
         *,
         batch_size: int,
         memory: float,
+        folder: Path | None = None,
         on_batch: Callable[[int], None] | None = None,
     ) -> None:
         self._layers = by_path(model)
@@ -44,7 +49,8 @@ class Stream:
         self._input = view.inputs[0]
         self._features, self._size, self._memory = features, batch_size, memory
         self._base = -1
-        self._kept: list[dict[int, Array]] = []
+        self._kept = _Batches(None)
+        self._folder = folder
         self._on_batch = on_batch
 
     def batches(self, number: int) -> Iterator[tuple[Any, ...]]:
@@ -52,7 +58,7 @@ class Stream:
         calls = [call for plan in self._plans[self._base + 1 : number + 1] for call in plan]
         later = {n for plan in self._plans[number + 1 :] for call in plan for n in call.inputs}
         later |= {n for target in self._targets[number + 1 :] for n in target}
-        kept: list[dict[int, Array]] | None = []
+        kept: _Batches | None = None
         starts = range(0, len(self._features), self._size)
         for place, start in enumerate(starts):
             if self._on_batch is not None:
@@ -60,18 +66,24 @@ class Stream:
             values = self._before(place, start)
             self._run(calls, values, {*later, *self._targets[number]})
             yield tuple(values[n] for n in self._targets[number])
-            if kept is not None:
-                alive = {n: np.asarray(values[n]) for n in later if n in values and n != self._input}
+            alive = {n: np.asarray(values[n]) for n in later if n in values and n != self._input}
+            if place == 0:
                 needed = sum(array.nbytes for array in alive.values()) / len(values[self._targets[number][0]])
-                if place == 0 and needed * len(self._features) > self._memory:
-                    kept = None
-                else:
-                    kept.append(alive)
+                kept = self._room(number, needed * len(self._features))
+            if kept is not None:
+                kept = kept.added(alive)
         if kept is not None:
+            self._kept.remove()
             self._kept, self._base = kept, number
 
+    def _room(self, number: int, needed: float) -> "_Batches | None":
+        """Where so many bytes can be kept, if anywhere."""
+        if needed <= self._memory:
+            return _Batches(None)
+        return None if self._folder is None else _Batches(self._folder / str(number))
+
     def _before(self, place: int, start: int) -> dict[int, Any]:
-        values: dict[int, Any] = dict(self._kept[place]) if self._kept else {}
+        values: dict[int, Any] = self._kept[place] if self._kept else {}
         values[self._input] = np.asarray(self._features[start : start + self._size], np.float32)
         return values
 
@@ -90,6 +102,52 @@ class Stream:
 
         arguments, keywords = filled(call.arguments, values), filled(call.keywords, values)
         return list(tf.nest.flatten(self._layers[call.layer](*arguments, **keywords)))
+
+
+class _Batches:
+    """Tensors of one batch after the other, by number; in memory, or in files in the directory ``folder``."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._held: list[dict[int, Array]] = []
+        self._numbers: list[list[int]] = []
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, place: int) -> dict[int, Any]:
+        if self._folder is None:
+            return dict(self._held[place])
+        return {number: np.load(self._file(place, number)) for number in self._numbers[place]}
+
+    def added(self, tensors: dict[int, Array]) -> "_Batches | None":
+        """This with another batch; None, and nothing is kept, where the disk has no room."""
+        if self._folder is None:
+            self._held.append(tensors)
+        else:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                for number, array in tensors.items():
+                    np.save(self._file(len(self), number), array)
+            except OSError as error:
+                self.remove()
+                emit(
+                    "notice",
+                    message=f"feature maps are not kept, which takes longer: {self._folder}: {error.strerror}",
+                )
+                return None
+        self._numbers.append(list(tensors))
+        return self
+
+    def _file(self, place: int, number: int) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{place}-{number}.npy"
+
+    def remove(self) -> None:
+        """Forget all."""
+        self._held.clear()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _plans(view: View, targets: Sequence[Sequence[int]]) -> list[list[Call]]:

@@ -1,5 +1,8 @@
 """Least-squares reconstruction: the same as numpy's, on masks and removed channels, and what is left says why."""
 
+import errno
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -468,8 +471,10 @@ def test_layers_behind_a_shared_normalisation_are_fitted_to_what_it_makes() -> N
         np.testing.assert_array_equal(found, kept)
 
 
-@pytest.mark.parametrize("memory", [0, 1e9])
-def test_batches_and_what_is_kept_between_layers_do_not_matter(memory: float) -> None:
+@pytest.mark.parametrize("where", ["nowhere", "memory", "files", "full disk"])
+def test_batches_and_what_is_kept_between_layers_do_not_matter(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from tf_keras import layers
 
     def make() -> Any:
@@ -489,16 +494,31 @@ def test_batches_and_what_is_kept_between_layers_do_not_matter(memory: float) ->
         for name in ("first", "second", "head")
     }
     pruning, found = Pruning(masks=masks), []
-    for size, kept in ((64, 1e9), (8, memory)):
+    memory, scratch = 1e9 if where == "memory" else 0, tmp_path if where in ("files", "full disk") else None
+    stored, save = [], np.save
+
+    def store(file: Path, array: Any) -> None:
+        if where == "full disk" and len(stored) == 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+        stored.append(file)
+        save(file, array)
+
+    monkeypatch.setattr(np, "save", store)
+    for size, kept, place in ((64, 1e9, None), (8, memory, scratch)):
         model = make()
         model.set_weights(parent.get_weights())
         pruning.apply(model)
-        report = reconstruct(model, parent, pruning, features, ridge=1e-4, batch_size=size, memory=kept)
+        report = reconstruct(
+            model, parent, pruning, features, ridge=1e-4, batch_size=size, memory=kept, scratch=place
+        )
         assert all(row["error_after"] < row["error_before"] for row in report)
         pruning.verify(model)
         found.append(model.get_weights())
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-3)
+    assert bool(stored) == (scratch is not None)
+    assert ("No space left" in capsys.readouterr().err) == (where == "full disk")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_fit_that_does_not_hold_is_undone() -> None:
