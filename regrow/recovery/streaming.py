@@ -12,6 +12,7 @@ from regrow.graph.view import Call, View
 from regrow.progress import emit
 
 Array = np.ndarray[Any, np.dtype[Any]]
+SHARE_OF_DISK = 0.5  # of what is free: others write there, too
 
 
 class Stream:
@@ -28,7 +29,7 @@ class Stream:
         features: ``(examples, …)``, as the model takes them.
         batch_size: examples at a time.
         memory: bytes that may be kept in memory.
-        folder: where files may be kept; None for nowhere.
+        folder: where files may be kept, up to half of the free disk space; None for nowhere.
     """
 
     def __init__(
@@ -80,7 +81,11 @@ class Stream:
         """Where so many bytes can be kept, if anywhere."""
         if needed <= self._memory:
             return _Batches(None)
-        return None if self._folder is None else _Batches(self._folder / str(number))
+        if self._folder is None:
+            return None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        left = shutil.disk_usage(self._folder).free
+        return _Batches(self._folder / str(number)) if needed <= SHARE_OF_DISK * left else None
 
     def _before(self, place: int, start: int) -> dict[int, Any]:
         values: dict[int, Any] = self._kept[place] if self._kept else {}
@@ -133,7 +138,7 @@ class _Batches:
                 self.remove()
                 emit(
                     "notice",
-                    message=f"feature maps are not kept, which takes longer: {self._folder}: {error.strerror}",
+                    message=f"feature maps are not kept, which takes longer: {self._folder}: {error.strerror or error}",
                 )
                 return None
         self._numbers.append(list(tensors))
