@@ -220,7 +220,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
+        except (
+            subprocess.TimeoutExpired,
+            KeyboardInterrupt,
+        ):  # interrupted once more: whoever waits is out of patience
             os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 

@@ -50,11 +50,12 @@ def only_one(workspace: Path) -> Iterator[int]:
 def tidy(workspace: Path) -> None:
     """Remove what a killed run left half-written; whoever holds the lock is alone here."""
     shutil.rmtree(workspace / "kfp", ignore_errors=True)
-    for folder in (workspace, *(workspace / "cache").glob("*/")):
+    cache = workspace / "cache"
+    for folder in (workspace, *cache.glob("*/"), *(cache / CHECKPOINTS).glob("*/")):
         sweep(folder)
     for name, spec in all_specs().items():
         if not spec.resumes:
-            for left in (workspace / "cache" / CHECKPOINTS).glob(f"{name}-*"):
+            for left in (cache / CHECKPOINTS).glob(f"{name}-*"):
                 shutil.rmtree(left, ignore_errors=True)
 
 

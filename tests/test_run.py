@@ -15,6 +15,7 @@ import pytest
 
 from regrow.artifacts import read_json
 from regrow.provenance.digest import tree_digest
+from regrow.scratch import MARK, this_host
 
 ROOT = Path(__file__).resolve().parent.parent
 FAST = (
@@ -155,6 +156,10 @@ def test_a_killed_step_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     stale = [tmp_path / "work/cache/checkpoints" / name for name in ("prepare-0123", "resolve-4567")]
     for folder in stale:
         (folder / "decoded").mkdir(parents=True)
+    # Of a step that goes on after its last epoch, what was being written goes and the rest stays.
+    resumed = tmp_path / "work/cache/checkpoints/recover-89ab"
+    stale.append(resumed / f".feature_maps{MARK}{this_host()}-999999999-1-0")
+    stale[-1].mkdir(parents=True)
     run = start(tmp_path)
     wait_for(tmp_path, '"event": "launched"', seconds=120)
     step_process(run).kill()
@@ -164,6 +169,7 @@ def test_a_killed_step_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     assert "resolve.log" in output
     assert not list((tmp_path / "work/kfp").iterdir())
     assert not any(folder.exists() for folder in stale)
+    assert resumed.exists()
 
 
 def test_a_mistake_is_one_sentence(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from regrow.recovery.additions import Addition, addition_behind, closing_order, 
 from regrow.recovery.feature_rows import KERNEL_OF, LinearLayer
 from regrow.recovery.least_squares import NormalEquations, solve
 from regrow.recovery.streaming import Stream
+from regrow.scratch import scratch_beside, signs_of_life, sweep
 from regrow.training.recalibration import normalisation_layers, training_mode
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -40,6 +41,8 @@ ROWS_PER_FEATURE, MIN_ROWS = 32, 65_536
 # XᵀX in double precision takes half a gigabyte at this many.
 MAX_FEATURES = 8192
 MEMORY = 1.5e9
+# The files of those that do not fit into it.
+MAPS = "feature_maps"
 # Below this share of the largest factor, a batch normalisation has switched a channel off.
 SWITCHED_OFF = 1e-6
 # Below this share of its variance unexplained, a layer makes what the parent's does.
@@ -112,8 +115,7 @@ def reconstruct(
         batch_size: examples at a time.
         progress: told of every layer.
         memory: bytes of feature maps that may be kept in memory between layers, both models together.
-        scratch: a directory in whose ``feature_maps`` further ones may be kept meanwhile; without, they are computed
-            again.
+        scratch: a directory in which others may be kept as files meanwhile; without, they are computed again.
         seed: of the positions in feature maps that a layer is fitted to.
 
     Returns:
@@ -140,8 +142,7 @@ def reconstruct(
     stages = _closing(stages, views, (model, parent))
     rows = {row["layer"]: row for row in report}
     random = np.random.default_rng(seed)
-    folder = None if scratch is None else scratch / "feature_maps"
-    with _recalibrating(model, views[0]) as on_batch, _removed(folder):
+    with _recalibrating(model, views[0]) as on_batch, _folder(scratch) as folder:
         ours = Stream(
             model,
             views[0],
@@ -171,14 +172,17 @@ def reconstruct(
 
 
 @contextlib.contextmanager
-def _removed(folder: Path | None) -> Iterator[None]:
-    """The directory ``folder`` is empty before the block, and gone after it."""
-    if folder is None:
-        yield
+def _folder(scratch: Path | None) -> Iterator[Path | None]:
+    """A directory in ``scratch`` for this process alone, gone after the block; what killed ones left goes before."""
+    if scratch is None:
+        yield None
         return
-    shutil.rmtree(folder, ignore_errors=True)
+    sweep(scratch, name=MAPS)
+    folder = scratch_beside(scratch / MAPS)
+    folder.mkdir(parents=True)
     try:
-        yield
+        with signs_of_life(folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -12,7 +12,8 @@ from regrow.graph.view import Call, View
 from regrow.progress import emit
 
 Array = np.ndarray[Any, np.dtype[Any]]
-SHARE_OF_DISK = 0.5  # of what is free: others write there, too
+# Of what is free where files are kept, the share of one stream; there are two, and others write there, too.
+SHARE_OF_DISK = 0.25
 
 
 class Stream:
@@ -29,7 +30,7 @@ class Stream:
         features: ``(examples, …)``, as the model takes them.
         batch_size: examples at a time.
         memory: bytes that may be kept in memory.
-        folder: where files may be kept, up to half of the free disk space; None for nowhere.
+        folder: where files may be kept, up to a quarter of the free disk space; None for nowhere.
     """
 
     def __init__(
@@ -84,8 +85,9 @@ class Stream:
         if self._folder is None:
             return None
         self._folder.mkdir(parents=True, exist_ok=True)
-        left = shutil.disk_usage(self._folder).free
-        return _Batches(self._folder / str(number)) if needed <= SHARE_OF_DISK * left else None
+        held = self._kept.bytes_in_files  # until the new ones are whole
+        left = shutil.disk_usage(self._folder).free + held
+        return _Batches(self._folder / str(number)) if needed + held <= SHARE_OF_DISK * left else None
 
     def _before(self, place: int, start: int) -> dict[int, Any]:
         values: dict[int, Any] = self._kept[place] if self._kept else {}
@@ -114,39 +116,43 @@ class _Batches:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._held: list[dict[int, Array]] = []
-        self._numbers: list[list[int]] = []
+        self._held: list[dict[int, Any]] = []
+        self.bytes_in_files = 0
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._held)
 
     def __getitem__(self, place: int) -> dict[int, Any]:
         if self._folder is None:
             return dict(self._held[place])
-        return {number: np.load(self._file(place, number)) for number in self._numbers[place]}
+        return {
+            number: np.frombuffer(file.read_bytes(), np.uint8).view(kind).reshape(shape)
+            for number, (file, kind, shape) in self._held[place].items()
+        }
 
     def added(self, tensors: dict[int, Array]) -> "_Batches | None":
         """This with another batch; None, and nothing is kept, where the disk has no room."""
         if self._folder is None:
             self._held.append(tensors)
-        else:
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                for number, array in tensors.items():
-                    np.save(self._file(len(self), number), array)
-            except OSError as error:
-                self.remove()
-                emit(
-                    "notice",
-                    message=f"feature maps are not kept, which takes longer: {self._folder}: {error.strerror or error}",
-                )
-                return None
-        self._numbers.append(list(tensors))
+            return self
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            files = {number: self._saved(number, array) for number, array in tensors.items()}
+        except OSError as error:
+            self.remove()
+            emit(
+                "notice",
+                message=f"feature maps are not kept, which takes longer: {self._folder}: {error.strerror or error}",
+            )
+            return None
+        self._held.append(files)
         return self
 
-    def _file(self, place: int, number: int) -> Path:
-        assert self._folder is not None
-        return self._folder / f"{place}-{number}.npy"
+    def _saved(self, number: int, array: Array) -> tuple[Path, Any, tuple[int, ...]]:
+        """File, type and shape. NumPy's own format knows no bfloat16, and its end may fail to be written in silence."""
+        file = Path(f"{self._folder}/{len(self)}-{number}")
+        self.bytes_in_files += file.write_bytes(array.tobytes())
+        return file, array.dtype, array.shape
 
     def remove(self) -> None:
         """Forget all."""

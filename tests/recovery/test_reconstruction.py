@@ -16,6 +16,8 @@ from regrow.pruning.targets import ChannelOptions, Target
 from regrow.recovery.feature_rows import LinearLayer
 from regrow.recovery.least_squares import NormalEquations, solve
 from regrow.recovery.reconstruction import HELD_OUT, reconstruct
+from regrow.recovery.streaming import _Batches
+from regrow.scratch import scratch_beside
 from regrow.training.recalibration import recalibrate
 
 NOTHING = Pruning(masks={})
@@ -495,15 +497,18 @@ def test_batches_and_what_is_kept_between_layers_do_not_matter(
     }
     pruning, found = Pruning(masks=masks), []
     memory, scratch = 1e9 if where == "memory" else 0, tmp_path if where in ("files", "full disk") else None
-    stored, save = [], np.save
+    stored, write = list[Path](), Path.write_bytes
+    if scratch is not None:  # what a killed process has left
+        left = scratch_beside(scratch / "feature_maps")
+        left.with_name(left.name.replace(str(os.getpid()), "999999999")).mkdir()
 
-    def store(file: Path, array: Any) -> None:
+    def store(file: Path, data: bytes) -> int:
         if where == "full disk" and len(stored) == 5:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
         stored.append(file)
-        save(file, array)
+        return write(file, data)
 
-    monkeypatch.setattr(np, "save", store)
+    monkeypatch.setattr(Path, "write_bytes", store)
     for size, kept, place in ((64, 1e9, None), (8, memory, scratch)):
         model = make()
         model.set_weights(parent.get_weights())
@@ -518,6 +523,20 @@ def test_batches_and_what_is_kept_between_layers_do_not_matter(
         np.testing.assert_allclose(one, other, atol=1e-3)
     assert bool(stored) == (scratch is not None)
     assert ("No space left" in capsys.readouterr().err) == (where == "full disk")
+    assert not list(tmp_path.iterdir())
+
+
+def test_feature_maps_in_files_are_what_they_were(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    tensors = {3: np.arange(6, dtype=np.float32).reshape(2, 3), 7: tf.ones((2, 1), tf.bfloat16).numpy()}
+    kept = _Batches(tmp_path / "maps").added(tensors)
+    assert kept is not None
+    assert kept.bytes_in_files == 28
+    for number, array in kept[0].items():
+        assert array.dtype == tensors[number].dtype
+        np.testing.assert_array_equal(array, tensors[number])
+    kept.remove()
     assert not list(tmp_path.iterdir())
 
 
