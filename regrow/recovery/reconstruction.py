@@ -11,7 +11,6 @@ is less what the others make: it makes up for what they and the layers before th
 """
 
 import contextlib
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -29,8 +28,7 @@ from regrow.pruning.pruning import Pruning
 from regrow.recovery.additions import Addition, addition_behind, closing_order, closing_places
 from regrow.recovery.feature_rows import KERNEL_OF, LinearLayer
 from regrow.recovery.least_squares import NormalEquations, solve
-from regrow.recovery.streaming import Stream
-from regrow.scratch import scratch_beside, signs_of_life, sweep
+from regrow.recovery.streaming import Stream, folder_for_maps
 from regrow.training.recalibration import normalisation_layers, training_mode
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -41,8 +39,6 @@ ROWS_PER_FEATURE, MIN_ROWS = 32, 65_536
 # XᵀX in double precision takes half a gigabyte at this many.
 MAX_FEATURES = 8192
 MEMORY = 1.5e9
-# The files of those that do not fit into it.
-MAPS = "feature_maps"
 # Below this share of the largest factor, a batch normalisation has switched a channel off.
 SWITCHED_OFF = 1e-6
 # Below this share of its variance unexplained, a layer makes what the parent's does.
@@ -142,7 +138,7 @@ def reconstruct(
     stages = _closing(stages, views, (model, parent))
     rows = {row["layer"]: row for row in report}
     random = np.random.default_rng(seed)
-    with _recalibrating(model, views[0]) as on_batch, _folder(scratch) as folder:
+    with _recalibrating(model, views[0]) as on_batch, folder_for_maps(scratch) as folder:
         ours = Stream(
             model,
             views[0],
@@ -169,22 +165,6 @@ def reconstruct(
             if progress is not None:
                 progress.update(number + 1, stage.call.layer, total=len(stages))
     return report
-
-
-@contextlib.contextmanager
-def _folder(scratch: Path | None) -> Iterator[Path | None]:
-    """A directory in ``scratch`` for this process alone, gone after the block; what killed ones left goes before."""
-    if scratch is None:
-        yield None
-        return
-    sweep(scratch, name=MAPS)
-    folder = scratch_beside(scratch / MAPS)
-    folder.mkdir(parents=True)
-    try:
-        with signs_of_life(folder):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check(model: Any, features: Any) -> None:

@@ -1,5 +1,6 @@
 """A model run from one of its tensors to the next, over many examples, in bounded memory."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,10 +11,28 @@ import numpy as np
 from regrow.graph.computing import PASSING, by_path, filled
 from regrow.graph.view import Call, View
 from regrow.progress import emit
+from regrow.scratch import scratch_beside, signs_of_life, sweep
 
 Array = np.ndarray[Any, np.dtype[Any]]
 # Of what is free where files are kept, the share of one stream; there are two, and others write there, too.
 SHARE_OF_DISK = 0.25
+MAPS = "feature_maps"
+
+
+@contextlib.contextmanager
+def folder_for_maps(scratch: Path | None) -> Iterator[Path | None]:
+    """A directory in ``scratch`` for this process alone, gone after the block; what killed ones left goes before."""
+    if scratch is None:
+        yield None
+        return
+    sweep(scratch, name=MAPS)
+    folder = scratch_beside(scratch / MAPS)
+    folder.mkdir(parents=True)
+    try:
+        with signs_of_life(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Stream:
