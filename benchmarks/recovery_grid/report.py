@@ -111,12 +111,12 @@ def structured(results: Results) -> str:
 def unstructured(results: Results) -> str:
     """Ours beside plain tfmot, with the bytes of the gzipped ``.h5``."""
     targets, rows = ("0.8", "0.9", "0.95"), []
-    for name in ("ours", "tfmot", "tfmot-ours", "scratch"):
+    for name in ("ours", "tfmot", "tfmot-ours"):
         parent = "tfmot/parent" if name == "tfmot" else "parent"
         cells = [_below(results, f"{name}/zeros-{zeros}", parent) for zeros in targets]
         rows.append((NAMES[name], _accuracy(results, parent), *cells))
     cells = [_accuracy(results, f"pruned/zeros-{zeros}") for zeros in targets]
-    rows.append((NAMES["pruned"], "", *cells))
+    rows.append(("Regrow, after gradual pruning, not yet recalibrated", "", *cells))
     for name, parent in (("ours", "parent"), ("tfmot", "tfmot/parent")):
         bytes_ = [
             results.field(cell, "gzip_h5")
