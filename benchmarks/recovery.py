@@ -1,7 +1,7 @@
 """Recovery on CIFAR-10 with ResNet-8: what the recipe wins back, beside Torch-Pruning and plain tfmot.
 
 command: python benchmarks/recovery.py --work DIRECTORY --source cifar10.zip --peer-python PEER/bin/python
-time: about 17 hours on two idle cores (50 seconds an epoch), 10 of them the ablation; `--list` counts those left.
+time: about 14 hours at 50 seconds an epoch, 6 of them the ablation; `--list` counts those left.
 
 Interrupted, it goes on where it was: each result ("cell") is a file in benchmarks/results/recovery, kept with the
 code, and is made again only where its recipe has changed since. Models lie in DIRECTORY; where those that a missing

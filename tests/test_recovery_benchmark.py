@@ -1,6 +1,7 @@
 """The recovery benchmark's grid: which cells there are, which are made again, what the bars say of them."""
 
 import dataclasses
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -165,7 +166,8 @@ def test_bars_are_means_over_the_seeds(cells: Any, tmp_path: Path) -> None:
 def test_epochs_are_counted_to_the_margin_and_to_the_budget_where_it_is_not_reached(
     cells: Any, tmp_path: Path
 ) -> None:
-    from recovery_grid.bars import Results, plain_epochs, recipe_epochs
+    from recovery_grid.bars import BARS, Epochs, Results, plain_epochs, recipe_epochs
+    from recovery_grid.report import counted
 
     cells["epochs/recipe-3", 0].write(tmp_path, {"curve": curve(0.80, 0.6, 0.70, 0.795)})
     cells["ours/macs-0.5", 0].write(tmp_path, {"curve": curve(0.80, 0.6, 0.7, 0.78, 0.79, 0.8, 0.8)})
@@ -173,8 +175,13 @@ def test_epochs_are_counted_to_the_margin_and_to_the_budget_where_it_is_not_reac
     cells["epochs/plain-0.01", 1].write(tmp_path, {"curve": curve(0.80, *[0.7] * 8, 0.79)})
     cells["epochs/plain-0.001", 1].write(tmp_path, {"curve": curve(0.80, *[0.7] * 18)})
     results = Results.read(cells, tmp_path)
-    assert (recipe_epochs(results, 0), recipe_epochs(results, 1)) == (3, None)
-    assert (plain_epochs(results, 0), plain_epochs(results, 1)) == (18, 9)
+    assert [recipe_epochs(results, seed) for seed in SEEDS] == [Epochs(3, True), None]
+    assert [plain_epochs(results, seed) for seed in SEEDS] == [Epochs(18, False), Epochs(9, True)]
+    assert "| plain fine-tuning | not in 18 | 9 |" in counted(results)
+    assert results.series(BARS[-1].value) == [3 / 18]
+    # A recipe that does not come there is no good one, however little it was given.
+    cells["epochs/recipe-5", 1].write(tmp_path, {"curve": curve(0.80, *[0.7] * 5)})
+    assert Results.read(cells, tmp_path).series(BARS[-1].value) == [3 / 18, math.inf]
 
 
 def test_the_report_is_made_of_what_is_there(cells: Any, tmp_path: Path) -> None:

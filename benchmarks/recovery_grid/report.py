@@ -141,11 +141,12 @@ def exports(results: Results) -> str:
 
 
 def counted(results: Results) -> str:
-    """Epochs to the margin; a number at the end of the budget may mean that it was not reached."""
-    found = {"recipe": recipe_epochs, "plain fine-tuning": plain_epochs}
-    return markdown(
-        ("", "epochs"), [(name, spread(results.series(value), 1)) for name, value in found.items()]
-    )
+    """Epochs to the margin, seed by seed."""
+    rows = []
+    for name, value in (("recipe", recipe_epochs), ("plain fine-tuning", plain_epochs)):
+        found = [value(results, seed) for seed in results.seeds]
+        rows.append((name, *(EMPTY if item is None else str(item) for item in found)))
+    return markdown(("", *(f"seed {seed}" for seed in results.seeds)), rows)
 
 
 def ablation(results: Results, plan: Any) -> str:

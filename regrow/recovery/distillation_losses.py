@@ -3,6 +3,9 @@
 from typing import Any
 
 FLOOR = 1e-8  # of a variance
+# A variance below this share of the mean square is that of too few rows, such as a last batch of one example, or of
+# features that say nothing. Those of ResNet-8 on CIFAR-10 are 0.39 of it and more.
+LEAST_SHARE = 0.1
 
 
 def softened_divergence(teacher: Any, student: Any, *, temperature: float) -> Any:
@@ -28,7 +31,8 @@ def unexplained_variance(teacher: Any, features: Any) -> Any:
     """Σ(A_t − A)²/Σ(A_t − mean A_t)²: the share of the teacher's variance that ``features`` do not explain.
 
     The squared error of FitNets' hints (Romero 2015), divided by the variance of the batch's features, so that
-    layers count the same whatever their size: 0 where equal, 1 for the constant that fits best.
+    layers count the same whatever their size: 0 where equal, 1 for the constant that fits best. The variance counts
+    as `LEAST_SHARE` of the mean square where it is less, so that a batch of one example has no boundless loss.
 
     Args:
         teacher: float (batch, …, channels); the mean is taken for each channel.
@@ -40,6 +44,7 @@ def unexplained_variance(teacher: Any, features: Any) -> Any:
     axes = list(range(teacher.shape.rank - 1))
     mean = tf.reduce_mean(teacher, axis=axes)
     variance = tf.reduce_mean(tf.math.squared_difference(teacher, mean))
+    variance = tf.maximum(variance, LEAST_SHARE * tf.reduce_mean(tf.square(teacher)))
     return tf.reduce_mean(tf.math.squared_difference(teacher, features)) / tf.maximum(variance, FLOOR)
 
 

@@ -12,6 +12,7 @@ from regrow.recovery.curve import RecoveryCurve
 from regrow.recovery.parameters import goal_accuracy
 from regrow.recovery.work import Work
 from regrow.training.parts import Part
+from regrow.training.range_test import RangeTest
 from regrow.training.settings import FitSettings
 from regrow.training.watching import DivergedError, FitResult
 
@@ -88,10 +89,11 @@ class FineTuning:
     def _attempts(self, before: list[Any]) -> dict[str, Any]:
         """Fine-tune, and again at half the rate where that diverges; the curve's point that the model is left at.
 
-        All attempts share the time budget.
+        All attempts share the time budget, and the rate that a range test before the first has found.
         """
         model, retries = self.work.model, self.work.params.retries
         settings, began = self.work.params.fit, time.monotonic()
+        tested: RangeTest | None = None
         for attempt in range(retries + 1):
             try:
                 result = self._fitted(model, STAGE, settings, attempt=attempt)
@@ -102,17 +104,19 @@ class FineTuning:
                 left = _left(self.work.params.fit.time_budget_s, time.monotonic() - began)
                 if attempt == retries or left == 0:
                     raise self._gave_up(error, attempts=attempt + 1, no_time=left == 0) from None
+                if error.range_test is not None:
+                    tested, settings = error.range_test, settings.with_peak(error.range_test.rate)
                 settings = settings.model_copy(update={"time_budget_s": left})
                 emit("notice", message=f"{error}; again at half the rate, from the best weights so far")
             else:
-                if result.range_test is not None:
-                    result.range_test.write(self.work.output / "range_test.json")
-                self._tell(result, attempts=attempt + 1)
+                tested = result.range_test or tested
+                if tested is not None:
+                    tested.write(self.work.output / "range_test.json")
+                self._tell(result, tested, attempts=attempt + 1)
                 return self._point(STAGE, result.best_epoch, attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def _tell(self, result: FitResult, *, attempts: int) -> None:
-        tested = result.range_test is not None and result.range_test.rate is not None
+    def _tell(self, result: FitResult, tested: RangeTest | None, *, attempts: int) -> None:
         self.curve.fine_tuning |= {
             "attempts": attempts,
             "trained": len(result.history),
@@ -120,7 +124,7 @@ class FineTuning:
             "ended": result.ended,
             "best_epoch": result.best_epoch,
             "learning_rate": result.peak,
-            "by_range_test": tested,
+            "by_range_test": tested is not None and tested.rate is not None,
         }
 
     def _gave_up(self, error: DivergedError, *, attempts: int, no_time: bool) -> RegrowError:
@@ -175,7 +179,7 @@ class FineTuning:
                 parts=self._parts,
                 on_epoch=on_epoch,
                 settle=lambda shown: work.settle(shown, layers=trained_normalisation_layers(shown)),
-                reached=None if is_control else self.curve.best["val_accuracy"],
+                start=None if is_control else self.curve.best,
                 stop_at=None if is_control else self._goal(),
                 parent=work.parent_training(is_new=is_control or params.initialise.name == "reinitialise"),
                 rate_factor=0.5**attempt,

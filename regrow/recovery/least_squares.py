@@ -8,6 +8,8 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 # Single precision is exact enough within a block of rows; blocks are added in double precision.
 BLOCK_ROWS = 8192
+# A feature, scaled, of which others leave no larger share unexplained depends on them.
+DEPENDENT = 1e-12
 
 
 class NormalEquations:
@@ -95,7 +97,9 @@ def solve(equations: NormalEquations, start: Array, free: Array, *, ridge: float
         for columns, support in _supports(free[group]):
             system = gram[np.ix_(support, support)]
             system[np.diag_indices_from(system)] += penalty[support]
-            weights[group][np.ix_(support, columns)] += _solved(system, gap[np.ix_(support, columns)])
+            right = gap[np.ix_(support, columns)]
+            found = _exactly(system, right) if ridge > DEPENDENT or _is_regular(system) else None
+            weights[group][np.ix_(support, columns)] += _shortest(system, right) if found is None else found
     return weights
 
 
@@ -108,11 +112,29 @@ def _supports(free: Array) -> Iterator[tuple[Array, Array]]:
             yield np.flatnonzero(number.ravel() == index), support
 
 
-def _solved(system: Array, right: Array) -> Array:
+def _is_regular(system: Array) -> bool:
+    """Whether no feature depends on others."""
+    scale = np.sqrt(np.diagonal(system))
+    if not scale.all():
+        return False
+    try:
+        pivots = np.diagonal(np.linalg.cholesky(system / np.outer(scale, scale)))
+    except np.linalg.LinAlgError:
+        return False
+    return bool(pivots.min() ** 2 > DEPENDENT)
+
+
+def _exactly(system: Array, right: Array) -> Array | None:
     try:
         found = np.linalg.solve(system, right)
     except np.linalg.LinAlgError:
-        found = np.full_like(right, np.nan)
-    if not np.isfinite(found).all():  # features that depend on each other, without a ridge
-        found = np.linalg.lstsq(system, right, rcond=None)[0]
-    return np.asarray(found)
+        return None
+    return found if np.isfinite(found).all() else None
+
+
+def _shortest(system: Array, right: Array) -> Array:
+    """Of the solutions where features depend on each other, the one nearest to W₀."""
+    size = np.sqrt(np.diagonal(system))
+    scale = np.divide(1, size, out=np.zeros_like(size), where=size > 0)
+    scaled = system * np.outer(scale, scale)
+    return np.asarray(np.linalg.lstsq(scaled, right * scale[:, None], rcond=DEPENDENT)[0] * scale[:, None])

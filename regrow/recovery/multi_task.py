@@ -177,16 +177,22 @@ def multi_task_part(
     """The part that learns the tasks of ``params`` from the training split of ``dataset``.
 
     Raises:
-        RegrowError: see `task_classes`; or examples are blended (mixup), and what is blended has no further
-            label.
+        RegrowError: see `task_classes`; or examples are blended (mixup) or materialised, and what comes of it has no
+            further label.
     """
     from regrow.augmentation.policy import load_policy
 
     classes, labels = task_classes(params, dataset), further_labels(params, dataset, "train")
-    if labels and overlay is not None and load_policy(overlay).soft_labels:
+    policy = load_policy(overlay) if overlay is not None else None
+    if labels and policy is not None and policy.soft_labels:
         raise RegrowError(
             f"recover.multi_task: the augmentation blends examples, whose '{next(iter(labels))}' is not known then; "
             f"leave mixup out, or the task"
+        )
+    if labels and policy is not None and policy.mode == "materialise":
+        raise RegrowError(
+            f"recover.multi_task: materialised variants of examples have no '{next(iter(labels))}'; set augment.mode to"
+            f" online or none, or leave out the task"
         )
     return MultiTaskPart(params, classes, labels, seed=seed)
 

@@ -27,7 +27,7 @@ from regrow.training.selection import Selection
 from regrow.training.session import AfterBatch, Session, check_devices, repeatable_randomness
 from regrow.training.settings import FitSettings
 from regrow.training.tensorboard import scalars
-from regrow.training.watching import FitResult, OnEpoch, Watch
+from regrow.training.watching import DivergedError, FitResult, OnEpoch, Watch
 
 
 def fit(
@@ -43,7 +43,7 @@ def fit(
     after_batch: AfterBatch | None = None,
     on_epoch: OnEpoch | None = None,
     settle: Callable[[Any], object] | None = None,
-    reached: float | None = None,
+    start: Mapping[str, float] | None = None,
     stop_at: float | None = None,
     parent: ParentTraining | None = None,
     rate_factor: float = 1.0,
@@ -55,7 +55,8 @@ def fit(
     """Train ``model`` in place and leave it, and the parts, with the weights of the best epoch, or of the last.
 
     Best is the lowest validation loss among the epochs whose validation accuracy is within one standard error of
-    the highest. Losses include the model's own regularisation, and label smoothing where there is some.
+    the highest; of those, where there are some, that are better than ``start``. Losses include the model's own
+    regularisation, and label smoothing where there is some.
 
     Args:
         model: a `tf_keras` model from raw float32 features to probabilities.
@@ -71,8 +72,8 @@ def fit(
         on_epoch: called after every epoch with its number (from 1) and its entry of the history, while the model
             has the weights of that epoch; after a resumed training's earlier epochs too, with later weights.
         settle: called on the model when it has averaged weights (``settings.ema``), to estimate its batch statistics.
-        reached: the validation accuracy of ``model`` as it comes: one that has learned and guesses after the first
-            epoch has diverged.
+        start: ``val_accuracy`` and ``val_loss`` of ``model`` as it comes, where they are known: one that has learned
+            and guesses after the first epoch has diverged.
         stop_at: the validation accuracy at which training has reached its end; the epoch that reaches it is kept.
         parent: how the parent was trained, for schedules that look back at it.
         rate_factor: multiplies all learning rates, after whatever chose them.
@@ -142,9 +143,12 @@ def fit(
             step=step,
             progress=progress,
             on_epoch=see,
-            selection=Selection(dataset.size("validation")),
+            selection=Selection(
+                dataset.size("validation"),
+                start=None if start is None else (start["val_accuracy"], start["val_loss"]),
+            ),
             stop=session.stop,
-            reached=-math.inf if reached is None else reached,
+            reached=-math.inf if start is None else start["val_accuracy"],
             stop_at=stop_at,
             averaging=session.averaging,
             beside=[variable for part in parts for variable in part.variables],
@@ -152,7 +156,11 @@ def fit(
             if checkpoints is not None
             else None,
         )
-        _run(session, watch, settings, reseed=reseed, callbacks=callbacks)
+        try:
+            _run(session, watch, settings, reseed=reseed, callbacks=callbacks)
+        except DivergedError as error:
+            error.range_test = tested
+            raise
     return replace(watch.finish(keep), range_test=tested)
 
 
@@ -206,7 +214,6 @@ def _with_tested_rate(
         emit(
             "notice", message=f"{step}: the range test found no rate at which the loss falls; {rate:g} stays"
         )
-        return found, settings.model_copy(update={"range_test": None})
     return found, settings.with_peak(found.rate)
 
 

@@ -29,10 +29,12 @@ class Selection:
     within one standard error (Breiman et al. 1984, section 3.4.3) accuracies cannot be told apart. Only weights
     that the rule can still choose are held: none that another epoch beats in accuracy and in loss.
 
-    ``examples``: size of the validation split.
+    ``examples``: size of the validation split. ``start``: accuracy and loss of the model as it came, which is put back
+    where the epoch that is kept does not improve on it; so one that does is kept where there is one.
     """
 
     examples: int
+    start: tuple[float, float] | None = None
     candidates: list[Candidate] = field(default_factory=list)
     highest: float = -math.inf
 
@@ -50,4 +52,8 @@ class Selection:
     @property
     def chosen(self) -> Candidate:
         """The epoch to keep; there must have been one."""
-        return min(self.candidates, key=lambda item: item.loss)
+        better = [item for item in self.candidates if self._improves(item)]
+        return min(better or self.candidates, key=lambda item: item.loss)
+
+    def _improves(self, item: Candidate) -> bool:
+        return self.start is None or (item.accuracy, -item.loss) > (self.start[0], -self.start[1])

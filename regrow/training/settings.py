@@ -135,6 +135,10 @@ class FitSettings(Parameters):
 
     @model_validator(mode="after")
     def _schedule(self) -> Self:
+        if self.plain_epochs > self.epochs:
+            raise ValueError(
+                f"plain_epochs is {self.plain_epochs}, but there are {self.epochs} epochs in all"
+            )
         if self.schedule != "step":
             for name in ("milestones", "factor"):
                 if getattr(self, name) is not None:
@@ -160,9 +164,10 @@ class FitSettings(Parameters):
         """``warmup``, or the schedule's default."""
         return WARMUPS.get(self.schedule, 0.0) if self.warmup is None else self.warmup
 
-    def with_peak(self, learning_rate: float) -> Self:
-        """The same with ``learning_rate`` as peak, which a range test has found."""
-        optimizer = self.optimizer.model_copy(update={"learning_rate": learning_rate})
+    def with_peak(self, learning_rate: float | None) -> Self:
+        """The same with the peak that a range test has found; where that is None, with the one that was given."""
+        peak = self.optimizer.learning_rate if learning_rate is None else learning_rate
+        optimizer = self.optimizer.model_copy(update={"learning_rate": peak})
         return self.model_copy(update={"optimizer": optimizer, "range_test": None})
 
 

@@ -52,8 +52,11 @@ class DivergedError(RegrowError):
     """The loss is no number any more, or the model has forgotten all.
 
     The model has the weights of ``best_epoch`` back, or where that is None those that it came with. ``history`` are
-    the entries of the epochs so far, as in `FitResult`; the last is that of a collapse.
+    the entries of the epochs so far, as in `FitResult`; the last is that of a collapse. ``range_test``
+    is what chose the peak, where one was asked for.
     """
+
+    range_test: RangeTest | None = None
 
     def __init__(self, message: str, *, best_epoch: int | None, history: list[dict[str, float]]) -> None:
         super().__init__(message)

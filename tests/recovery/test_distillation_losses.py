@@ -82,6 +82,13 @@ def test_unexplained_variance_of_dead_features_is_finite() -> None:
     assert float(unexplained_variance(dead, dead)) == 0
 
 
+def test_unexplained_variance_of_one_example_is_measured_by_its_size() -> None:
+    """The last batch of an epoch may be one example, whose dense features do not vary."""
+    one = np.array([[3.0, 4.0]], np.float32)
+    # Error 0.01 each; a tenth of the mean square, (9 + 16) / 2, is 1.25.
+    assert float(unexplained_variance(one, one + 0.1)) == pytest.approx(0.01 / 1.25, rel=1e-4)
+
+
 def test_attention_maps_are_those_computed_by_hand() -> None:
     # Positions with Σ|A|² of 3² + 4² = 25 and 0, 0, 60 in row order: norm √(25² + 60²) = 65.
     features = np.zeros((1, 2, 2, 2), np.float32)

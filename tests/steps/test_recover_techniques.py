@@ -281,6 +281,28 @@ def test_the_second_attempt_begins_with_the_best_weights_at_half_the_rate(
         np.testing.assert_array_equal(kept, start)
 
 
+def test_attempts_share_the_rate_that_a_range_test_has_found(
+    residual: Path, digits: Dataset, overlay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test of the best weights so far might find another rate, of which half is no lower than the first."""
+    from regrow.training import fitting
+
+    real, peaks = fitting._run, []
+
+    def diverges_once(session: Any, watch: Any, settings: Any, **options: Any) -> None:
+        real(session, watch, settings, **options)
+        peaks.append(float(np.max(session.rates)))
+        if len(peaks) == 1:
+            raise DivergedError("diverged", best_epoch=watch.selection.chosen.epoch, history=watch.history)
+
+    monkeypatch.setattr(fitting, "_run", diverges_once)
+    fit = {"epochs": 1, "optimizer": {"name": "sgd", "learning_rate": 7.0}, "range_test": {"steps": 20}}
+    curve = recover(residual, digits, overlay, tmp_path, fit=fit)
+    found = read_json(tmp_path / "recovery/range_test.json")["rate"]
+    assert peaks == pytest.approx([found, found / 2])
+    assert curve["fine_tuning"]["by_range_test"]
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [

@@ -403,7 +403,15 @@ def test_a_model_that_came_with_much_and_guesses_at_once_has_diverged(
     before = model.get_weights()
     settings = FitSettings(epochs=2, batch_size=16, optimizer=Optimizer(name="sgd", learning_rate=1e-6))
     with pytest.raises(DivergedError, match=r"epoch 1: .* after 0\.9000, no better than guessing") as raised:
-        fit(model, few, None, settings, step="recover", progress=Progress("recover"), reached=0.9)
+        fit(
+            model,
+            few,
+            None,
+            settings,
+            step="recover",
+            progress=Progress("recover"),
+            start={"val_accuracy": 0.9, "val_loss": 1.0},
+        )
     assert raised.value.best_epoch is None
     close(model.get_weights(), before, 0.0)
 
@@ -426,9 +434,25 @@ def test_who_names_the_most_frequent_class_alone_guesses(
     head.bias.assign(np.eye(10, dtype=np.float32)[0] * 9)
     settings = FitSettings(epochs=1, batch_size=16, optimizer=Optimizer(name="sgd", learning_rate=1e-6))
     # A few right answers more are luck, and nothing that could be lost.
-    fit(model, uneven, None, settings, step="recover", progress=Progress("recover"), reached=0.83)
+    fit(
+        model,
+        uneven,
+        None,
+        settings,
+        step="recover",
+        progress=Progress("recover"),
+        start={"val_accuracy": 0.83, "val_loss": 1.0},
+    )
     with pytest.raises(DivergedError, match=r"epoch 1: .* no better than guessing"):
-        fit(model, uneven, None, settings, step="recover", progress=Progress("recover"), reached=0.97)
+        fit(
+            model,
+            uneven,
+            None,
+            settings,
+            step="recover",
+            progress=Progress("recover"),
+            start={"val_accuracy": 0.97, "val_loss": 1.0},
+        )
 
 
 def test_training_ends_where_it_is_good_enough_and_keeps_that_epoch(digits: Dataset, model: Any) -> None:

@@ -177,6 +177,7 @@ def test_a_parent_s_training_is_read_from_what_train_wrote(tmp_path: Path) -> No
         ({"schedule": "rewind", "warmup": 0.1}, "set warmup: null"),
         ({"schedule": "rewind", "range_test": {}}, "takes the parent's; set range_test: null"),
         ({"schedule": "adaptive_linear_decay", "range_test": {}}, "takes the parent's; set range_test: null"),
+        ({"epochs": 3, "plain_epochs": 4}, "plain_epochs is 4, but there are 3 epochs in all"),
         ({"range_test": {"low": 1, "high": 0.1}}, "low is 1; it must be below high, which is 0.1"),
     ],
 )

@@ -30,6 +30,19 @@ def test_an_earlier_epoch_is_still_there_when_a_later_one_is_only_luckier() -> N
     assert selection.chosen.weights == [1]
 
 
+@pytest.mark.parametrize(
+    ("start", "epoch"),
+    [((91, 1), 2), ((92, 9), 2), ((89, 3), 1), ((90, 1), 2), ((95, 1), 1)],
+)
+def test_an_epoch_that_improves_on_the_start_is_preferred(start: tuple[int, int], epoch: int) -> None:
+    """Of two that cannot be told apart, the one with the lower loss would be undone for being below the start."""
+    selection = Selection(100, start=(start[0] / 100, start[1] / 10))
+    for number, (right, loss) in enumerate([(90, 2), (92, 8)], start=1):
+        metrics = {"val_accuracy": right / 100, "val_loss": loss / 10}
+        selection.offer(number, metrics, lambda number=number: [number])
+    assert selection.chosen.epoch == epoch
+
+
 def test_the_standard_error_of_an_accuracy() -> None:
     assert standard_error(0.9, 100) == pytest.approx(0.03)
     assert standard_error(1.0, 100) == 0
