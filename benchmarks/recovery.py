@@ -37,6 +37,7 @@ from regrow.steps.execution import cache_at
 
 KINDS: dict[str, Callable[[Bench, Cell], dict[str, Any]]] = {
     "parent": running.parent,
+    "recalibrated_parent": running.recalibrated_parent,
     "prune": running.prune,
     "recover": running.recover,
     "export": exporting.export,

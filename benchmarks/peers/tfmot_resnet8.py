@@ -67,8 +67,8 @@ def fit(model: Any, data: Any, *, epochs: int, rate: float, callbacks: Sequence[
     model.fit(data, epochs=epochs, callbacks=[tell, *callbacks], verbose=0)
 
 
-def pruned(model: Any, data: Any, *, target: float, epochs: int) -> Any:
-    """``model`` trained on while tfmot prunes it."""
+def pruned(model: Any, data: Any, *, target: float, epochs: int, rate: float) -> Any:
+    """``model`` trained on, at peak ``rate``, while tfmot prunes it."""
     end = int(PRUNING_SHARE * epochs * len(data))
     schedule = tfmot.sparsity.keras.PolynomialDecay(INITIAL_SPARSITY, target, 0, end, frequency=FREQUENCY)
 
@@ -80,7 +80,7 @@ def pruned(model: Any, data: Any, *, target: float, epochs: int) -> Any:
     wrapped = tf_keras.models.clone_model(model, clone_function=wrap)
     wrapped.set_weights(_in_order(wrapped, model))
     step = tfmot.sparsity.keras.UpdatePruningStep()
-    fit(wrapped, data, epochs=epochs, rate=PRUNING_RATE, callbacks=[step])
+    fit(wrapped, data, epochs=epochs, rate=rate, callbacks=[step])
     return tfmot.sparsity.keras.strip_pruning(wrapped)
 
 
@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--sparsity", type=float)
+    parser.add_argument("--rate", type=float, default=PRUNING_RATE)
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dataset", type=Path, required=True)
@@ -138,7 +139,7 @@ def main() -> None:
         scratch.replace(options.out)
     else:
         model = import_model(options.model)
-        model = pruned(model, data, target=options.sparsity, epochs=options.epochs)
+        model = pruned(model, data, target=options.sparsity, epochs=options.epochs, rate=options.rate)
     print(json.dumps(result(model, dataset)))
 
 

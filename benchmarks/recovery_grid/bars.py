@@ -191,7 +191,7 @@ BARS = (
             unit="points",
         )
         for zeros, target in (("80%", "zeros-0.8"), ("90%", "zeros-0.9"), ("95%", "zeros-0.95"))
-        for peer, note in (("tfmot", ""), ("tfmot-ours", " from the same parent"))
+        for peer, note in (("tfmot", ""), ("tfmot-ours", " from the same parent at the same rate"))
     ),
     Bar(
         name="2×, before any gradient: recalibration and reconstruction ÷ parent",

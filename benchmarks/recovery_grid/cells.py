@@ -89,6 +89,13 @@ def _of_seed(recipe: Recipe, seed: int) -> Iterator[Cell]:
         )
 
     yield Cell(name="parent", seed=seed, kind="parent", params={"train": train}, epochs=parent_epochs)
+    yield Cell(
+        name="parent-recalibrated",
+        seed=seed,
+        kind="recalibrated_parent",
+        params={"train": train},
+        needs=("parent",),
+    )
     for target in plan["targets"]:
         section = recipe.prune(target)
         yield Cell(
@@ -122,7 +129,7 @@ def _of_seed(recipe: Recipe, seed: int) -> Iterator[Cell]:
 
 
 def _peers(recipe: Recipe, seed: int) -> Iterator[Cell]:
-    """The peers, from their own parents; tfmot from ours too."""
+    """The peers, from their own parents; tfmot also from ours and at our rate."""
     parent = int(recipe.train["fit"]["epochs"])
     tune = int(recipe.recover("macs-0.5")["fit"]["epochs"])
     targets: Mapping[str, list[str]] = recipe.grid["peers"]
@@ -141,7 +148,8 @@ def _peers(recipe: Recipe, seed: int) -> Iterator[Cell]:
             for target in targets[side]:
                 params: dict[str, Any] = {"epochs": tune, "parent_epochs": parent}
                 if source == "parent":
-                    params["train"] = recipe.train
+                    fit = recipe.prune(target)["gradual"]["fit"]
+                    params |= {"train": recipe.train, "rate": fit["optimizer"]["learning_rate"]}
                 yield Cell(
                     name=f"{name}/{target}",
                     seed=seed,

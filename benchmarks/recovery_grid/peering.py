@@ -36,7 +36,7 @@ def torch_pruning(bench: Bench, cell: Cell) -> dict[str, Any]:
 
 
 def tfmot(bench: Bench, cell: Cell) -> dict[str, Any]:
-    """Plain tfmot, in a process of its own; from its own parent, or from ours."""
+    """Plain tfmot, in a process of its own; from its own parent, or from ours at our rate."""
     place = bench.work / "models" / "tfmot"
     own = place / f"parent-seed{cell.seed}.h5"
     if not cell.target:
@@ -46,6 +46,7 @@ def tfmot(bench: Bench, cell: Cell) -> dict[str, Any]:
         ours = bench.parent(cell.seed)["parent"] / MODEL
         model = ours if cell.needs == ("parent",) else own
         command = ["prune", "--model", model, "--sparsity", cell.target.removeprefix("zeros-")]
+        command += ["--rate", cell.params["rate"]] if "rate" in cell.params else []
     command += ["--epochs", cell.params["epochs"], "--seed", cell.seed]
     command += ["--dataset", bench.dataset.path, "--overlay", bench.overlay]
     return _answer(Path(sys.executable), "tfmot_resnet8.py", command)

@@ -19,7 +19,7 @@ NAMES = {
     "reconstructed": "Regrow, recalibration and reconstruction alone",
     "torch-pruning": "Torch-Pruning",
     "tfmot": "plain tfmot",
-    "tfmot-ours": "plain tfmot from Regrow's parent",
+    "tfmot-ours": "plain tfmot from Regrow's parent, at Regrow's rate",
 }
 EMPTY = "–"
 
@@ -97,6 +97,7 @@ def structured(results: Results) -> str:
         parent = "torch-pruning/parent" if name == "torch-pruning" else "parent"
         cells = [_below(results, f"{name}/macs-{kept}", parent) for kept in ("0.5", "0.25")]
         rows.append((NAMES[name], _accuracy(results, parent), *cells))
+    rows.append(("Regrow, recalibrated parent", _accuracy(results, "parent-recalibrated"), "", ""))
     for name in ("pruned", "recalibrated", "reconstructed"):
         cells = [_accuracy(results, f"{name}/macs-{kept}") for kept in ("0.5", "0.25")]
         rows.append((NAMES[name], "", *cells))

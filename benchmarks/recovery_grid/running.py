@@ -134,6 +134,18 @@ def parent(bench: Bench, cell: Cell) -> dict[str, Any]:
     return {**measured(bench, model), "val_accuracy": validation_accuracy(bench, model)}
 
 
+def recalibrated_parent(bench: Bench, cell: Cell) -> dict[str, Any]:
+    """The parent with batch statistics of plain examples, as recovered models have them."""
+    from regrow.graph.files import load_model
+    from regrow.recovery.parameters import Recalibrate
+    from regrow.training.recalibration import recalibrate
+
+    model, options = load_model(bench.parent(cell.seed)["parent"]), Recalibrate()
+    images = bench.dataset.calibration(options.batches * options.batch_size, cell.seed)
+    recalibrate(model, images, batch_size=options.batch_size)
+    return {**measured(bench, model), "val_accuracy": validation_accuracy(bench, model)}
+
+
 def prune(bench: Bench, cell: Cell) -> dict[str, Any]:
     """Prune the parent; what is measured is the model before any recovery."""
     from regrow.graph.files import load_model
