@@ -26,6 +26,7 @@ class FineTuning:
     work: Work
     curve: RecoveryCurve
     _parts: list[Part] = field(default_factory=list, init=False)
+    _kept_parts: list[Part] | None = field(default=None, init=False)
 
     def run(self) -> None:
         """Fine-tune; a model that has met its goal is left as it is, and one that got no better is put back.
@@ -59,6 +60,7 @@ class FineTuning:
         if point is not None and self.curve.improved_by(point):
             self.curve.keep(point)
             self.curve.pass_over(epochs)
+            self._kept_parts = self._parts
             before[:] = self.work.model.get_weights()
         else:
             self.work.model.set_weights(before)
@@ -218,7 +220,7 @@ class FineTuning:
         from regrow.recovery.multi_task import MultiTaskPart
         from regrow.recovery.multi_task_heads import head_accuracies, with_heads
 
-        for part in self._parts:
+        for part in self._parts if self._kept_parts is None else self._kept_parts:
             if isinstance(part, MultiTaskPart):
                 found = head_accuracies(part, self.work.model, self.work.dataset)
                 self.curve.heads = {

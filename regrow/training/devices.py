@@ -48,6 +48,11 @@ def mixed_precision(accelerator: Accelerator) -> bool:
     return bool(found) and min(found) >= (7, 0)
 
 
+def in_float16(model: Any) -> bool:
+    """Whether a layer computes in float16, in which small gradients are zero unless the loss is scaled."""
+    return any(layer.compute_dtype == "float16" for layer in model._flatten_layers(include_self=False))
+
+
 @contextlib.contextmanager
 def working_model(model: Any, *, strategy: Any, half: bool) -> Iterator[Any]:
     """The model to train: ``model`` itself, or a copy in the strategy's scope, computing in float16 if ``half``.

@@ -93,7 +93,7 @@ def fit(
     import tensorflow as tf
     import tf_keras
 
-    from regrow.training.devices import mixed_precision, strategy_for, working_model
+    from regrow.training.devices import in_float16, mixed_precision, strategy_for, working_model
 
     tf.config.experimental.enable_op_determinism()
     tf_keras.utils.set_random_seed(settings.seed)
@@ -125,7 +125,7 @@ def fit(
             parts=parts,
             after_batch=after_batch,
             settle=settle,
-            half=half,
+            half=half or in_float16(working),
             parent=parent,
             rate_factor=rate_factor,
         )

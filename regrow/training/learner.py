@@ -187,13 +187,14 @@ class Learner(tf_keras.Model):  # type: ignore[misc]
     def _sharp(self, x: Any, y: Any, extra: Any, gradients: list[Any]) -> list[Any]:
         """The gradient at the worst point within the radius, to first order; the weights are as before afterwards.
 
-        Batch statistics and the loss that is reported are those of the first pass.
+        Batch statistics, what parts measure and the loss that is reported are those of the first pass.
         """
         variables = self.learned()
         pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
         scale = self.radius / (tf.linalg.global_norm([g for g, _ in pairs]) + 1e-12)
         reported = [variable for metric in self.compiled_loss.metrics for variable in metric.variables]
-        with unchanged([*(variable for _, variable in pairs), *self._statistics, *reported]):
+        measured = [variable for part in self.parts for variable in part.state]
+        with unchanged([*(variable for _, variable in pairs), *self._statistics, *measured, *reported]):
             for gradient, variable in pairs:
                 variable.assign_add(tf.cast(scale, variable.dtype) * gradient)
             _, _, sharp = self._gradients(x, y, extra)

@@ -128,8 +128,8 @@ class FitSettings(Parameters):
     )
     accelerator: Accelerator = Field(
         "auto",
-        description="auto: all GPUs there are, in mixed precision where they have tensor cores; single: one device in"
-        " float32; cpus: all logical CPUs",
+        description="auto: all GPUs there are, in mixed precision where they have tensor cores; single: one device;"
+        " cpus: all logical CPUs; both in the model's own precision",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the order of examples, augmentation, dropout")
 

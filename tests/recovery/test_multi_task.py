@@ -208,6 +208,27 @@ def test_heads_learn_and_the_model_has_none(two_labels: Dataset, small_model: An
     assert np.array_equal(start, end) == (weighting == "fixed")
 
 
+def test_what_gradnorm_measures_is_of_the_weights_as_they_are(two_labels: Dataset, small_model: Any) -> None:
+    """Sharpness-aware minimisation goes to others for its gradient."""
+    import tensorflow as tf
+    import tf_keras
+
+    from regrow.training.learner import Learner
+
+    params = MultiTask.model_validate({"tasks": BOTH, "weighting": "gradnorm"})
+    x = tf.constant(np.asarray(two_labels.features("train")[:16], np.float32))
+    y, parity = (tf.constant(two_labels.labels("train", *name)[:16]) for name in ((), ("parity",)))
+    found = []
+    for radius in (0.0, 5.0):
+        part = multi_task_part(params, two_labels, None)
+        learner = Learner(small_model, [part], sharpness_radius=radius)
+        learner.compile(tf_keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
+        tf.function(learner.train_step)((x, y, {"multi_task_parity": parity}))
+        found.append([variable.numpy() for variable in part.state])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_an_interrupted_training_goes_on_alike(two_labels: Dataset, small_model: Any, tmp_path: Path) -> None:
     import tf_keras

@@ -281,6 +281,37 @@ def test_the_second_attempt_begins_with_the_best_weights_at_half_the_rate(
         np.testing.assert_array_equal(kept, start)
 
 
+def test_heads_are_those_of_the_attempt_whose_model_is_kept(
+    residual: Path, digits: Dataset, overlay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from regrow.recovery import multi_task_heads
+    from regrow.training import fitting
+
+    real, parts, measured = fitting.fit, [], []
+
+    def second_is_worse(model: Any, *args: Any, **options: Any) -> Any:
+        parts.append(options["parts"][0])
+        told = options["on_epoch"]
+        if len(parts) == 2:
+            worse = {"val_accuracy": 0.0, "val_loss": 9.0}
+            options["on_epoch"] = lambda epoch, entry: told(epoch, entry | worse)
+        result = real(model, *args, **options)
+        if len(parts) == 1:
+            raise DivergedError("diverged", best_epoch=result.best_epoch, history=result.history)
+        return result
+
+    def accuracies(part: Any, *given: Any) -> dict[str, float]:
+        measured.append(part)
+        return head_accuracies(part, *given)
+
+    head_accuracies = multi_task_heads.head_accuracies
+    monkeypatch.setattr(fitting, "fit", second_is_worse)
+    monkeypatch.setattr(multi_task_heads, "head_accuracies", accuracies)
+    curve = recover(residual, digits, overlay, tmp_path, multi_task={"tasks": [{"kind": "rotation"}]})
+    assert curve["best"].get("attempt", 1) == 1
+    assert measured == [parts[0]]
+
+
 def test_attempts_share_the_rate_that_a_range_test_has_found(
     residual: Path, digits: Dataset, overlay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

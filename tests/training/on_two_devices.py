@@ -17,6 +17,8 @@ tf.config.set_logical_device_configuration(
 
 import tf_keras as keras  # noqa: E402
 
+from regrow.artifacts import write_json  # noqa: E402
+from regrow.augmentation.policy import Policy  # noqa: E402
 from regrow.dataset.directory import open_dataset  # noqa: E402
 from regrow.errors import RegrowError  # noqa: E402
 from regrow.progress import Progress  # noqa: E402
@@ -31,6 +33,10 @@ DATASET, PLACE = open_dataset(Path(sys.argv[1])), Path(sys.argv[2])
 FOUND: dict[str, Any] = {}
 MASKS = {"hidden/kernel": np.random.default_rng(0).integers(0, 2, (54, 12)).astype(np.uint8)}
 ADAM = Optimizer(learning_rate=0.01)
+NOISE = PLACE / "noise"
+NOISE.mkdir()
+POLICY = {"mode": "online", "operations": ["noise"], "classes": 10, "value_range": (0, 16)}
+write_json(NOISE / "policy.json", Policy.model_validate(POLICY).model_dump(mode="json"))
 
 
 def model(*, normalised: bool) -> Any:
@@ -61,12 +67,14 @@ def rotation(weighting: str) -> MultiTaskPart:
     return MultiTaskPart(params, {"rotation": 4})
 
 
-def trained(name: str, made: Any, *, accelerator: str = "cpus", **given: Any) -> list[dict[str, float]]:
+def trained(
+    name: str, made: Any, *, accelerator: str = "cpus", overlay: Path | None = None, **given: Any
+) -> list[dict[str, float]]:
     own = {key: given.pop(key) for key in list(given) if key in FitSettings.model_fields}
     settings = FitSettings(
         **{"epochs": 2, "batch_size": 16, "optimizer": ADAM, "accelerator": accelerator, **own}
     )
-    result = fit(made, DATASET, None, settings, step="train", progress=Progress("train"), **given)
+    result = fit(made, DATASET, overlay, settings, step="train", progress=Progress("train"), **given)
     FOUND[name] = {"history": result.history, "best": result.best, **validation_metrics(made, DATASET)}
     np.savez(PLACE / f"{name}.npz", *made.get_weights())
     return result.history
@@ -77,7 +85,8 @@ for devices in ("single", "cpus"):
     for name, more in {
         "plain": {"optimizer": Optimizer(name="sgd", learning_rate=0.05, momentum=0.9, clipnorm=1.0)},
         "rich": {
-            "masks": MASKS, "ema": 0.9, "weight_normalisation": True, "parts": [Ones("ones", task_weight=0.5)],
+            "masks": MASKS, "ema": 0.9, "weight_normalisation": True, "overlay": NOISE, "plain_epochs": 1,
+            "parts": [Ones("ones", task_weight=0.5)],
             "optimizer": Optimizer(name="sgd", learning_rate=0.05),
         },
     }.items():  # fmt: skip
@@ -95,7 +104,13 @@ def cut(epoch: int, entry: dict[str, float]) -> None:
 
 images = DATASET.calibration(48, 0)
 for weighting, more in {
-    "uncertainty": {"ema": 0.9, "weight_normalisation": True, "masks": MASKS},
+    "uncertainty": {
+        "ema": 0.9,
+        "weight_normalisation": True,
+        "masks": MASKS,
+        "overlay": NOISE,
+        "plain_epochs": 1,
+    },
     "gradnorm": {"masks": MASKS},
 }.items():
     shared: dict[str, Any] = {

@@ -125,6 +125,28 @@ def test_half_precision_reaches_nested_and_wrapped_layers() -> None:
     assert made.output.dtype.name == "float32"
 
 
+def test_the_loss_of_a_model_that_computes_in_float16_is_scaled_wherever_it_is_trained(
+    few: Dataset, convolutional: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An imported model may do so by itself."""
+    from regrow.progress import Progress
+    from regrow.training import fitting
+    from regrow.training.settings import FitSettings
+
+    optimizers: list[str] = []
+    real = fitting._run
+
+    def run(session: Any, watch: Any, settings: Any, **options: Any) -> None:
+        optimizers.append(type(session.learner.optimizer).__name__)
+        real(session, watch, settings, **options)
+
+    monkeypatch.setattr(fitting, "_run", run)
+    for model in (convolutional(), copied(convolutional(), half=True)):
+        settings = FitSettings(epochs=1, batch_size=16, accelerator="single")
+        fitting.fit(model, few, None, settings, step="recover", progress=Progress("recover"))
+    assert optimizers == ["Adam", "LossScaleOptimizerV3"]
+
+
 def test_half_precision_trains_and_skips_what_is_too_large(
     few: Dataset, convolutional: Callable[..., Any], masks: dict[str, Any]
 ) -> None:

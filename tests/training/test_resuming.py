@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regrow.artifacts import write_json
+from regrow.augmentation.policy import Policy
 from regrow.dataset.directory import Dataset
 from regrow.progress import Progress
 from regrow.recovery.multi_task import MultiTaskPart
@@ -46,6 +48,7 @@ def run(
     weighting: str | None,
     cut: int | None = None,
     place: Path | None = None,
+    overlay: Path | None = None,
     **more: Any,
 ) -> tuple[list[Any], FitResult, list[int]]:
     """Train a new model; weights, result and the epochs that ``on_epoch`` saw."""
@@ -61,7 +64,7 @@ def run(
     result = fit(
         model,
         dataset,
-        None,
+        overlay,
         settings,
         step="recover",
         progress=Progress("recover"),
@@ -89,6 +92,7 @@ CASES: dict[str, tuple[dict[str, Any], str | None, bool]] = {
     ),
     "gradnorm": ({"optimizer": ADAM}, "gradnorm", True),
     "sharp": ({"optimizer": MOMENTUM, "sam": 0.05}, None, True),
+    "plain last epochs": ({"optimizer": ADAM, "ema": 0.9, "plain_epochs": 1}, None, False),
 }
 
 
@@ -99,6 +103,10 @@ def test_cut_training_goes_on_as_if_it_had_not_been(
     given, weighting, masked = CASES[name]
     settings = FitSettings(epochs=3, batch_size=16, seed=5, **given)
     more: dict[str, Any] = {"weighting": weighting, "masks": masks if masked else None}
+    if settings.plain_epochs:
+        policy = {"mode": "online", "operations": ["noise"], "classes": 10, "value_range": (0, 16)}
+        write_json(tmp_path / "policy.json", Policy.model_validate(policy).model_dump(mode="json"))
+        more["overlay"] = tmp_path
     whole, expected, seen = run(few, convolutional, settings, **more)
     with pytest.raises(CutError):
         run(few, convolutional, settings, **more, cut=3, place=tmp_path / "state")
