@@ -92,16 +92,25 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> tuple[str, str]:
         return f"{field}.{str(context.get('discriminator', '')).strip(chr(39))}", "is required"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         keys = f" with the keys {', '.join(inner)}" if (inner := _keys(model, location)) else ""
-        return field, f"is a section{keys}, not a value (found {found!r})"
+        return field, f"is a section{keys}, not a value (found {_as_written(found)})"
     if kind in ("tuple_type", "list_type"):
-        return field, f"is a list, not a value (found {found!r})"
+        return field, f"is a list, not a value (found {_as_written(found)})"
     if kind == "string_pattern_mismatch" and (such := _examples(sections, location[-1])):
         return field, f"'{found}' is not accepted; accepted: such as {' or '.join(such)}"
     if bounds := _bounds(sections, location[-1]) if kind in OUT_OF_RANGE else "":
-        return field, f"is out of range (found {found!r}; accepted: {bounds})"
+        return field, f"is out of range (found {_as_written(found)}; accepted: {bounds})"
     message = str(context["error"]) if "error" in context else fault["msg"]
-    shown = "" if isinstance(found, Mapping | BaseModel) or "error" in context else f" (found {found!r})"
+    shown = (
+        ""
+        if isinstance(found, Mapping | BaseModel) or "error" in context
+        else f" (found {_as_written(found)})"
+    )
     return field, f"{message[:1].lower()}{message[1:]}{shown}"
+
+
+def _as_written(value: Any) -> str:
+    """As YAML has it."""
+    return str(value).lower() if isinstance(value, bool) else "null" if value is None else repr(value)
 
 
 def _examples(sections: Sequence[type[BaseModel]], name: str) -> list[str]:

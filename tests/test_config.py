@@ -73,12 +73,12 @@ def test_resolve_looks_at_what_train_imports(tmp_path: Path) -> None:
         ("tracking: {wandb: {tags: ['']}}", r"tracking\.wandb\.tags\.0: .*at least 1 character"),
         (
             "tracking: {wandb: true}",
-            r"tracking\.wandb: is a section with the keys .*mode, project, tags, not a value \(found True\)",
+            r"tracking\.wandb: is a section with the keys .*mode, project, tags, not a value \(found true\)",
         ),
         ("resolve: {sections: {}}", r"resolve\.sections: is taken from the other sections"),
         (
             "train: {fit: {epochs: true}}",
-            r"train\.fit\.epochs: input should be a whole number \(found True\)",
+            r"train\.fit\.epochs: input should be a whole number \(found true\)",
         ),
         ("prune: {sparsity: '0.9'}", r"prune\.sparsity: input should be a number \(found '0\.9'\)"),
         ("train: {fit: {optimizer: sgd}}", r"train\.fit\.optimizer: is a section with the keys .*momentum"),

@@ -82,7 +82,8 @@ def recovery_rows(settings: Mapping[str, Any], curve: Mapping[str, Any]) -> Rows
 
 def _fine_tuning(settings: Mapping[str, Any], curve: Mapping[str, Any], told: Mapping[str, Any]) -> Rows:
     fit, start = settings["fit"], told["started_from"]
-    optimizer = {key: value for key, value in fit["optimizer"].items() if key != "learning_rate"}
+    foreign = {"learning_rate"} if fit["optimizer"]["name"] == "sgd" else {"learning_rate", "momentum"}
+    optimizer = {key: value for key, value in fit["optimizer"].items() if key not in foreign}
     schedule = {key: fit[key] for key in ("warmup", "milestones", "factor")}
     rate = f"{told['learning_rate']:g}"
     if told["by_range_test"]:
@@ -90,16 +91,34 @@ def _fine_tuning(settings: Mapping[str, Any], curve: Mapping[str, Any], told: Ma
     if told["attempts"] > 1:
         halvings = told["attempts"] - 1
         rate += f", halved {halvings} time{'s' * (halvings > 1)}, as training diverged"
-    techniques = {name: settings.get(name, fit.get(name)) for name in curve.get("techniques", [])}
+    chosen = {**fit, **settings, "multi_task": _multi_task(settings.get("multi_task"))}
+    techniques = {name: _values(chosen.get(name)) for name in curve.get("techniques", [])}
+    if "plain_epochs" in techniques:
+        plain = told["trained"] - max(0, told["planned"] - fit["plain_epochs"])
+        techniques["plain_epochs"] = f"the last {fit['plain_epochs']}, of which {max(0, plain)} trained"
     return [
         ("fine-tuning from", f"{STAGES.get(start['stage'], start['stage'])}, {_share(start)}"),
-        *((name.replace("_", " "), _values(value)) for name, value in techniques.items()),
+        *((name.replace("_", " "), value) for name, value in techniques.items()),
         ("optimiser", f"{_values(optimizer)}, batches of {fit['batch_size']}"),
         ("schedule", _values({"name": fit["schedule"], **schedule})),
         ("peak learning rate", rate),
         ("epochs", f"{told['trained']} of {fit['epochs']}{_planned(told, fit)}: {ENDS[told['ended']]}"),
         ("epoch kept", _kept(curve, told)),
     ]
+
+
+def _multi_task(settings: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The section without what says nothing: a task named as its kind, settings of another weighting."""
+    if settings is None:
+        return None
+    tasks = [
+        {key: value for key, value in task.items() if key != "name" or value != task["kind"]}
+        for task in settings["tasks"]
+    ]
+    rest = {
+        key: value for key, value in settings.items() if key != "gradnorm" or settings["weighting"] == key
+    }
+    return {**rest, "tasks": tasks}
 
 
 def _planned(told: Mapping[str, Any], fit: Mapping[str, Any]) -> str:

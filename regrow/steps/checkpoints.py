@@ -57,6 +57,7 @@ def scratch_for(step: str, key: str, *, root: Path, resumes: bool) -> Iterator[P
     named = os.environ.get(STORE)
     if not named or not resumes:
         scratch = root / f"{step}-{key[:16]}"
+        _sweep_all(root)
         yield scratch
         shutil.rmtree(scratch, ignore_errors=True)
         return
@@ -64,6 +65,7 @@ def scratch_for(step: str, key: str, *, root: Path, resumes: bool) -> Iterator[P
     make_directory(store)
     scratch = store / f"{step}-{key[:16]}"
     remove_old(store, days=keep_days(), but=scratch)
+    _sweep_all(store)
     mark = _enter(scratch)
     try:
         with signs_of_life(mark):
@@ -122,6 +124,16 @@ def remove_old(store: Path, *, days: float, but: Path) -> None:
         with contextlib.suppress(OSError):  # another pod removes it too
             if _last_change(folder) < limit and not others_at_work(folder):
                 _remove(folder)
+
+
+def _sweep_all(store: Path) -> None:
+    """Remove what killed processes were writing for any work: files of feature maps may be gigabytes.
+
+    What they had written stays, for their work may be taken up again.
+    """
+    for folder in store.iterdir() if store.is_dir() else ():
+        if OURS.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
+            sweep(folder)
 
 
 def _last_change(folder: Path) -> float:

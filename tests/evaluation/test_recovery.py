@@ -58,6 +58,23 @@ def test_each_technique_with_its_values_and_what_came_of_it() -> None:
     assert rows["peak learning rate"] == "0.0123, halved 1 time, as training diverged"
 
 
+def test_techniques_say_what_of_them_took_place() -> None:
+    given = settings(multi_task={"tasks": [{"kind": "rotation"}]}, fit={"epochs": 12, "plain_epochs": 2})
+    start, best = point("pruned", 0.6, outcome="kept"), point("fine_tuning", 0.8, epoch=3, outcome="kept")
+    told = {
+        "started_from": start, "attempts": 1, "trained": 11, "planned": 12, "ended": "early_stopping",
+        "best_epoch": 3, "learning_rate": 0.01, "by_range_test": False,
+    }  # fmt: skip
+    techniques = ["multi_task", "plain_epochs"]
+    curve = {"points": [start, best], "best": best, "techniques": techniques, "fine_tuning": told}
+    rows = dict(recovery_rows(given, curve))
+    assert rows["plain epochs"] == "the last 2, of which 1 trained"
+    assert rows["multi task"] == "tasks rotation, weight 1, weighting fixed"
+    assert rows["optimiser"] == "adam, batches of 64"
+    told["trained"] = 4
+    assert dict(recovery_rows(given, curve))["plain epochs"] == "the last 2, of which 0 trained"
+
+
 def test_what_was_left_out_says_why() -> None:
     pruned = point("pruned", 0.9, outcome="kept")
     curve = {"points": [pruned], "best": pruned, "fine_tuning": {"left_out": "stop_when is met without it"}}

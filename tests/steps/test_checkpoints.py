@@ -94,6 +94,30 @@ def test_old_checkpoints_of_other_work_go(
         pass
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_what_other_work_was_writing_when_it_was_killed_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    """It may never be taken up again, and files of feature maps are large; its checkpoints stay."""
+    store = tmp_path / "store"
+    if stored:
+        monkeypatch.setenv("REGROW_CHECKPOINTS", str(store))
+    else:
+        monkeypatch.delenv("REGROW_CHECKPOINTS", raising=False)
+    code = (
+        "import os, pathlib, sys; from regrow.scratch import scratch_beside;"
+        "place = scratch_beside(pathlib.Path(sys.argv[1]) / 'feature_maps'); place.mkdir(parents=True);"
+        "(place / '0').write_bytes(b'maps'); os.kill(os.getpid(), 9)"
+    )
+    other = store / f"recover-{'b' * 16}"
+    (other / "epoch-00001").mkdir(parents=True)
+    for folder in (other, store / "not-ours"):
+        subprocess.run([sys.executable, "-c", code, str(folder)], check=False)
+    with scratch_for("recover", KEY, root=store, resumes=True):
+        assert [path.name for path in other.iterdir()] == ["epoch-00001"]
+        assert len(list((store / "not-ours").iterdir())) == 1
+
+
 def test_who_begins_while_another_ends_the_same_work_gets_a_place(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,7 +73,9 @@ def test_the_cifar_recipe_can_be_said(digits: Dataset) -> None:
     assert result.history[1]["loss"] < result.history[0]["loss"]
 
 
-def test_the_last_epochs_see_examples_as_they_are(digits: Dataset, tmp_path: Path) -> None:
+def test_the_last_epochs_see_examples_as_they_are(
+    digits: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     policy = Policy.model_validate(
         {"mode": "online", "operations": ["noise"], "classes": 10, "value_range": (0, 16)}
     )
@@ -92,6 +94,9 @@ def test_the_last_epochs_see_examples_as_they_are(digits: Dataset, tmp_path: Pat
     assert losses(tmp_path, plain_epochs=3) == plain
     # Of as many as fit into the time: one.
     assert losses(tmp_path, plain_epochs=1, time_budget_s=1e-3) == plain[:1]
+    assert "plain_epochs" not in capsys.readouterr().err
+    assert losses(None, plain_epochs=1) == plain
+    assert "fit.plain_epochs changes nothing: examples are not augmented" in capsys.readouterr().err
 
 
 def test_the_best_epoch_is_kept_and_training_stops(digits: Dataset) -> None:
