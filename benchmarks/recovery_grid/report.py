@@ -137,8 +137,9 @@ def exports(results: Results) -> str:
             row.append(spread(results.field(cell, f"{role}.size_bytes.{name}"), 0))
             microseconds = [1000 * value for value in results.field(cell, f"latency_ms.{role}.{name}")]
             row.append(spread(microseconds, 0))
-        rows.append(row)
-    return markdown(("", "parent, bytes", "parent, µs", "after 2×, bytes", "after 2×, µs"), rows)
+        rows.append((*row, _accuracy(results, cell, f"recovered.test_accuracy.{name}")))
+    head = ("", "parent, bytes", "parent, µs", "after 2×, bytes", "after 2×, µs", "after 2×, accuracy")
+    return markdown(head, rows)
 
 
 def counted(results: Results) -> str:
