@@ -11,7 +11,7 @@ machine.
 
 The grid is benchmarks/recipes/recovery.yaml over examples/cifar10.yaml. All sides train on the same training split and
 are measured on the same test split, each final model once; epochs are chosen on the validation split (the peers keep
-their last, as their recipes do), techniques are compared and epochs are counted there too. The peer's environment, once:
+their last, as their recipes do), techniques are compared and epochs are counted there too. Once, for the peer:
     python -m venv PEER && PEER/bin/pip install torch torch-pruning==1.6.1
 """
 
