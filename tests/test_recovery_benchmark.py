@@ -173,7 +173,8 @@ def test_epochs_are_counted_to_the_margin_and_to_the_budget_where_it_is_not_reac
     cells["ours/macs-0.5", 0].write(tmp_path, {"curve": curve(0.80, 0.6, 0.7, 0.78, 0.79, 0.8, 0.8)})
     cells["epochs/plain-0.01", 0].write(tmp_path, {"curve": curve(0.80, *[0.7] * 18)})
     cells["epochs/plain-0.01", 1].write(tmp_path, {"curve": curve(0.80, *[0.7] * 8, 0.79)})
-    cells["epochs/plain-0.001", 1].write(tmp_path, {"curve": curve(0.80, *[0.7] * 18)})
+    cells["epochs/plain-0.001", 0].write(tmp_path, {"curve": curve(0.80, *[0.6] * 18)})
+    assert ("epochs/plain-0.001", 1) not in cells
     results = Results.read(cells, tmp_path)
     assert [recipe_epochs(results, seed) for seed in SEEDS] == [Epochs(3, True), None]
     assert [plain_epochs(results, seed) for seed in SEEDS] == [Epochs(18, False), Epochs(9, True)]

@@ -121,7 +121,7 @@ def _of_seed(recipe: Recipe, seed: int) -> Iterator[Cell]:
     yield from _peers(recipe, seed)
     for target in plan["scratch"]["targets"]:
         yield recovery(f"scratch/{target}", target, recipe.recover(target, plan["scratch"]["recover"]))
-    for name, section in _counted(recipe).items():
+    for name, section in _counted(recipe, seed).items():
         yield recovery(f"epochs/{name}", plan["epochs"]["target"], section, tested=False)
     for target in plan["ablation"]["targets"]:
         for name, section in _ablation(recipe, target).items():
@@ -162,13 +162,13 @@ def _peers(recipe: Recipe, seed: int) -> Iterator[Cell]:
                 )
 
 
-def _counted(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """Sections `recover` whose epochs are counted, by name."""
+def _counted(recipe: Recipe, seed: int) -> dict[str, dict[str, Any]]:
+    """Sections `recover` whose epochs are counted, by name; further rates of plain fine-tuning with one seed."""
     plan = recipe.grid["epochs"]
     found = {}
     for budget in plan["recipe"]:
         found[f"recipe-{budget}"] = recipe.recover(plan["target"], {"fit": {"epochs": budget}})
-    for rate in plan["plain"]["learning_rates"]:
+    for rate in (plan["plain"]["learning_rate"], *(plan["plain"]["first_seed"] if seed == 0 else ())):
         budget = 1 if recipe.smoke else plan["plain"]["budget"]
         patch = {"fit": {"epochs": budget, "optimizer": {"learning_rate": rate}}}
         found[f"{PLAIN}-{rate:g}"] = merged(recipe.plain(), patch, plan["plain"]["recover"])

@@ -8,8 +8,9 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 # Single precision is exact enough within a block of rows; blocks are added in double precision.
 BLOCK_ROWS = 8192
-# A feature, scaled, of which others leave no larger share unexplained depends on them.
-DEPENDENT = 1e-12
+# A feature of whose variance others leave no larger share unexplained depends on them; sums of single-precision
+# products know no better.
+DEPENDENT = 1e-6
 
 
 class NormalEquations:
@@ -98,8 +99,10 @@ def solve(equations: NormalEquations, start: Array, free: Array, *, ridge: float
             system = gram[np.ix_(support, support)]
             system[np.diag_indices_from(system)] += penalty[support]
             right = gap[np.ix_(support, columns)]
-            found = _exactly(system, right) if ridge > DEPENDENT or _is_regular(system) else None
-            weights[group][np.ix_(support, columns)] += _shortest(system, right) if found is None else found
+            found = _exactly(system, right) if ridge > DEPENDENT else None
+            if found is None:
+                found = _shortest(system, right, biased=bool(support[-1] == len(diagonal)))
+            weights[group][np.ix_(support, columns)] += found
     return weights
 
 
@@ -112,18 +115,6 @@ def _supports(free: Array) -> Iterator[tuple[Array, Array]]:
             yield np.flatnonzero(number.ravel() == index), support
 
 
-def _is_regular(system: Array) -> bool:
-    """Whether no feature depends on others."""
-    scale = np.sqrt(np.diagonal(system))
-    if not scale.all():
-        return False
-    try:
-        pivots = np.diagonal(np.linalg.cholesky(system / np.outer(scale, scale)))
-    except np.linalg.LinAlgError:
-        return False
-    return bool(pivots.min() ** 2 > DEPENDENT)
-
-
 def _exactly(system: Array, right: Array) -> Array | None:
     try:
         found = np.linalg.solve(system, right)
@@ -132,9 +123,39 @@ def _exactly(system: Array, right: Array) -> Array | None:
     return found if np.isfinite(found).all() else None
 
 
-def _shortest(system: Array, right: Array) -> Array:
-    """Of the solutions where features depend on each other, the one nearest to W₀."""
-    size = np.sqrt(np.diagonal(system))
-    scale = np.divide(1, size, out=np.zeros_like(size), where=size > 0)
-    scaled = system * np.outer(scale, scale)
-    return np.asarray(np.linalg.lstsq(scaled, right * scale[:, None], rcond=DEPENDENT)[0] * scale[:, None])
+def _shortest(system: Array, right: Array, *, biased: bool) -> Array:
+    """Where features depend on each other, the solution nearest to W₀, each feature in units of its deviation.
+
+    With a bias, ``biased``, the last row is that of the constant: it is eliminated first, for next to a large mean
+    what varies looks dependent.
+    """
+    if not biased:
+        return _least(system, right)
+    rows, sums = system[-1, -1], system[-1:, :-1]
+    centred = system[:-1, :-1] - sums.T @ sums / rows
+    found = _least(centred, right[:-1] - sums.T @ right[-1:] / rows, beside=np.diagonal(system)[:-1])
+    return np.concatenate([found, (right[-1:] - sums @ found) / rows])
+
+
+def _least(system: Array, right: Array, *, beside: Array | None = None) -> Array:
+    """Least squares by normal equations; a feature that varies only by rounding, ``beside`` its square, gets 0."""
+    squares = np.diagonal(system)
+    alive = squares > 1e-12 * (squares if beside is None else beside)
+    if not alive.any():
+        return np.zeros_like(right)
+    scale = np.zeros_like(squares)
+    scale[alive] = 1 / np.sqrt(squares[alive])
+    scaled, target = system * np.outer(scale, scale), right * scale[:, None]
+    found = _exactly(scaled, target) if alive.all() and _is_regular(scaled) else None
+    if found is None:
+        found = np.linalg.lstsq(scaled, target, rcond=DEPENDENT)[0]
+    return np.asarray(found * scale[:, None])
+
+
+def _is_regular(scaled: Array) -> bool:
+    """Whether no feature, of square 1 each, depends on others."""
+    try:
+        pivots = np.diagonal(np.linalg.cholesky(scaled))
+    except np.linalg.LinAlgError:
+        return False
+    return bool(pivots.min() ** 2 > DEPENDENT)

@@ -132,8 +132,11 @@ def _sweep_all(store: Path) -> None:
     What they had written stays, for their work may be taken up again.
     """
     for folder in store.iterdir() if store.is_dir() else ():
-        if OURS.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
-            sweep(folder)
+        if not OURS.fullmatch(folder.name) or folder.is_symlink():
+            continue
+        with contextlib.suppress(OSError):  # another process ends its work and removes the folder
+            for place in (folder, *(inner for inner in folder.iterdir() if inner.is_dir())):
+                sweep(place)
 
 
 def _last_change(folder: Path) -> float:

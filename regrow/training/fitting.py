@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from regrow.augmentation.policy import load_policy
 from regrow.dataset.directory import Dataset
 from regrow.progress import Progress, emit
 from regrow.tasks import get_task
@@ -98,6 +99,11 @@ def fit(
     tf.config.experimental.enable_op_determinism()
     tf_keras.utils.set_random_seed(settings.seed)
     tested = None
+    if settings.plain_epochs and not (overlay_dir is not None and load_policy(overlay_dir).online):
+        emit(
+            "notice",
+            message=f"{step}: fit.plain_epochs changes nothing: examples are not augmented while training",
+        )
     if settings.range_test is not None:
         began = time.monotonic()
         tested, settings = _with_tested_rate(
@@ -141,6 +147,7 @@ def fit(
                 "val_accuracy": guessing_accuracy(dataset, "validation"),
             },
             step=step,
+            rate_key="range_test.high" if tested is not None and tested.rate else "optimizer.learning_rate",
             progress=progress,
             on_epoch=see,
             selection=Selection(

@@ -11,7 +11,6 @@ import numpy as np
 
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
-from regrow.progress import emit
 from regrow.tasks import get_task
 from regrow.training.averaging import Averaging
 from regrow.training.masks import mask_keeper
@@ -61,11 +60,6 @@ class Session:
 
         self.working, self.dataset, self.overlay, self.settings = working, dataset, overlay, settings
         self.parts, self._parent, self._factor = parts, parent, rate_factor
-        if settings.plain_epochs and not self._policy.online:
-            emit(
-                "notice",
-                message="fit.plain_epochs changes nothing: examples are not augmented while training",
-            )
         self.steps = steps_per_epoch(dataset, overlay, batch_size=settings.batch_size)
         # How many epochs fit into a time budget is not known yet, and a table of as many as there may be is large.
         is_open = settings.time_budget_s is not None and settings.schedule != "rewind"
@@ -116,15 +110,12 @@ class Session:
         # What penalties read: how many steps were made.
         self.working.optimizer = self.learner.optimizer
 
-    @cached_property
-    def _policy(self) -> Any:
-        from regrow.augmentation.policy import Policy, load_policy
-
-        return load_policy(self.overlay) if self.overlay is not None else Policy()
-
     @property
     def _soft(self) -> bool:
-        return bool(self.settings.label_smoothing > 0 or self._policy.soft_labels)
+        from regrow.augmentation.policy import Policy, load_policy
+
+        policy = load_policy(self.overlay) if self.overlay is not None else Policy()
+        return self.settings.label_smoothing > 0 or policy.soft_labels
 
     def batches(self, *, first_epoch: int = 0, epochs: int | None = None) -> Any:
         """Training batches, from the epoch on that follows ``first_epoch`` epochs of ``epochs``."""

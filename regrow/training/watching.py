@@ -75,6 +75,7 @@ class Watch:
         settings: how it is trained.
         epochs: how many there are to be.
         rates: the learning rate of each step.
+        rate_key: of the parameter that the peak comes from.
         chances: the accuracies of guessing, as ``accuracy`` (in training) and ``val_accuracy``; a model that falls
             back to them has collapsed.
         reached: the validation accuracy of the model as it came, where that is known.
@@ -97,6 +98,7 @@ class Watch:
     on_epoch: OnEpoch | None
     selection: Selection
     stop: Callable[[], None]
+    rate_key: str = "optimizer.learning_rate"
     reached: float = -math.inf
     stop_at: float | None = None
     averaging: Averaging | None = None
@@ -229,7 +231,7 @@ class Watch:
     def _fail(self, epoch: int, what: str) -> None:
         rate = self.settings.optimizer.learning_rate
         raise DivergedError(
-            f"{self.step}: training diverged in epoch {epoch}: {what}; lower optimizer.learning_rate (is {rate:g}) "
+            f"{self.step}: training diverged in epoch {epoch}: {what}; lower {self.rate_key} (the peak is {rate:g}) "
             f"or set optimizer.clipnorm",
             best_epoch=self.selection.chosen.epoch if self.selection.candidates else None,
             history=self.history,

@@ -115,18 +115,19 @@ def test_features_that_depend_on_each_other_need_no_ridge_and_a_strong_ridge_kee
     np.testing.assert_allclose(solve(equations, start, free, ridge=1e9)[0, :3], 7, rtol=1e-6)
 
 
-def test_features_that_are_each_other_s_multiples_do_not_make_weights_explode() -> None:
+@pytest.mark.parametrize("times", [2, 3, 0.3])
+def test_features_that_are_each_other_s_multiples_do_not_make_weights_explode(times: float) -> None:
     """Their system is singular but for rounding, so that solving it gives numbers, and any."""
     random = np.random.default_rng(0)
     x, true = random.normal(size=(4096, 100)), random.normal(size=(200, 8))
-    x = np.c_[x, 2 * x].astype(np.float32)
+    x = np.c_[x, times * x].astype(np.float32)
     free = np.r_[random.random((200, 8)) < 0.6, np.ones((1, 8), np.bool_)]
     free[100:200, 0] = free[:100, 0]  # a column that has both of each pair
     y = x @ true
     equations = NormalEquations(groups=1, features=200, outputs=8)
     equations.add(x[None], y.astype(np.float32)[None])
     found = solve(equations, np.zeros((1, 201, 8)), free[None], ridge=0)
-    assert np.abs(found).max() < 100
+    assert np.abs(found).max() < 20
     design, least = np.c_[x, np.ones(len(x))].astype(np.float64), 0.0
     for column in range(8):
         own = design[:, free[:, column]]
