@@ -433,26 +433,15 @@ def test_who_names_the_most_frequent_class_alone_guesses(
     head.kernel.assign(np.zeros(head.kernel.shape, np.float32))
     head.bias.assign(np.eye(10, dtype=np.float32)[0] * 9)
     settings = FitSettings(epochs=1, batch_size=16, optimizer=Optimizer(name="sgd", learning_rate=1e-6))
+
+    def train(reached: float) -> None:
+        start = {"val_accuracy": reached, "val_loss": 1.0}
+        fit(model, uneven, None, settings, step="recover", progress=Progress("recover"), start=start)
+
     # A few right answers more are luck, and nothing that could be lost.
-    fit(
-        model,
-        uneven,
-        None,
-        settings,
-        step="recover",
-        progress=Progress("recover"),
-        start={"val_accuracy": 0.83, "val_loss": 1.0},
-    )
+    train(0.83)
     with pytest.raises(DivergedError, match=r"epoch 1: .* no better than guessing"):
-        fit(
-            model,
-            uneven,
-            None,
-            settings,
-            step="recover",
-            progress=Progress("recover"),
-            start={"val_accuracy": 0.97, "val_loss": 1.0},
-        )
+        train(0.97)
 
 
 def test_training_ends_where_it_is_good_enough_and_keeps_that_epoch(digits: Dataset, model: Any) -> None:
