@@ -1,0 +1,1 @@
+"""What lies on disk: how files are opened and read."""
