@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from regrow.augmentation.policy import Policy
+from regrow.dataset.display import visible
 from regrow.dataset.rows import Array
 
 CELL = 64  # pixels; small images are enlarged by a whole factor, large ones reduced
@@ -18,7 +19,7 @@ def write_contact_sheet(path: Path, images: Any, policy: Policy, *, variants: in
 
     Args:
         path: the file.
-        images: ``(n, height, width, channels)``; channels other than 1 or 3 show as grey, their mean.
+        images: ``(n, height, width, channels)``; four channels show as RGBA over white, other than 1, 3, 4 as grey.
         policy: its mode does not matter; without operations only originals are shown.
         variants: number of variants per image.
     """
@@ -31,7 +32,7 @@ def write_contact_sheet(path: Path, images: Any, policy: Policy, *, variants: in
     sheet = Image.new("RGB", (width, len(originals) * (cell_height + GAP) + GAP), "white")
     for column, batch in enumerate(columns):
         left = GAP + column * (cell_width + GAP) + (MARGIN if column else 0)
-        for row, pixels in enumerate(_visible(batch, policy.value_range)):
+        for row, pixels in enumerate(visible(batch, policy.value_range)):
             smaller = pixels.shape[1] > cell_width
             method = Image.Resampling.BOX if smaller else Image.Resampling.NEAREST
             tile = Image.fromarray(pixels).resize((cell_width, cell_height), method)
@@ -50,15 +51,6 @@ def _variants(originals: Array, policy: Policy, count: int) -> list[Array]:
         changed, _ = policy(tf.constant(originals), labels, seed)
         found.append(changed.numpy())
     return found
-
-
-def _visible(batch: Array, value_range: tuple[float, float]) -> Array:
-    """RGB, uint8, ``(n, height, width, 3)``: the range becomes 0–255."""
-    low, high = value_range
-    pixels = np.clip((batch - low) / max(high - low, 1e-12) * 255, 0, 255)
-    if pixels.shape[-1] != 3:
-        pixels = np.repeat(pixels.mean(-1, keepdims=True), 3, axis=-1)
-    return np.rint(pixels).astype(np.uint8)
 
 
 def _cell(width: int, height: int) -> tuple[int, int]:

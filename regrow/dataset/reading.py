@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from regrow.dataset.decoding import ImageOptions, UnusableError, check_array, decode_image
+from regrow.dataset.decoding import Decoded, ImageOptions, Remark, UnusableError, check_array, decode_image
 from regrow.dataset.listing import Array, Listing
 from regrow.errors import RegrowError
 
@@ -43,7 +43,8 @@ class Contents:
     """What was read, by index into the listing; what could not be used has an empty ``content``.
 
     ``sources`` are SHA-256 of an example's bytes as they lie in the source, ``contents`` of its decoded values:
-    equal pictures in different files have the same. ``forms`` counts shapes and modes as found.
+    equal pictures in different files have the same. ``forms`` counts shapes and modes as found, ``remarks`` what is to
+    be said of how images were read.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Contents:
     contents: list[str]
     forms: Counter[Form] = field(default_factory=Counter)
     faults: dict[int, str] = field(default_factory=dict)
+    remarks: Counter[Remark] = field(default_factory=Counter)
 
     def most_common_form(self) -> Form:
         """The form that most examples have; the one they were read for where as many have it."""
@@ -121,6 +123,7 @@ class _Outcome:
     content: str
     form: Form | None
     fault: str | None
+    remarks: frozenset[Remark] = frozenset()
 
 
 def _record(contents: Contents, listing: Listing, outcome: _Outcome, *, skip: bool) -> None:
@@ -132,6 +135,7 @@ def _record(contents: Contents, listing: Listing, outcome: _Outcome, *, skip: bo
         contents.forms[outcome.form] += 1
     if fault is None:
         contents.contents[outcome.index] = outcome.content
+        contents.remarks.update(outcome.remarks)
     elif skip:
         contents.faults[outcome.index] = fault
     else:
@@ -146,7 +150,7 @@ def _common_form(head: Sequence[Item], listing: Listing, options: ImageOptions) 
     first = ""
     for index, item in head:
         try:
-            array, mode = _decode(item, options)
+            array, mode, _ = _decode(item, options)
             found[Form(mode, array.shape, array.dtype)] += 1
         except UnusableError as error:
             first = first or f"{listing.names[index]}: {error}"
@@ -155,7 +159,7 @@ def _common_form(head: Sequence[Item], listing: Listing, options: ImageOptions) 
     return found.most_common(1)[0][0]
 
 
-def _decode(item: bytes | Array, options: ImageOptions) -> tuple[Array, str]:
+def _decode(item: bytes | Array, options: ImageOptions) -> Decoded:
     return decode_image(item, options) if isinstance(item, bytes) else check_array(item)
 
 
@@ -174,7 +178,7 @@ def _sha256(item: bytes | Array) -> str:
 def _read(index: int, item: bytes | Array, form: Form, options: ImageOptions, file: int) -> _Outcome:
     source = _sha256(item)
     try:
-        array, mode = _decode(item, options)
+        array, mode, remarks = _decode(item, options)
     except UnusableError as error:
         return _Outcome(index, source, "", None, str(error))
     found = Form(mode, array.shape, array.dtype)
@@ -187,7 +191,7 @@ def _read(index: int, item: bytes | Array, form: Form, options: ImageOptions, fi
     while data:  # a full disk shows as a short write first
         written = os.pwrite(file, data, offset)
         data, offset = data[written:], offset + written
-    return _Outcome(index, source, content, form, None)
+    return _Outcome(index, source, content, form, None, remarks)
 
 
 def _batches(stream: Iterable[Item]) -> Iterator[list[Item]]:

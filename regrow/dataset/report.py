@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from regrow.artifacts import write_json
+from regrow.dataset.decoding import Remark
 from regrow.dataset.directory import Dataset
+from regrow.dataset.display import visible
 from regrow.dataset.listing import Array, Listing
 from regrow.dataset.reading import Contents
 from regrow.dataset.splitting import Assignment
@@ -62,12 +64,26 @@ def describe(
         "read": len(listing.names),
         "ignored_files": listing.ignored,
         "forms": _forms(contents),
+        "remarks": dict(sorted(contents.remarks.items())),
         "duplicates": _duplicates(listing, contents, assignment),
         "rejected": len(rejects),
         "rejects": rejects[:SHOWN],
-        "warnings": assignment.warnings,
+        "warnings": [*_said(contents), *assignment.warnings],
     }
     return DataReport(document, {name: _png(image) for name, image in pictures.items()})
+
+
+def _said(contents: Contents) -> list[str]:
+    """What was done to images that are not read just as they are."""
+    kept = contents.form.mode == "rgba"
+    sentences: dict[Remark, str] = {
+        "transparent": "with transparent pixels: "
+        + ("alpha is the fourth channel" if kept else "laid over prepare.image.background"),
+        "first_of_several": "in files that hold several, as animations do: the first is used",
+        "reduced_to_8_bits": "with 16 bits per channel: the upper 8 are used",
+    }
+    counts = {remark: contents.remarks[remark] for remark in sentences}
+    return [f"{count:,} images {sentences[remark]}" for remark, count in counts.items() if count]
 
 
 def _forms(contents: Contents) -> dict[str, int]:
@@ -97,11 +113,9 @@ def _duplicates(listing: Listing, contents: Contents, assignment: Assignment) ->
 def _png(image: Array) -> bytes:
     from PIL import Image
 
-    values = image.astype(np.float64)
-    low, high = values.min(), values.max()
-    pixels = ((values - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
-    channels = pixels.shape[-1]
-    picture = Image.fromarray(pixels if channels == 3 else pixels[..., 0])
+    # Four channels are shown by their dtype's whole range: an alpha that is low everywhere is meant so.
+    low, high = (0, 255) if image.shape[-1] == 4 and image.dtype == np.uint8 else (image.min(), image.max())
+    picture = Image.fromarray(visible(image, (float(low), float(high))))
     picture.thumbnail((80, 80))
     file = io.BytesIO()
     picture.save(file, "PNG")

@@ -43,10 +43,10 @@ GREY = RGB[..., 0]
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
 def test_lossless_files_decode_to_their_pixels(kind: str) -> None:
-    array, mode = decode_image(encode(RGB, kind), ImageOptions())
+    array, mode, _ = decode_image(encode(RGB, kind), ImageOptions())
     np.testing.assert_array_equal(array, RGB)
     assert mode == "rgb"
-    array, mode = decode_image(encode(GREY, kind), ImageOptions())
+    array, mode, _ = decode_image(encode(GREY, kind), ImageOptions())
     np.testing.assert_array_equal(array[..., 0], GREY)
     assert mode == "grayscale"
 
@@ -72,7 +72,7 @@ def test_size_is_height_and_width() -> None:
 def test_pictures_are_turned_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # held on its side
-    array, _ = decode_image(encode(RGB, exif=exif), ImageOptions())
+    array, *_ = decode_image(encode(RGB, exif=exif), ImageOptions())
     np.testing.assert_array_equal(array, np.rot90(RGB, -1))
 
 
@@ -236,7 +236,7 @@ def test_the_sources_own_splits_are_kept(tmp_path: Path) -> None:
     rows = pyarrow.parquet.read_table(dataset.path / "examples.parquet").to_pylist()
     assert {row["split"] for row in rows if row["name"].startswith("test/")} == {"test"}
     for row in rows:
-        expected, _ = decode_image(files[row["name"]], ImageOptions())
+        expected, *_ = decode_image(files[row["name"]], ImageOptions())
         np.testing.assert_array_equal(dataset.features(row["split"])[row["row"]], expected)
         assert row["sha256"] == hashlib.sha256(files[row["name"]]).hexdigest()
         assert dataset.classes[dataset.labels(row["split"])[row["row"]]] == row["label"]
@@ -244,7 +244,7 @@ def test_the_sources_own_splits_are_kept(tmp_path: Path) -> None:
 
 def test_leakage_between_splits_is_found_in_decoded_pixels(tmp_path: Path) -> None:
     files = split_files()
-    pixels, _ = decode_image(files["test/dog/1.png"], ImageOptions())
+    pixels, *_ = decode_image(files["test/dog/1.png"], ImageOptions())
     files["train/dog/4.png"] = encode(pixels, "BMP")
     with pytest.raises(RegrowError, match=r"train/dog/4\.png: is in train .* as test/dog/1\.png in test"):
         prepare(tmp_path, images(files))
@@ -414,3 +414,36 @@ def test_fractions_that_leave_nothing_are_refused() -> None:
 def test_classes_are_ordered_by_number_where_they_are_numbers() -> None:
     assert class_order(["10", "9", "-1"]) == ("-1", "9", "10")
     assert class_order(["b", "10", "a", "9"]) == ("10", "9", "a", "b")
+
+
+def rgba_file(index: int, alpha: int) -> bytes:
+    pixels = np.random.default_rng(index).integers(0, 256, (4, 4, 4)).astype(np.uint8)
+    pixels[..., 3] = alpha
+    return encode(pixels)
+
+
+def test_the_report_counts_what_is_not_read_as_it_is(tmp_path: Path) -> None:
+    files = {
+        f"{name}/{i}.png": rgba_file(i + 50 * (name == "dog"), i % 2 * 255)
+        for name in ("cat", "dog")
+        for i in range(16)
+    }
+    dataset, report = prepare(tmp_path / "rgba", images(files), image={"mode": "rgba"})
+    assert dataset.feature_shape == (4, 4, 4)
+    assert report["remarks"] == {"transparent": 16}
+    assert report["warnings"] == ["16 images with transparent pixels: alpha is the fourth channel"]
+    coloured = {name: data for name, data in files.items() if int(Path(name).stem) % 2} | {
+        f"{name}/clear-{i}.png": rgba_file(i, 0) for i, name in enumerate(("cat", "cat"))
+    }
+    _, report = prepare(tmp_path / "rgb", images(coloured), image={"mode": "rgb"})
+    assert "2 images with transparent pixels: laid over prepare.image.background" in report["warnings"]
+
+
+def test_arrays_of_four_channels_are_prepared_and_shown(tmp_path: Path) -> None:
+    values = RANDOM.integers(0, 256, (24, 4, 4, 4)).astype(np.uint8)
+    listing = list_arrays(values, ["a", "b"] * 12, where="x", names=[str(i) for i in range(24)])
+    dataset, report = prepare(tmp_path, listing)
+    assert dataset.feature_shape == (4, 4, 4)
+    assert report["remarks"] == {}
+    assert len(dataset.normalisation.scale) in (1, 4)
+    assert (tmp_path / "r/report.html").read_text().count("data:image/png") == 2
