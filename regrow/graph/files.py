@@ -6,6 +6,7 @@ from typing import Any
 
 from regrow.errors import RegrowError
 from regrow.graph.archives import application_layers, normalise_archive, read_archive
+from regrow.graph.channels_first import switch_on_onednn
 from regrow.graph.ellipses import spell_out_ellipses
 from regrow.graph.keras3 import read_keras3, saved_by_keras3
 from regrow.graph.sharing import refuse_sharing_that_files_lose
@@ -56,6 +57,7 @@ def import_model(file: Path, trust: bool = False) -> Any:
     """
     if not file.exists():
         raise RegrowError(f"{file}: no such model file")
+    switch_on_onednn([file])  # before what looks into the file imports TensorFlow
     if trust:
         architecture(file)
     else:

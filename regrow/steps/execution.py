@@ -15,6 +15,7 @@ from typing import Any
 
 from regrow.artifacts import copy_tree, disk_errors, new_directory
 from regrow.errors import RegrowError
+from regrow.graph.channels_first import switch_on_onednn
 from regrow.parameters import Parameters, canonical_json
 from regrow.progress import emit
 from regrow.provenance.code import code_digest
@@ -94,6 +95,7 @@ def _execute(
         restored = _restore(spec, store, outputs=outputs, statement=statement)
         if restored is not None:
             return StepResult(statement=restored, cached=True, imports_s=0.0, work_s=0.0)
+    switch_on_onednn([*inputs.values(), *(Path(item.uri) for item in outside if item.uri)])
     imports_s = _import(spec)
     root = Path(os.environ.get(CACHE) or Path.cwd() / ".regrow") / CHECKPOINTS
     with scratch_for(spec.name, key, root=root, resumes=spec.resumes) as scratch:

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras
 
 from regrow.errors import RegrowError
+from regrow.graph.channels_first import computes_channels_first
 from regrow.graph.files import import_model
 from regrow.graph.graph import Graph
 from regrow.graph.keras3 import write_keras3
@@ -18,6 +19,10 @@ from regrow.graph.removal import built, remove
 from regrow.graph.tracing import trace
 from tests.graph.keras3_cases import answers, randomise
 
+pytestmark = pytest.mark.skipif(
+    not computes_channels_first(),
+    reason="TensorFlow has no oneDNN here; test_channels_first.py runs them with it",
+)
 FIRST = {"data_format": "channels_first"}
 of = tf_keras.layers
 # Input shape, and a layer that gives as many channels as the last axis is long.

@@ -64,7 +64,7 @@ def test_a_stated_shape_of_noise_follows() -> None:
     assert built(np.ones((2, 6, 8), np.float32), training=True).shape == (2, 6, 2)
 
 
-def test_channels_first_is_traced_though_a_cpu_cannot_run_it() -> None:
+def test_channels_first_is_traced_where_nothing_can_compute_it_too() -> None:
     inputs = keras.Input((3, 8, 8))
     layers = keras.layers
     x = layers.Conv2D(6, 3, data_format="channels_first", name="conv")(inputs)

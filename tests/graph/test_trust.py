@@ -18,7 +18,6 @@ INPUT = np.arange(2 * 8 * 8 * 2, dtype=np.float32).reshape(2, 8, 8, 2) % 17
 PLAIN = """
 import sys
 sys.modules["regrow"] = None
-sys.path[:] = [entry for entry in sys.path if "regrow" not in entry]
 try:
     import regrow
 except ImportError:
