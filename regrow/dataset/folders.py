@@ -4,28 +4,19 @@ import contextlib
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from regrow.dataset.layout import MAX_IMAGE_BYTES, Member, fault_of_size, list_members
 from regrow.dataset.listing import Listing
 from regrow.dataset.sources import Archive, Folder
 from regrow.dataset.unpacking import DAMAGED, check_expansion, is_packed, unpacked
 from regrow.errors import RegrowError
-from regrow.provenance.digest import require_unicode
+from regrow.storage.regular_files import irregular, read_bytes
+from regrow.storage.walking import Entry, walk
 
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-}
 HEADERS = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
@@ -37,31 +28,36 @@ LONGEST_HEADER = 2**18  # a path has 4096 bytes at most; extended attributes tak
 BROKEN = (*DAMAGED, zipfile.BadZipFile, tarfile.TarError, RuntimeError)
 
 
-@dataclass(frozen=True)
-class Member:
-    """A file or folder of a source: its path there, and what its reader needs to find it."""
-
-    path: PurePosixPath
-    handle: Any
-    is_folder: bool = False
-
-
 def list_folder(source: Folder) -> Listing:
     """The images in the folder ``source.path``.
 
     Raises:
-        RegrowError: it is not a folder, or images lie elsewhere than in class folders.
+        RegrowError: it is not a folder, a link in it may not be followed, or images lie elsewhere than in class
+            folders.
     """
     root = source.path
     if not root.is_dir():
         raise RegrowError(f"{root}: is not a folder; for a zip or tar use kind: archive")
-    found = [Member(PurePosixPath(p.relative_to(root).as_posix()), p, p.is_dir()) for p in root.rglob("*")]
+    found = [
+        Member(entry.relative, entry.path, entry.is_folder, fault=_fault_of_file(entry))
+        for entry in walk(root, links=source.links)
+    ]
 
     def read(members: Sequence[Member]) -> Iterator[tuple[int, bytes]]:
         for index, member in enumerate(members):
-            yield index, _bytes_or_nothing(member.handle.read_bytes)
+            content = b""  # which is named as unreadable where it is decoded
+            if member.fault is None:
+                with contextlib.suppress(RegrowError):
+                    content = read_bytes(member.handle, max_bytes=MAX_IMAGE_BYTES)
+            yield index, content
 
-    return _list(root, found, read)
+    return list_members(root, found, read)
+
+
+def _fault_of_file(entry: Entry) -> str | None:
+    if entry.is_folder:
+        return None
+    return irregular(entry.path) or fault_of_size(entry.path.stat().st_size)
 
 
 def list_archive(source: Archive) -> Listing:
@@ -71,8 +67,11 @@ def list_archive(source: Archive) -> Listing:
         RegrowError: broken, encrypted or unsafe: a member outside the folder, a link, or a bomb.
     """
     path = source.path
-    if not path.is_file():
+    if path.is_dir():
         raise RegrowError(f"{path}: is not a file; for a folder of images use kind: folder")
+    fault = irregular(path)
+    if fault:
+        raise RegrowError(f"{path}: {fault}")
     try:
         if zipfile.is_zipfile(path):
             return _list_zip(source)
@@ -99,15 +98,16 @@ def _list_zip(source: Archive) -> Listing:
             if info.flag_bits & 1:
                 raise RegrowError(f"{source.path}: member '{info.filename}' is encrypted; such are not read")
             path = guard.admit(info.filename, info.file_size, is_link=stat.S_ISLNK(info.external_attr >> 16))
-            found.append(Member(path, info, info.is_dir()))
+            found.append(Member(path, info, info.is_dir(), fault=fault_of_size(info.file_size)))
 
     def read(members: Sequence[Member]) -> Iterator[tuple[int, bytes]]:
         with zipfile.ZipFile(source.path) as archive:
             for index, member in enumerate(members):
                 # zipfile stops at the size that the directory states, so no member can outgrow it.
-                yield index, _bytes_or_nothing(partial(archive.read, member.handle))
+                load = partial(archive.read, member.handle)
+                yield index, b"" if member.fault else _bytes_or_nothing(load)
 
-    return _list(source.path, found, read)
+    return list_members(source.path, found, read)
 
 
 def _is_tar(path: Path) -> bool:
@@ -157,8 +157,8 @@ def _list_tar(source: Archive) -> Listing:
     with _open_tar(source) as archive:
         for info in archive:
             path = guard.admit(info.name, info.size, is_link=info.issym() or info.islnk())
-            if info.isfile() or info.isdir():
-                found.append(Member(path, info.offset, info.isdir()))
+            fault = fault_of_size(info.size) if info.isfile() or info.isdir() else "is a pipe or a device"
+            found.append(Member(path, info.offset, info.isdir(), fault=fault))
 
     def read(members: Sequence[Member]) -> Iterator[tuple[int, bytes]]:
         index_of = {member.handle: index for index, member in enumerate(members)}
@@ -166,10 +166,11 @@ def _list_tar(source: Archive) -> Listing:
         with _open_tar(source) as archive:
             for info in archive:
                 if info.offset in index_of:
-                    file = archive.extractfile(info)
-                    yield index_of[info.offset], _bytes_or_nothing(file.read) if file else b""
+                    index = index_of[info.offset]
+                    file = None if members[index].fault else archive.extractfile(info)
+                    yield index, _bytes_or_nothing(file.read) if file else b""
 
-    return _list(source.path, found, read)
+    return list_members(source.path, found, read)
 
 
 class _Guard:
@@ -193,67 +194,3 @@ class _Guard:
         self.total += size
         check_expansion(where, self.total, **_limits(self.source))
         return path
-
-
-def _list(
-    root: Path, found: Iterable[Member], read: Callable[[Sequence[Member]], Iterator[tuple[int, bytes]]]
-) -> Listing:
-    shown = sorted((member for member in found if not _is_hidden(member.path)), key=lambda m: m.path)
-    for member in shown:
-        require_unicode(root / member.path)
-    files = [member for member in shown if not member.is_folder]
-    images = [member for member in files if member.path.suffix.lower() in IMAGES]
-    if not images:
-        raise RegrowError(f"{root}: holds no image; accepted: {', '.join(sorted(IMAGES))}")
-    places = [_place(root, path) for path in _without_common_folder([member.path for member in images])]
-    splits = [split for split, _ in places]
-    if any(splits) and not all(splits):
-        odd = images[splits.index(None)].path
-        raise RegrowError(
-            f"{root}: {odd}: lies outside the folders train, validation and test, unlike others"
-        )
-    return Listing(
-        task="image_classification",
-        names=[str(member.path) for member in images],
-        labels=[label for _, label in places],
-        splits=splits,
-        stream=lambda: read(images),
-        encoded=True,
-        empty=_empty_folders(shown, images),
-        ignored=len(files) - len(images),
-    )
-
-
-def _is_hidden(path: PurePosixPath) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-
-
-def _without_common_folder(paths: Sequence[PurePosixPath]) -> list[PurePosixPath]:
-    """Paths without the folders in which all of them lie, but for the class's and the split's."""
-    parts = [path.parts for path in paths]
-    while all(len(part) > 2 for part in parts) and len({part[0] for part in parts}) == 1:
-        if parts[0][0].lower() in SPLIT_FOLDERS:
-            break
-        parts = [part[1:] for part in parts]
-    return [PurePosixPath(*part) for part in parts]
-
-
-def _place(root: Path, path: PurePosixPath) -> tuple[str | None, str]:
-    """Split and class of the image at ``[split/]class/file``."""
-    match path.parts:
-        case (label, _):
-            return None, label
-        case (folder, label, _) if folder.lower() in SPLIT_FOLDERS:
-            return SPLIT_FOLDERS[folder.lower()], label
-    raise RegrowError(
-        f"{root}: {path}: lies in no class folder; accepted: [train|validation|test/]CLASS/FILE"
-    )
-
-
-def _empty_folders(shown: Sequence[Member], images: Sequence[Member]) -> list[str]:
-    """Folders without image and without subfolder."""
-    folders = {member.path for member in shown if member.is_folder}
-    folders |= {parent for member in shown for parent in member.path.parents}
-    used = {parent for member in images for parent in member.path.parents}
-    above = {parent for folder in folders for parent in folder.parents}
-    return sorted(str(folder) for folder in folders - used - above)

@@ -20,7 +20,7 @@ class Listing:
     ``stream`` yields ``(index, content)`` once for each example in whatever order is cheap to read: the
     encoded bytes of an image (``encoded``), or an array. ``faults`` says of examples by index why they cannot be
     used; ``empty`` names class folders without examples; ``ignored`` counts files that are no images. ``further`` are
-    labels of other kinds, by the name of the target that they become.
+    labels of other kinds, by the name of the target that they become; ``notes`` are sentences for the report.
     """
 
     task: str
@@ -34,6 +34,7 @@ class Listing:
     empty: Sequence[str] = ()
     ignored: int = 0
     further: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def list_examples(source: Any) -> Listing:

@@ -68,7 +68,7 @@ def describe(
         "duplicates": _duplicates(listing, contents, assignment),
         "rejected": len(rejects),
         "rejects": rejects[:SHOWN],
-        "warnings": [*_said(contents), *assignment.warnings],
+        "warnings": [*listing.notes, *_said(contents), *assignment.warnings],
     }
     return DataReport(document, {name: _png(image) for name, image in pictures.items()})
 

@@ -20,6 +20,8 @@ from regrow.errors import RegrowError
 from regrow.parameters import Parameters
 from regrow.provenance.digest import source_digest, tree_digest, tree_files
 from regrow.provenance.statement import Resource
+from regrow.storage.regular_files import MISSING, irregular, open_regular
+from regrow.storage.walking import Links
 
 RAW_DATA = "raw_data"
 HEAD = "HEAD"  # not what lies uncommitted in a local folder: no commit would say what was used
@@ -37,6 +39,9 @@ class Folder(Parameters):
 
     kind: Literal["folder"]
     path: Path = Field(description="the folder: [train|validation|test/]CLASS/FILE")
+    links: Links = Field(
+        "inside", description="links to folders that are followed: to those inside of `path`, or anywhere"
+    )
 
 
 class Archive(Parameters):
@@ -176,17 +181,23 @@ def identify(source: Source) -> list[Resource]:
     if isinstance(source, Dvc):
         return [_dvc(source)]
     path = require(source.path)
-    return [Resource(name=RAW_DATA, uri=path.name, digest={"sha256": source_digest(path)})]
+    links = source.links if isinstance(source, Folder) else None
+    return [Resource(name=RAW_DATA, uri=path.name, digest={"sha256": source_digest(path, links=links)})]
 
 
 def require(path: Path) -> Path:
-    """``path``, which must exist.
+    """``path``, which must be a file or folder.
 
     Raises:
-        RegrowError: it does not.
+        RegrowError: it is missing, or is a pipe, a socket or a device.
     """
-    if not path.exists():
-        raise RegrowError(f"prepare.source.path: {path}: no such file or folder")
+    if path.is_dir():
+        return path
+    fault = irregular(path)
+    if fault == MISSING:
+        fault = "no such file or folder"
+    if fault:
+        raise RegrowError(f"prepare.source.path: {path}: {fault}")
     return path
 
 
@@ -277,7 +288,7 @@ def fetch(source: Dvc, target: Path, *, digest: Mapping[str, str]) -> Path:
 def dvc_hash(path: Path) -> str:
     """DVC's hash of a file (MD5 of its bytes) or folder (MD5 of the JSON list of its files', plus ``.dir``)."""
     if path.is_file():
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
     files = [(item.relative_to(path).as_posix(), dvc_hash(item)) for item in tree_files(path)]
     entries = [{"md5": md5, "relpath": name} for name, md5 in sorted(files, key=lambda f: f[0].split("/"))]

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from regrow.errors import RegrowError
+from regrow.storage.regular_files import open_regular
 
 MAX_BYTES = 20 * 2**30
 MAX_RATIO = 200.0
 FREE_BYTES = 2**24  # what unpacks to this is no bomb, however well it is packed
-PACKED: dict[bytes, Callable[[Path], Any]] = {
+PACKED: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\0": lzma.open,
@@ -51,8 +52,8 @@ def is_packed(path: Path) -> bool:
     return _opener(path) is not None
 
 
-def _opener(path: Path) -> Callable[[Path], Any] | None:
-    with path.open("rb") as file:
+def _opener(path: Path) -> Callable[[Any], Any] | None:
+    with open_regular(path) as file:
         head = file.read(8)
     return next((opener for magic, opener in PACKED.items() if head.startswith(magic)), None)
 
@@ -65,14 +66,14 @@ def unpacked(path: Path, **limits: Any) -> Iterator[BinaryIO]:
         limits: as `check_expansion` takes them.
 
     Raises:
-        RegrowError: while it is read, as soon as too much has come out.
+        RegrowError: no regular file; or while it is read, as soon as too much has come out.
     """
     opener = _opener(path)
     if opener is None:
-        with path.open("rb") as plain:
+        with open_regular(path) as plain:
             yield plain
         return
-    with opener(path) as file:
+    with open_regular(path) as packed, opener(packed) as file:
         yield io.BufferedReader(_Bounded(file, lambda expanded: check_expansion(path, expanded, **limits)))
 
 

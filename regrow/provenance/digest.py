@@ -6,13 +6,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 
 from regrow.errors import RegrowError
+from regrow.storage.regular_files import irregular, open_regular
+from regrow.storage.walking import Links, walk
 
 CHUNK = 1 << 20
 
 
 def file_digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
+    """The SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        RegrowError: it is missing, may not be read or is no regular file.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -74,11 +80,17 @@ def tree_digest(root: Path) -> str:
     return file_digest(root) if root.is_file() else digest_of_files(file_digests(root))
 
 
-def source_digest(root: Path) -> str:
+def source_digest(root: Path, *, links: Links | None = None) -> str:
     """The digest of raw data: `tree_digest`, in which each empty folder counts as an empty file ``path/``.
 
-    A folder's name can be a class, so an empty one matters. Without empty folders the two digests are equal;
-    artifacts use the other one, as no object store keeps an empty folder. It can be checked without Regrow::
+    A folder's name can be a class, so an empty one matters; and with ``links`` (see `walk`) what lies in a linked
+    folder counts as lying in the link. Without either the two digests are equal; artifacts use the other one, as no
+    object store keeps such folders. It can be checked without Regrow, with ``find -L`` where links are followed.
+
+    Raises:
+        RegrowError: something cannot be read, or a link to a folder may not be followed.
+
+    ::
 
         cd DIRECTORY && { find . -type f -printf '%P\\0' | xargs -0r sha256sum --
           find . -mindepth 1 -type d -empty -printf "$(sha256sum </dev/null | cut -c-64)  %P/\\n"
@@ -86,17 +98,22 @@ def source_digest(root: Path) -> str:
     """
     if root.is_file():
         return file_digest(root)
-    empty = {f"{path.relative_to(root).as_posix()}/": text_digest("") for path in empty_folders(root)}
-    return digest_of_files({**file_digests(root), **empty})
-
-
-def empty_folders(root: Path) -> list[Path]:
-    """All folders below ``root`` that hold nothing."""
-    return [
-        Path(folder)
-        for folder, folders, names in os.walk(root)
-        if not (folders or names or Path(folder) == root)
-    ]
+    entries = walk(root, links=links)
+    for entry in entries:
+        require_unicode(entry.path)
+    full = {parent for entry in entries for parent in entry.relative.parents}
+    # What is no regular file has no content: it is named where it would be read as an example.
+    digests = {
+        str(entry.relative): file_digest(entry.path)
+        for entry in entries
+        if not entry.is_folder and irregular(entry.path) is None
+    }
+    empty = {
+        f"{entry.relative}/": text_digest("")
+        for entry in entries
+        if entry.is_folder and entry.relative not in full
+    }
+    return digest_of_files({**digests, **empty})
 
 
 def text_digest(text: str) -> str:

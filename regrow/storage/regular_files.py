@@ -5,15 +5,16 @@ opened at all. All three may lie under any name, or behind a link.
 """
 
 import contextlib
+import io
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from regrow.errors import RegrowError
 
 ACCEPTED = "accepted: a regular file"
+MISSING = "no such file"
 KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -45,13 +46,13 @@ def _fault(mode: int) -> str | None:
 
 def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
-        return "no such file"
+        return MISSING
     text = error.strerror if isinstance(error, OSError) else None  # ValueError: a null byte in the name
     return f"cannot be read ({text or ' '.join(str(error).split())})"
 
 
 @contextlib.contextmanager
-def open_regular(path: Path) -> Iterator[BinaryIO]:
+def open_regular(path: Path) -> Iterator[io.BufferedReader]:
     """``path`` opened for reading bytes, if it is a regular file or a link to one.
 
     Raises:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regrow.errors import RegrowError
-from regrow.provenance.digest import source_digest, tree_digest
+from regrow.provenance.digest import file_digest, source_digest, tree_digest
 
 NAMES = st.text("abcXYZ 0-_.é", min_size=1, max_size=8).filter(lambda name: name not in (".", ".."))
 
@@ -65,3 +65,28 @@ def test_raw_data_has_another_digest_with_an_empty_folder(tmp_path: Path) -> Non
     )
     assert source_digest(tmp_path) == said.stdout.split()[0]
     assert source_digest(tmp_path / "cat/1.png") == tree_digest(tmp_path / "cat/1.png")
+
+
+def test_what_lies_in_linked_folders_counts_where_links_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool/1.png").write_bytes(b"1")
+    without = source_digest(tmp_path, links="inside")
+    (tmp_path / "cat").symlink_to("pool")
+    linked = source_digest(tmp_path, links="inside")
+    assert source_digest(tmp_path) == without != linked
+    (tmp_path / "cat").unlink()
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat/1.png").write_bytes(b"1")
+    assert source_digest(tmp_path, links="inside") == linked, "the same as with a copy"
+
+
+def test_pipes_and_devices_have_no_digest(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(RegrowError, match=r"pipe\.png: is a named pipe"):
+        file_digest(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "1.png").write_bytes(b"1")
+    before = source_digest(tmp_path, links="inside")
+    (tmp_path / "pipe.png").unlink()
+    (tmp_path / "zero.png").unlink()
+    assert source_digest(tmp_path, links="inside") == before
