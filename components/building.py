@@ -193,7 +193,7 @@ def _run(command: list[str], *, log: Path, what: str) -> None:
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
     if done.returncode != 0:
         end = log.read_text("utf-8", "replace").splitlines()[-15:]
-        raise RegrowError(f"{what}: was not built; the end of {log}:\n" + "\n".join(end))
+        raise RegrowError(f"{what}: was not built; the end of {log}:", *end)
 
 
 def _output(command: list[str]) -> str:

@@ -70,7 +70,7 @@ class ApiError(RegrowError):
     """
 
     def __init__(self, message: str, *, status: int) -> None:
-        super().__init__(message)
+        super().__init__(*message.splitlines())
         self.status = status
 
     @property

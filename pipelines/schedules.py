@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from regrow.cluster.cron import firings, read_cron, read_zone, to_kubeflow
 from regrow.cluster.overlay import SECTION, merged
@@ -22,11 +20,11 @@ from regrow.config import (
     load_config,
     read_overlay,
     validate,
-    yaml_fault,
 )
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters, canonical_json
 from regrow.provenance.digest import text_digest
+from regrow.storage.documents import read_yaml
 from regrow_pipelines.submitting import Package, package
 
 NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -151,14 +149,7 @@ def read_schedules(path: Path) -> Schedules:
     Raises:
         RegrowError: no such file, no YAML, or a value that is not accepted; each named.
     """
-    try:
-        document = YAML(typ="safe").load(path.read_text("utf-8"))
-    except OSError as error:
-        raise RegrowError(
-            f"{path}: cannot be read ({error.strerror}); a file with schedules is needed"
-        ) from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise RegrowError(f"{path}: is not valid YAML ({yaml_fault(error)})") from None
+    document = read_yaml(path)
     if not isinstance(document, Mapping):
         raise RegrowError(f"{path}: holds no section; accepted: {', '.join(Schedules.model_fields)}")
     found: Schedules = validate(Schedules, document, where=str(path))
@@ -281,4 +272,4 @@ def _within(path: Path, schedule: Schedule) -> Iterator[None]:
         yield
     except RegrowError as error:
         where = f"{path}: schedule '{schedule.name}'"
-        raise RegrowError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
+        raise RegrowError(*(f"{where}: {line}" for line in str(error).splitlines())) from None

@@ -11,7 +11,9 @@ from typing import Any
 
 from regrow.errors import RegrowError
 from regrow.scratch import scratch_beside, signs_of_life, sweep
+from regrow.storage import documents
 
+read_json = documents.read_json
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -121,20 +123,6 @@ def write_json(path: Path, value: Any) -> None:
             scratch.replace(path)
         finally:
             scratch.unlink(missing_ok=True)
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON that Regrow wrote.
-
-    Raises:
-        RegrowError: the file is missing or is not JSON.
-    """
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise RegrowError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RegrowError(f"{path}: is not valid JSON ({error})") from None
 
 
 def copy_tree(source: Path, target: Path) -> None:

@@ -7,6 +7,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO, cast
+
+from regrow.showing.output import RedactedStream
+from regrow.showing.redaction import redacted
 
 CHATTER = (
     rb"absl::InitializeLog",
@@ -32,7 +36,9 @@ def without_chatter() -> Iterator[None]:
     taken, given = os.pipe()
     os.dup2(given, 2)
     os.close(given)
-    python, sys.stderr = sys.stderr, os.fdopen(os.dup(terminal), "w", buffering=1)
+    python = sys.stderr
+    own = os.fdopen(os.dup(terminal), "w", buffering=1, errors="backslashreplace")
+    sys.stderr = cast("TextIO", RedactedStream(own))
     pump = threading.Thread(target=_pump, args=(taken, terminal, pattern), daemon=True)
     pump.start()
     try:
@@ -48,5 +54,10 @@ def without_chatter() -> Iterator[None]:
 def _pump(taken: int, terminal: int, chatter: re.Pattern[bytes]) -> None:
     with open(taken, "rb") as lines:
         for line in lines:
-            if not chatter.search(line):
-                os.write(terminal, line)
+            if chatter.search(line):
+                continue
+            with contextlib.suppress(OSError):  # nobody reads; what is read from must not wait for ever
+                os.write(
+                    terminal,
+                    redacted(line.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape"),
+                )

@@ -1,10 +1,13 @@
 """The command ``regrow``: one verb per step, and what works on the whole."""
 
+import errno
+import io
 import json
+import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -16,10 +19,23 @@ from regrow.cluster.schedule_commands import schedule
 from regrow.errors import RegrowError, RunInterruptedError
 from regrow.options import WORKSPACE, named, params_options, read_config, workspace_option, writing
 from regrow.registry.rollback_command import rollback
+from regrow.showing.escapes import escaped, shown
+from regrow.showing.output import OutputError, guard_streams, open_missing_streams, say, silence
 from regrow.step_commands import step_command
 from regrow.steps import NAMES, SWEEP_NAMES
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
+# What the system says of a path that a user has named; all else is a defect.
+NAMES_AND_RIGHTS = {
+    errno.ENAMETOOLONG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.EISDIR,
+}
+NAMES_AND_RIGHTS |= {errno.ENOSPC, errno.EDQUOT, errno.EEXIST}
 
 SECTIONS = {
     "The pipeline": ("run", "sweep"),
@@ -71,21 +87,20 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, r
 
     Finished steps are kept in WORKSPACE/cache; after an interruption or a change, only what is needed is run.
     """
-    from rich.console import Console
-
     from regrow.closing import print_closing
     from regrow.config import check_pipeline
     from regrow.running import run_pipeline
+    from regrow.showing.console import console
 
     config = read_config(params_file, overrides)
     check_pipeline(config, where=named(params_file))
-    console = Console() if sys.stdout.isatty() else Console(width=110)
+    on = console(width=110)
     tracking = _tracking(config, workspace)
     arguments = _arguments(config)
     if runner == "docker":
         _check_containers(arguments)
-    done = run_pipeline(arguments, workspace=workspace, tracking=tracking, console=console, runner=runner)
-    print_closing(done, console=console, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
+    done = run_pipeline(arguments, workspace=workspace, tracking=tracking, console=on, runner=runner)
+    print_closing(done, console=on, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
 
 
 @cli.command()
@@ -102,23 +117,22 @@ def sweep(params_file: Path | None, overrides: tuple[str, ...], workspace: Path,
 
     The section `sweep` says what is tried and how it is chosen. Finished candidates are kept in WORKSPACE/cache.
     """
-    from rich.console import Console
-
     from regrow.closing import print_closing, print_front
     from regrow.config import check_pipeline
+    from regrow.showing.console import console
     from regrow.sweep_parameters import check_sweep
     from regrow.sweeping import Sweep, run_sweep
 
     config = read_config(params_file, overrides)
     check_pipeline(config, where=named(params_file))
     check_sweep(config)
-    console = Console() if sys.stdout.isatty() else Console(width=110)
+    on = console(width=110)
     tracking = _tracking(config, workspace)
-    done = run_sweep(config, workspace=workspace, tracking=tracking, console=console, workers=workers)
+    done = run_sweep(config, workspace=workspace, tracking=tracking, console=on, workers=workers)
     run_of_it = done.run if isinstance(done, Sweep) else done
-    print_closing(run_of_it, console=console, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
+    print_closing(run_of_it, console=on, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
     if isinstance(done, Sweep):
-        print_front(done, console=console)
+        print_front(done, console=on)
 
 
 def _tracking(config: Any, workspace: Path) -> dict[str, str]:
@@ -165,12 +179,11 @@ def schema() -> None:
 @click.argument("section", required=False)
 def keys(section: str | None) -> None:
     """List the keys of params.yaml, or of one SECTION (prune, prune.channels): type, default, meaning."""
-    from rich.console import Console
-
     from regrow.keys import keys as found
     from regrow.keys import print_keys
+    from regrow.showing.console import console
 
-    print_keys(found(section), Console() if sys.stdout.isatty() else Console(width=160))
+    print_keys(found(section), console(width=160))
 
 
 @cli.command("dvc-yaml")
@@ -206,12 +219,11 @@ def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], 
 @click.option("--groups", is_flag=True, help="Print which channels can only be removed together, instead.")
 def inspect(model: Path, trust: bool, groups: bool) -> None:
     """Print the layers of MODEL with shapes, parameters, MACs and sparsity."""
-    from rich.console import Console
-
     from regrow.graph.group_table import render_groups
     from regrow.graph.inspection import render_file
+    from regrow.showing.console import console
 
-    Console().print((render_groups if groups else render_file)(model, trust=trust))
+    console().print((render_groups if groups else render_file)(model, trust=trust))
 
 
 for _name in (*NAMES, *SWEEP_NAMES):
@@ -225,22 +237,60 @@ def main() -> None:
     status is 130, whatever was going on at that moment.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    missing = open_missing_streams()
+    guard_streams()
     try:
         with without_chatter():
+            _check_surroundings(missing)
             cli.main(standalone_mode=False)
+            sys.stdout.flush()
     except RunInterruptedError as error:
-        click.echo(str(error), err=True)
+        say(str(error), err=True)
         sys.exit(INTERRUPTED)
     except RegrowError as error:
-        for line in str(error).splitlines():
-            click.echo(f"error: {line}", err=True)
-        sys.exit(1)
+        _fail(error)
     except click.exceptions.Abort:
-        click.echo("interrupted", err=True)
+        say("interrupted", err=True)
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
-        error.show()
+        usage = io.StringIO()
+        error.show(usage)
+        said = usage.getvalue().replace(error.message, shown(error.message))
+        click.echo(escaped(said, keep="\n"), err=True, nl=False)
         sys.exit(error.exit_code)
+    except RecursionError:
+        _fail(RegrowError("what was given is nested too deeply"))
+    except MemoryError:
+        _fail(RegrowError("there is not enough memory for what was given"))
+    except OSError as error:
+        if error.errno not in NAMES_AND_RIGHTS or error.filename is None:
+            raise
+        _fail(RegrowError(f"{os.fsdecode(error.filename)}: {error.strerror}"))
+
+
+def _check_surroundings(missing: list[str]) -> None:
+    """Refuse to begin what could not be told of, or has no place.
+
+    Raises:
+        RegrowError: standard output is closed, or the current folder is gone.
+    """
+    if "standard output" in missing:
+        raise RegrowError("standard output: is closed; send it to a file, or to /dev/null")
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise RegrowError(
+            f"the current folder: cannot be used ({error.strerror}); change to one that is there"
+        ) from None
+
+
+def _fail(error: RegrowError) -> NoReturn:
+    """Print ``error`` and end with status 1."""
+    if isinstance(error, OutputError):
+        silence(1)
+    for line in str(error).splitlines():
+        say(f"error: {line}", err=True)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

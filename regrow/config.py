@@ -1,12 +1,11 @@
 """``params.yaml``: one section per step, validated before anything runs."""
 
-import re
 import warnings
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
-from pydantic import Field, create_model
+from pydantic import BaseModel, Field, create_model
 
 from regrow.cluster.overlay import SECTION, merged
 from regrow.cluster.settings import ClusterSettings
@@ -14,11 +13,15 @@ from regrow.errors import RegrowError
 from regrow.parameters import Parameters, canonical_json
 from regrow.provenance.digest import text_digest
 from regrow.registry.weights_and_biases import WeightsAndBiases
+from regrow.showing.redaction import holds_credentials
 from regrow.steps import NAMES, SWEEP_NAMES, all_specs
+from regrow.storage.documents import InvalidYamlError, parse_yaml, read_yaml
 from regrow.sweep_parameters import SweepParams, measure_params, select_params
 from regrow.validation import validate
 
 DEFAULT = Path("params.yaml")
+# Of what --set sets.
+DEEPEST, LONGEST = 20, 100_000
 
 
 class Tracking(Parameters):
@@ -82,7 +85,37 @@ def load_config(
             there = str(overlay) if isinstance(overlay, Path) else ""
             check_overlay({SECTION: section}, where=there, whole=True)
         raise
+    _check_recorded(config, where=where)
     return config.model_copy(update={"resolve": _resolve(config, document, where=where)})
+
+
+def _check_recorded(config: Any, *, where: str) -> None:
+    """Refuse credentials in the steps' sections, which end in statements, in MLflow and in log files.
+
+    Raises:
+        RegrowError: names the field, without the value.
+    """
+    for section in config.model_fields_set - {"tracking"}:
+        for field, value in _texts(getattr(config, section), section):
+            if holds_credentials(value):
+                raise RegrowError(
+                    f"{where}: {field}: holds credentials, which would be recorded ({value}); leave them to the"
+                    " environment, or to a credential helper"
+                )
+
+
+def _texts(value: Any, field: str) -> Iterator[tuple[str, str]]:
+    """The texts and paths in a section, each with its field."""
+    if isinstance(value, BaseModel):
+        value = {name: getattr(value, name) for name in type(value).model_fields}
+    if isinstance(value, str | PurePath):
+        yield field, str(value)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _texts(item, f"{field}.{name}")
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from _texts(item, f"{field}.{number}")
 
 
 def check_pipeline(config: Any, *, where: Path | None = None) -> None:
@@ -189,17 +222,11 @@ def read_document(
     Raises:
         RegrowError: no such file, or no YAML mapping in it.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        document = YAML(typ="safe").load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise RegrowError(f"{path}: no such file; `regrow schema` describes what it holds") from None
-    except IsADirectoryError:
-        raise RegrowError(f"{path}: is a directory; a YAML file is needed") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise RegrowError(f"{path}: is not valid YAML ({yaml_fault(error)})") from None
+    if not path.exists():
+        raise RegrowError(f"{path}: no such file; `regrow schema` describes what it holds")
+    if path.is_dir():
+        raise RegrowError(f"{path}: is a directory; a YAML file is needed")
+    document = read_yaml(path)
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -209,27 +236,18 @@ def read_document(
     return document
 
 
-def yaml_fault(error: Exception) -> str:
-    """Line, column and problem, without the excerpt that YAML's own message draws, and without values."""
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    if mark is None or not problem:
-        return " ".join(str(error).split())
-    said = re.sub(r'(found duplicate key "[^"]*") .*', r"\1", str(problem), flags=re.DOTALL)
-    return f"line {mark.line + 1}, column {mark.column + 1}: {said}"
-
-
 def _override(document: dict[str, Any], override: str) -> None:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise RegrowError(f"--set {override}: has the form SECTION.KEY=VALUE, such as prune.sparsity=0.9")
-    try:
-        value = YAML(typ="safe").load(text)
-    except YAMLError:
-        value = text
     *parents, last = key.split(".")
+    if len(parents) > DEEPEST or len(text) > LONGEST:
+        what = f"{len(text):,} letters" if len(text) > LONGEST else f"{len(parents)} dots in its key"
+        raise RegrowError(f"--set {override[:60]}…: has {what}; accepted: at most {LONGEST:,} and {DEEPEST}")
+    try:
+        value = parse_yaml(text, where=f"--set {key}")
+    except InvalidYamlError:
+        value = text
     place: Any = document
     for name in parents:
         if place.get(name) is None:

@@ -3,15 +3,22 @@
 import difflib
 from collections.abc import Iterable
 
+from regrow.showing.escapes import shown
+
 SHOWN = 20
 
 
 class RegrowError(Exception):
     """The user's input cannot be used as it is.
 
-    The message is one sentence that names the file, the field, what was found and what is accepted. The
-    command line prints it and exits with status 1; anything else that escapes is a defect of Regrow.
+    The message is one sentence that names the file, the field, what was found and what is accepted; of several
+    faults each is a sentence of its own, and a line of the message. Credentials in it are left out, and control
+    characters that came with a value are made visible. The command line prints it and exits with status 1; anything
+    else that escapes is a defect of Regrow.
     """
+
+    def __init__(self, *sentences: object) -> None:
+        super().__init__("\n".join(map(shown, sentences)))
 
 
 class RunInterruptedError(RegrowError):

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from regrow.artifacts import new_directory
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
+from regrow.showing.console import console
 from regrow.steps.spec import FileUse, StepSpec
 
 RESULTS = {"model.keras", "pruning", "report.json"}
@@ -49,10 +48,10 @@ def run_on_file(
     replaced = target.exists()
     with new_directory(target) as place:
         shown = spec.on_file(FileUse(model=model, params=params, inputs=given, output=place))
-    console = Console()
-    console.print(shown)
+    on = console()
+    on.print(shown)
     how = "written, in place of an earlier result" if replaced else "written"
-    console.print(f"{target}: {how}", highlight=False, soft_wrap=True)
+    on.print(f"{target}: {how}", highlight=False, soft_wrap=True)
 
 
 def _check_target(target: Path, model: Path) -> None:

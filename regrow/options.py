@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from regrow.errors import RegrowError
+from regrow.showing.output import say
 
 WORKSPACE = Path("work")
 
@@ -81,4 +82,4 @@ def writing(output: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RegrowError(f"{output}: cannot be written ({error.strerror or error})") from None
-    click.echo(f"{output}: written")
+    say(f"{output}: written")

@@ -14,16 +14,26 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from regrow.showing.escapes import shown
+from regrow.showing.redaction import redacted_deep
+
 EVENTS = "REGROW_EVENTS"
 WAITING_AFTER_S = 2.0
+TOLD = ("message", "note")
 
 
 def emit(event: str, **fields: Any) -> None:
     """Report ``event`` (``started``, ``progress``, ``finished``, ``failed``) with its fields.
 
     Appending a line is atomic on POSIX for short lines, so steps that run side by side may share a file.
-    A full disk must not hide the step's own error, so failing to report is not an error.
+    A full disk must not hide the step's own error, so failing to report is not an error. What people are told is
+    without credentials, and control characters in it are visible.
     """
+    for name in TOLD:
+        if name in fields:
+            fields[name] = "\n".join(map(shown, str(fields[name]).splitlines()))
+    if "figures" in fields:
+        fields["figures"] = redacted_deep(fields["figures"])
     path = os.environ.get(EVENTS)
     if path:
         line = json.dumps({"event": event, "time": time.time(), **fields}, ensure_ascii=False) + "\n"

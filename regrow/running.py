@@ -201,7 +201,8 @@ def _follow(process: subprocess.Popen[bytes], events: Path, *, console: Console,
             "interrupted; the next run goes on after the last finished step, a training or recovery from its last epoch"
         ) from None
     if view.failure:
-        raise RegrowError(f"step '{view.failure['step']}': {view.failure['message']}" + view.where(logs))
+        said = f"step '{view.failure['step']}': {view.failure['message']}{view.where(logs)}"
+        raise RegrowError(*said.splitlines())
     if process.returncode != 0:
         if shutil.disk_usage(logs).free < SMALLEST_FREE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(logs))

@@ -9,6 +9,7 @@ import click
 
 from regrow.errors import RegrowError
 from regrow.options import params_options, read_config, workspace_option
+from regrow.showing.output import say
 from regrow.steps import get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
 
@@ -169,4 +170,4 @@ def _run_step(
     result = execute(
         spec, step_params(config, spec.name), inputs=inputs, outputs=outputs, statement=statement
     )
-    click.echo(f"{spec.name}: {figures_line(result.statement.figures)}")
+    say(f"{spec.name}: {figures_line(result.statement.figures)}")

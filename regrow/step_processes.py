@@ -38,7 +38,7 @@ class StepFailedError(RegrowError):
     """A step has failed; ``reason`` is its own message."""
 
     def __init__(self, message: str, *, step: str, reason: str) -> None:
-        super().__init__(message)
+        super().__init__(*message.splitlines())
         self.step, self.reason = step, reason
 
 

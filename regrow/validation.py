@@ -42,7 +42,7 @@ def validate(
             faults.append(": ".join(part for part in said if part))
         if not faults:
             return None
-        raise RegrowError("\n".join(dict.fromkeys(faults))) from None
+        raise RegrowError(*dict.fromkeys(faults)) from None
 
 
 def _written(location: tuple[int | str, ...], document: Any) -> tuple[int | str, ...]:

@@ -8,6 +8,7 @@ import click
 from regrow.cluster.connecting import connect, load
 from regrow.errors import RegrowError
 from regrow.options import cluster_option, named, params_options, read_config
+from regrow.showing.output import say
 
 UNAUTHORIZED = 401
 
@@ -54,12 +55,12 @@ def submit(
     api = connect(config.cluster)
     if run_id is None:
         run = load("submitting").submit(
-            api, config, sweep=sweep, notice=lambda text: click.echo(f"note: {text}", err=True)
+            api, config, sweep=sweep, notice=lambda text: say(f"note: {text}", err=True)
         )
         run_id = run.run_id
-        click.echo(f"{run.display_name}: started as run {run_id} in experiment '{config.cluster.experiment}'")
+        say(f"{run.display_name}: started as run {run_id} in experiment '{config.cluster.experiment}'")
         if not wait:
-            click.echo(f"follow it with `regrow submit --follow {run_id}`")
+            say(f"follow it with `regrow submit --follow {run_id}`")
             return
     _follow(api, run_id, every=every)
 
@@ -74,13 +75,13 @@ def _follow(api: Any, run_id: str, *, every: float) -> None:
     following, connection = load("following"), load("connection")
     again = f"follow it again with `regrow submit --follow {run_id}`"
     try:
-        run = following.follow(api, run_id, click.echo, poll_s=every)
+        run = following.follow(api, run_id, say, poll_s=every)
     except KeyboardInterrupt:
-        click.echo(f"the run goes on; {again}", err=True)
+        say(f"the run goes on; {again}", err=True)
         raise click.Abort from None
     except connection.ApiError as error:
         if error.status == UNAUTHORIZED:  # a token counts for an hour, a run may take longer
             raise RegrowError(f"{error}; the run does not end by that: {again}") from None
         raise
     following.require_success(run)
-    click.echo(f"{run.display_name}: {run.state.lower()}")
+    say(f"{run.display_name}: {run.state.lower()}")

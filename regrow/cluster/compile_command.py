@@ -8,6 +8,7 @@ import click
 
 from regrow.errors import RegrowError
 from regrow.options import cluster_option, named, params_options, read_config, writing
+from regrow.showing.output import say
 
 
 @click.command("compile")
@@ -46,7 +47,7 @@ def compile_command(
     text = _text(config, sweep=sweep, manifest=manifest, commit=not no_commit)
     if not check:
         for sentence in importlib.import_module("regrow_pipelines.notices").notices(config, sweep=sweep):
-            click.echo(f"note: {sentence}", err=True)
+            say(f"note: {sentence}", err=True)
         with writing(output):
             output.write_text(text, "utf-8")
     elif not output.is_file():
@@ -56,7 +57,7 @@ def compile_command(
             f"{output}: is out of date; `regrow compile` with the same options, but without --check, writes it anew"
         )
     else:
-        click.echo(f"{output}: up to date")
+        say(f"{output}: up to date")
 
 
 def _text(config: Any, *, sweep: bool, manifest: bool, commit: bool) -> str:

@@ -12,6 +12,7 @@ from regrow.cluster.connecting import connect, load
 from regrow.cluster.cron import next_start, read_zone
 from regrow.errors import RegrowError, nearest
 from regrow.options import cluster_option, params_options, read_config
+from regrow.showing.output import say
 
 SIGNS = {"keep": "=", "leave": "?", "create": "+", "delete": "-"}
 DONE = {
@@ -76,11 +77,9 @@ def apply_command(
     api, steps, owner = _plan(file, params_file, cluster_file, delete_missing=delete_missing)
     if dry_run:
         for step in steps:
-            click.echo(_shown(step))
+            say(_shown(step))
     else:
-        load("reconciling").apply(
-            api, steps, owner=owner, report=lambda step: click.echo(_shown(step, done=True))
-        )
+        load("reconciling").apply(api, steps, owner=owner, report=lambda step: say(_shown(step, done=True)))
     _sum_up(steps, dry_run=dry_run)
 
 
@@ -94,7 +93,7 @@ def diff(
     """Say what `apply` would do; nothing is changed."""
     _, steps, _ = _plan(file, params_file, cluster_file, delete_missing=delete_missing)
     for step in steps:
-        click.echo(_shown(step))
+        say(_shown(step))
     _sum_up(steps, dry_run=True)
     if exit_code and any(step.changes for step in steps):
         sys.exit(DIFFERENT)
@@ -119,8 +118,9 @@ def list_command(
     zone: str,
 ) -> None:
     """List the recurring runs on the server, and when each starts next."""
-    from rich.console import Console
     from rich.table import Table
+
+    from regrow.showing.console import console
 
     read_zone(zone)
     config = read_config(params_file, overrides, overlay=cluster_file)
@@ -142,10 +142,9 @@ def list_command(
         row = (*names, cron or "periodic", state, start, str(run.max_concurrency), run.recurring_run_id)
         table.add_row(*row)
     if not table.row_count:
-        click.echo("no schedules")
+        say("no schedules")
         return
-    console = Console() if sys.stdout.isatty() else Console(width=160)
-    console.print(table, markup=False, highlight=False)
+    console(width=160).print(table, markup=False, highlight=False)
 
 
 def _next_start(cron: str | None, zone: str) -> str:
@@ -181,9 +180,9 @@ def delete(
     for live in gone:
         if not dry_run:
             api.delete_recurring_run(live.id)
-        click.echo(f"- {live.name}: {'would be deleted' if dry_run else 'deleted'}")
+        say(f"- {live.name}: {'would be deleted' if dry_run else 'deleted'}")
     if not gone:
-        click.echo(f"nothing to delete: the server holds none of owner '{found.owner}' by these names")
+        say(f"nothing to delete: the server holds none of owner '{found.owner}' by these names")
 
 
 def _plan(
@@ -201,7 +200,7 @@ def _plan(
         for sentence in load("notices").notices(config)
     ]
     for line in said:
-        click.echo(line, err=True)
+        say(line, err=True)
     wanted = schedules.desired(items, found, path=file, now=datetime.datetime.now(datetime.UTC))
     api = connect(schedules.server_settings(items, **place))
     there = reconciling.ours(api.recurring_runs())
@@ -219,6 +218,6 @@ def _shown(step: Any, *, done: bool = False) -> str:
 def _sum_up(steps: list[Any], *, dry_run: bool) -> None:
     changed = sum(step.changes for step in steps)
     if not changed:
-        click.echo("nothing to do")
+        say("nothing to do")
     elif dry_run:
-        click.echo(f"{changed} of {len(steps)} to change; `regrow schedule apply` does it")
+        say(f"{changed} of {len(steps)} to change; `regrow schedule apply` does it")

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from regrow.showing.redaction import redacted
 
 SITE_CACHE = "DVC_SITE_CACHE_DIR"
 NO_ANALYTICS = "DVC_NO_ANALYTICS"
@@ -70,7 +71,7 @@ def reason(error: BaseException) -> str:
 
     A password in an address, as a repository's own configuration may hold one, is left out.
     """
-    return re.sub(r"://[^/@\s]+@", "://", _reason(error))
+    return redacted(_reason(error))
 
 
 def _reason(error: BaseException) -> str:

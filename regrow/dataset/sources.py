@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 import shutil
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from regrow.errors import RegrowError
 from regrow.parameters import Parameters
 from regrow.provenance.digest import source_digest, tree_digest, tree_files
 from regrow.provenance.statement import Resource
+from regrow.showing.redaction import holds_credentials
 from regrow.storage.regular_files import MISSING, irregular, open_regular
 from regrow.storage.walking import Links
 
@@ -131,8 +131,7 @@ class Dvc(Parameters):
     @classmethod
     def _no_credentials(cls, repo: str) -> str:
         """Parameters end in statements and in MLflow; a user name alone (``ssh://git@…``) is no secret."""
-        parts = urllib.parse.urlsplit(repo)
-        if parts.password or (parts.username and parts.scheme in ("http", "https")):
+        if holds_credentials(repo):
             raise ValueError(
                 "holds credentials, which would be recorded; leave them to git's credential helper"
             )

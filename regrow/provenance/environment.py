@@ -8,6 +8,7 @@ from pathlib import Path
 
 from regrow.provenance.code import DATA
 from regrow.provenance.digest import file_digest
+from regrow.showing.redaction import bare_address
 
 LOCK = "requirements.lock"
 # Where code lies that decides what a step does; pathspecs of git, from the top of the working tree.
@@ -41,7 +42,7 @@ def surroundings(folder: Path | None = None) -> Surroundings:
     return Surroundings(
         git_commit=commit,
         git_dirty=dirty == "true" if dirty else _is_dirty(folder),
-        git_url=_without_credentials(
+        git_url=bare_address(
             os.environ.get("REGROW_GIT_URL") or _git(folder, "config", "--get", "remote.origin.url")
         ),
         image=os.environ.get("REGROW_IMAGE", ""),
@@ -57,11 +58,6 @@ def _is_dirty(folder: Path) -> bool:
     """
     changed = _git(folder, "status", "--porcelain", "-uno")
     return bool(changed or _git(folder, "ls-files", "--others", "--", *SOURCES))
-
-
-def _without_credentials(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else url
 
 
 def _git(folder: Path, *arguments: str) -> str:

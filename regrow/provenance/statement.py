@@ -14,6 +14,7 @@ from regrow.artifacts import read_json, write_json
 from regrow.errors import RegrowError
 from regrow.provenance.digest import digest_of_files, file_digests
 from regrow.provenance.environment import Surroundings
+from regrow.showing.redaction import redacted_deep
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -174,10 +175,11 @@ def make_statement(
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": {"step": step, "parameters": dict(parameters)},
+                "externalParameters": {"step": step, "parameters": redacted_deep(parameters)},
                 "internalParameters": {"cacheKey": cache_key, "python": surroundings.python},
                 "resolvedDependencies": [
-                    resource.to_json() for resource in [*dependencies, *_code(code, surroundings)]
+                    redacted_deep(resource.to_json())
+                    for resource in [*dependencies, *_code(code, surroundings)]
                 ],
             },
             "runDetails": {
@@ -186,7 +188,7 @@ def make_statement(
                     "invocationId": str(uuid.uuid4()),
                     "startedOn": started.isoformat(),
                     "finishedOn": finished.isoformat(),
-                    "figures": dict(figures),
+                    "figures": redacted_deep(figures),
                 },
                 "byproducts": [{"name": MLFLOW_RUN, "uri": f"runs:/{run}"} for run in mlflow_runs],
             },

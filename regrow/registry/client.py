@@ -15,6 +15,7 @@ from typing import Any
 from regrow.errors import RegrowError
 from regrow.progress import emit
 from regrow.registry.database import create_database
+from regrow.showing.redaction import bare_address, redacted
 
 EXPERIMENT = "regrow"
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
@@ -35,10 +36,8 @@ def experiment_name() -> str:
 
 def without_credentials(uri: str) -> str:
     """``uri`` as it may be shown and stored: no user, no password, no query."""
-    parts = urllib.parse.urlsplit(uri)
-    if parts.scheme.startswith("sqlite") or not parts.netloc:
-        return uri
-    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+    shown = bare_address(uri)
+    return shown if uri.startswith("sqlite") else re.sub(r"(?<=[^?])\?[^#]*", "", shown)
 
 
 @functools.cache
@@ -249,7 +248,7 @@ def _refusal(error: Exception) -> str:
 
 def first_line(error: Exception) -> str:
     """What ``error`` says, for people: its first line, at most 300 characters, without credentials."""
-    text = re.sub(r"://[^/@\s]+@", "://", str(error).strip())
+    text = redacted(str(error).strip())
     if "timed out" in text:
         return "no answer in time"
     return text.partition("\n")[0][:300] or type(error).__name__

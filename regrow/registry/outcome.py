@@ -24,6 +24,7 @@ from regrow.registry.client import (
 from regrow.registry.patience import patience_s, patiently
 from regrow.registry.tracking import STEP_TAG, is_off, workspace_tag
 from regrow.registry.webhook import WEBHOOK, notify
+from regrow.showing.redaction import redacted_deep
 
 STEP = "outcome"
 JOB_TAG = "regrow.pipeline_job"
@@ -71,6 +72,7 @@ def conclude(status: Mapping[str, Any], *, job: str, hurried: bool = False) -> d
             recorded = True
         except Exception as error:
             told["not_recorded"] = first_line(error)
+    told = redacted_deep(told)
     told.setdefault("outcome", _state(told))
     sent = _send(told)
     if not recorded or sent == "failed":
@@ -134,6 +136,7 @@ def _record(told: Mapping[str, Any], *, job: str) -> dict[str, Any]:
         full = {**noted, **told}
         full["outcome"] = _state(full)
         full["mlflow_run"] = run_id
+        full = redacted_deep(full)
         for name, value in full.items():
             client.set_tag(run_id, FACT if name == "outcome" else f"{FACT}.{name}", str(value))
         client.log_dict(run_id, full, "outcome.json")

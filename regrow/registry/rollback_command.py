@@ -6,6 +6,8 @@ import click
 
 from regrow.errors import RegrowError
 from regrow.options import params_options, read_config, workspace_option
+from regrow.showing.output import say
+from regrow.showing.redaction import redacted
 
 
 @click.command()
@@ -43,8 +45,8 @@ def rollback(
     if version:
         raise RegrowError(f"{name}: names a version; accepted: {model} --to {version}")
     with connection(uri) as client:
-        done = roll_back(client, model, to=to, reason=reason)
-    click.echo(
+        done = roll_back(client, model, to=to, reason=redacted(reason))
+    say(
         f"models:/{model}@champion: version {done.after}, before it {done.before or 'none'}"
         f" ({without_credentials(uri)})"
     )

@@ -1,6 +1,5 @@
 """The champion's parent: the model before pruning, from whose weights a retraining goes on."""
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from regrow.artifacts import read_json
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters, canonical_json
 from regrow.provenance.digest import file_digest
+from regrow.storage.documents import parse_json
 
 START_FILE = "start.json"
 # Where a version's run holds its parent, and which training examples that has seen.
@@ -68,12 +68,7 @@ def write_start(text: str, directory: Path) -> None:
     Raises:
         RegrowError: it is no JSON.
     """
-    try:
-        json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RegrowError(
-            f"parameter 'start': is not JSON ({error}); accepted: what `resolve` gives"
-        ) from None
+    parse_json(text, where="parameter 'start'")
     directory.mkdir(parents=True, exist_ok=True)
     (directory / START_FILE).write_text(text, "utf-8")
 

@@ -21,6 +21,7 @@ from regrow.registry.client import (
 from regrow.registry.client import short_patience as _short_patience
 from regrow.registry.patience import patiently
 from regrow.registry.weights_and_biases import Beside, begin
+from regrow.showing.redaction import redacted, redacted_deep
 
 SWITCH = "REGROW_TRACKING"
 WORKSPACE = "REGROW_WORKSPACE"
@@ -54,7 +55,7 @@ def log_parameters(client: Any, run_id: str, parameters: Mapping[str, Any]) -> N
     """Log ``parameters``, flattened, in as few calls as MLflow's limits allow."""
     from mlflow.entities import Param
 
-    entities = [Param(key, str(item)[:LONGEST_VALUE]) for key, item in flatten(parameters).items()]
+    entities = [Param(key, redacted(str(item))[:LONGEST_VALUE]) for key, item in flatten(parameters).items()]
     for start in range(0, len(entities), PARAMETERS_PER_CALL):
         client.log_batch(run_id, params=entities[start : start + PARAMETERS_PER_CALL])
 
@@ -123,7 +124,7 @@ class Stream:
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Log ``parameters`` that were not known when the run began."""
-        self._beside.log_parameters(flatten(parameters))
+        self._beside.log_parameters(redacted_deep(flatten(parameters)))
         if self.run_id is None:
             return
         try:
@@ -191,7 +192,7 @@ def is_off() -> bool:
 
 def _open(step: str, parameters: Mapping[str, Any]) -> Stream:
     client, run_id = _open_mlflow(step, parameters)
-    beside = begin(step=step, parameters=parameters, mlflow_run_id=run_id)
+    beside = begin(step=step, parameters=redacted_deep(parameters), mlflow_run_id=run_id)
     return Stream(client, run_id, beside=beside)
 
 

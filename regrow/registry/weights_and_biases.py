@@ -4,7 +4,6 @@ What is asked for travels in the environment, not in a step's parameters: where 
 """
 
 import importlib.util
-import json
 import os
 import socket
 import urllib.parse
@@ -19,6 +18,7 @@ from regrow.errors import RegrowError
 from regrow.parameters import Parameters, canonical_json
 from regrow.progress import emit
 from regrow.registry.client import CONNECT_S, experiment_name, first_line
+from regrow.storage.documents import parse_json
 
 SWITCH = "REGROW_WANDB"
 PLACE = "REGROW_WANDB_DIR"
@@ -83,13 +83,13 @@ def environment(section: WeightsAndBiases | None) -> dict[str, str]:
 def _asked() -> WeightsAndBiases | None:
     text = os.environ.get(SWITCH) or "null"
     try:
-        value = json.loads(text)
+        value = parse_json(text, where=SWITCH)
         return None if value is None else WeightsAndBiases.model_validate(value)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in fault["loc"])
         problem = f"{field}: {fault['msg']}" if field else fault["msg"]
-    except json.JSONDecodeError:
+    except RegrowError:
         problem = "is not JSON"
     raise RegrowError(
         f"{SWITCH}: {problem}; accepted: tracking.wandb as JSON, such as"

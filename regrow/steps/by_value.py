@@ -13,6 +13,7 @@ from typing import Any
 from regrow.artifacts import read_json, write_json
 from regrow.parameters import canonical_json
 from regrow.provenance.digest import text_digest, tree_digest
+from regrow.storage.documents import parse_json
 
 
 def literal(text: str) -> str:
@@ -35,7 +36,7 @@ def write_values(values: Mapping[str, str], folder: Path) -> dict[str, Path]:
     """
     given = {name: text for name, text in values.items() if text}
     for name, text in given.items():
-        write_json(folder / name / f"{name}.json", json.loads(text))
+        write_json(folder / name / f"{name}.json", parse_json(text, where=f"input '{name}'"))
     return {name: folder / name for name in given}
 
 

@@ -1,7 +1,6 @@
 """The one entry through which a Kubeflow component runs its step."""
 
 import atexit
-import json
 import os
 import sys
 import tempfile
@@ -16,10 +15,12 @@ from pydantic import ValidationError
 from regrow.errors import RegrowError
 from regrow.progress import emit
 from regrow.provenance.code import code_digest
+from regrow.showing.output import guard_streams
 from regrow.steps import get_spec
 from regrow.steps.by_value import version, write_values
 from regrow.steps.execution import execute
 from regrow.steps.spec import STATEMENT
+from regrow.storage.documents import parse_json
 
 # Set by the local run, which shows a user's mistake itself: the step then ends without a traceback.
 QUIET = "REGROW_QUIET"
@@ -85,15 +86,16 @@ def run_component(
     Optional inputs that a pipeline does not connect are left out of ``inputs``. ``values`` are inputs that come as
     JSON texts instead of artifacts; see `regrow.steps.by_value`.
     """
+    guard_streams()
     ending = _Ending() if os.environ.get(QUIET) else None
     _log_to_file(name)
     spec = get_spec(name)
     # Interpreter, Kubeflow's executor and Regrow: a process that runs a step has imported them by now.
     emit("launched", step=name, startup_s=time.time() - psutil.Process().create_time())
     try:
-        parsed = spec.params.model_validate(json.loads(params))
-    except (json.JSONDecodeError, ValidationError) as error:
-        message = f"step '{name}' was given parameters that it cannot use: {error}"
+        parsed = spec.params.model_validate(parse_json(params, where="its JSON"))
+    except (RegrowError, ValidationError) as error:
+        message = f"step '{name}' was given parameters that it cannot use: {' '.join(str(error).split())}"
         emit("failed", step=name, message=message)
         raise RegrowError(message) from None
     paths = {key: Path(path) for key, path in outputs.items()}

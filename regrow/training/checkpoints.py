@@ -23,6 +23,7 @@ from regrow.artifacts import to_disk
 from regrow.errors import RegrowError
 from regrow.progress import emit
 from regrow.scratch import scratch_beside, sweep
+from regrow.storage.documents import read_json
 
 EVERY = "REGROW_CHECKPOINT_EVERY"
 STATE, VARIABLES, CANDIDATES = "state.json", "variables", "candidates.npz"
@@ -111,9 +112,9 @@ class Checkpoints:
     def _restore(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         for place in reversed(self._found()):
             try:
-                state = json.loads((place / STATE).read_text("utf-8"))
+                state = read_json(place / STATE)
                 named, arrays = _read(place / f"{VARIABLES}.npz"), _read(place / CANDIDATES)
-            except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
+            except (RegrowError, OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
                 emit("notice", message=f"{place}: a checkpoint that cannot be read is passed over ({error})")
                 continue
             values = [named[name] for name in sorted(named)]

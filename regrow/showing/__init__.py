@@ -1,0 +1,1 @@
+"""What people are shown: credentials are left out, control characters are made visible."""

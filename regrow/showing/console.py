@@ -1,0 +1,44 @@
+"""Tables and lines of a terminal, laid out by rich."""
+
+from typing import cast
+
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook, RenderResult
+from rich.measure import Measurement
+from rich.segment import Segment
+
+from regrow.showing.escapes import escaped
+from regrow.showing.redaction import redacted
+
+
+def console(*, width: int | None = None) -> Console:
+    """A console for standard output that takes texts as they are, with control characters made visible.
+
+    ``width`` is that of what is no terminal.
+    """
+    made = Console(markup=False, emoji=False)
+    if width is not None and not made.is_terminal:
+        made = Console(markup=False, emoji=False, width=width)
+    made.push_render_hook(_Visible())
+    return made
+
+
+class _Visible(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [cast("ConsoleRenderable", _Escaped(item)) for item in renderables]
+
+
+class _Escaped:
+    """A renderable whose text is escaped and redacted after it was laid out."""
+
+    def __init__(self, inner: RenderableType) -> None:
+        self.inner = inner
+
+    def __rich_measure__(self, on: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(on, options, self.inner)
+
+    def __rich_console__(self, on: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in on.render(self.inner, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(escaped(redacted(segment.text), keep="\n"), segment.style)
