@@ -5,7 +5,6 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from regrow.dataset.listing import Array, Listing
 from regrow.dataset.reading import Contents
 from regrow.dataset.splitting import Assignment
 from regrow.provenance.statement import Resource
+from regrow.showing.escapes import html_text as escape
 
 SHOWN = 1000
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1b1f24}

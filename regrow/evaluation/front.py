@@ -1,10 +1,10 @@
 """A sweep's front as a plot and a table, for the report and to be looked at alone."""
 
-import html
 from collections.abc import Mapping
 from typing import Any
 
 from regrow.evaluation.plots import MARKS, WIDE, draw
+from regrow.showing.escapes import html_text
 
 NAMED = 16  # more groups than this have no room for names in the plot
 COLOURS = {"ink": "#14211d", "soft": "#5d6b66", "line": "#dde4e1", "parent": "#64748b", "pruned": "#d97706"}
@@ -106,7 +106,7 @@ def front_fragment(found: Mapping[str, Any]) -> str:
         "seeds",
         "accuracy, %",
         "95% interval",
-        f"Keras / {html.escape(found['format'])}",
+        f"Keras / {html_text(found['format'])}",
         "− parent",
         "sd",
         "bytes",
@@ -126,16 +126,16 @@ def front_fragment(found: Mapping[str, Any]) -> str:
         "place",
     )
     cells = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape(row[key])}</td>" for key in keys) + "</tr>"
+        "<tr>" + "".join(f"<td>{html_text(row[key])}</td>" for key in keys) + "</tr>"
         for row in front_rows(found)
     )
     titles = "".join(f"<th>{title}</th>" for title in head)
     failed = "".join(
-        f"<p>{html.escape(name)} failed: {html.escape(why)}</p>" for name, why in found["failed"].items()
+        f"<p>{html_text(name)} failed: {html_text(why)}</p>" for name, why in found["failed"].items()
     )
     return (
         '<section style="font: 15px/1.5 sans-serif">\n'
-        f"<p>{html.escape(found['chosen']['sentence'])}.</p>\n{standalone(front_plot(found)).partition('?>')[2]}\n"
+        f"<p>{html_text(found['chosen']['sentence'])}.</p>\n{standalone(front_plot(found)).partition('?>')[2]}\n"
         f'<table cellpadding="6"><thead><tr>{titles}</tr></thead>\n<tbody>\n{cells}\n</tbody></table>\n{failed}'
         "</section>\n"
     )

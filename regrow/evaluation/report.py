@@ -13,6 +13,8 @@ from regrow.evaluation.front import front_plot, front_rows
 from regrow.evaluation.recovery import control_verdict, recovery_notes, undone
 from regrow.evaluation.statistics import class_accuracy
 from regrow.evaluation.summary import roles_of, rows
+from regrow.showing.escapes import escaped
+from regrow.showing.redaction import redacted
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 DRAWN = ("tflite_fp32", "tflite_fp16", "tflite_int8", "onnx")
@@ -51,7 +53,11 @@ def render_report(found: Findings) -> str:
     import jinja2
 
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_readable,
     )
     metrics, roles = found.metrics, roles_of(found.metrics)
     allocation = f", {found.pruning['allocation']} allocation" if found.pruning.get("allocation") else ""
@@ -85,6 +91,11 @@ def render_report(found: Findings) -> str:
         data=found.data,
         provenance=found.provenance,
     )
+
+
+def _readable(value: Any) -> Any:
+    """Texts without credentials and control characters; drawings, which are marked as HTML, as they are."""
+    return escaped(redacted(value), keep="\n") if type(value) is str else value
 
 
 def _plots(found: Findings, per_class: Mapping[str, Any]) -> dict[str, str]:

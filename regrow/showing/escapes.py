@@ -1,5 +1,6 @@
 """Control characters are made visible: a value from outside must not move the cursor or turn the text around."""
 
+import html
 import re
 import unicodedata
 from typing import Any
@@ -44,3 +45,8 @@ def shown(value: Any) -> str:
         half = LONGEST // 2
         text = f"{text[:half]} … ({len(text) - LONGEST:,} letters) … {text[-half:]}"
     return escaped(redacted(text))
+
+
+def html_text(value: Any) -> str:
+    """``value`` as `shown`, for a page of HTML."""
+    return html.escape(shown(value))
