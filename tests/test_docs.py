@@ -29,6 +29,12 @@ def test_the_sections_of_recovery_are_accepted(tmp_path: Path) -> None:
         load_config(tmp_path / "params.yaml")
 
 
+def test_the_section_of_tables_is_accepted(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/tables.md").read_text("utf-8"), re.DOTALL)
+    (tmp_path / "params.yaml").write_text(text)
+    load_config(tmp_path / "params.yaml")
+
+
 def test_every_command_of_the_readme_exists() -> None:
     from regrow.cli import cli
 

@@ -20,7 +20,9 @@ class Listing:
     ``stream`` yields ``(index, content)`` once for each example in whatever order is cheap to read: the
     encoded bytes of an image (``encoded``), or an array. ``faults`` says of examples by index why they cannot be
     used; ``empty`` names class folders without examples; ``ignored`` counts files that are no images. ``further`` are
-    labels of other kinds, by the name of the target that they become; ``notes`` are sentences for the report.
+    labels of other kinds, by the name of the target that they become. ``numbered``: the source gave labels as numbers,
+    not as text. ``classes`` are those that the source names, in their order; None: those of the examples. ``notes`` are
+    sentences on what was read, for the report.
     """
 
     task: str
@@ -34,6 +36,8 @@ class Listing:
     empty: Sequence[str] = ()
     ignored: int = 0
     further: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    numbered: bool = False
+    classes: tuple[str, ...] | None = None
     notes: Sequence[str] = ()
 
 
@@ -43,7 +47,8 @@ def list_examples(source: Any) -> Listing:
     Raises:
         RegrowError: the source is missing, broken, unsafe or empty.
     """
-    from regrow.dataset import folders, tables
+    from regrow.dataset import csv_tables, folders, tables
+    from regrow.dataset.class_list import with_classes
     from regrow.dataset.sources import require
 
     readers: dict[str, Callable[[Any], Listing]] = {
@@ -52,33 +57,35 @@ def list_examples(source: Any) -> Listing:
         "archive": folders.list_archive,
         "npz": tables.list_npz,
         "idx": tables.list_idx,
-        "csv": tables.list_csv,
+        "csv": csv_tables.list_csv,
     }
     if source.kind != "digits":
         require(source.path)
     listing = readers[source.kind](source)
     if not listing.names:
         raise RegrowError(f"{source.path}: holds no example; a source of kind {source.kind} needs some")
-    return listing
+    return with_classes(listing, source.classes, where=str(getattr(source, "path", source.kind)))
 
 
 def list_arrays(
     features: Array,
-    labels: Sequence[Any] | Array,
+    labels: Sequence[str | None],
     *,
     where: str,
     names: Sequence[str],
     splits: Sequence[str | None] | None = None,
     value_range: tuple[float, float] | None = None,
     faults: Mapping[int, str] | None = None,
-    further: Mapping[str, Sequence[Any]] | None = None,
+    further: Mapping[str, Sequence[str | None]] | None = None,
+    numbered: bool = False,
+    notes: Sequence[str] = (),
 ) -> Listing:
     """Examples that are rows of one array: images ``(n, h, w[, c])`` or rows of numbers ``(n, columns)``.
 
     Images of whole numbers from 0 to 255 become uint8, everything else float32.
 
     Raises:
-        RegrowError: another rank, a dtype that holds no real numbers, labels that are no classes.
+        RegrowError: another rank, a dtype that holds no real numbers.
     """
     if features.ndim == 3:
         features = features[..., None]
@@ -92,16 +99,15 @@ def list_arrays(
     return Listing(
         task="image_classification" if features.ndim == 4 else "tabular_classification",
         names=names,
-        labels=[_class_name(label, where) for label in labels],
+        labels=labels,
         splits=splits or [None] * len(names),
         stream=lambda: iter(enumerate(_compact(features))),
         encoded=False,
         value_range=value_range,
         faults=faults or {},
-        further={
-            name: [_class_name(label, f"{where}: {name}") for label in column]
-            for name, column in (further or {}).items()
-        },
+        further=further or {},
+        numbered=numbered,
+        notes=notes,
     )
 
 
@@ -113,21 +119,3 @@ def _compact(features: Array) -> Array:
         return features.astype(np.uint8)
     with np.errstate(over="ignore"):  # what overflows becomes infinite, and is found by the check for that
         return features.astype(np.float32)
-
-
-def _class_name(label: Any, where: str) -> str | None:
-    """The class that ``label`` names; None where it is missing. ``1.0`` is class ``1``: pandas makes such."""
-    if isinstance(label, bytes):
-        return label.decode("utf-8", "replace")
-    if isinstance(label, np.ndarray | list | tuple):
-        raise RegrowError(
-            f"{where}: labels have shape (n, {len(label)}); accepted: one class per example, (n,)"
-        )
-    if isinstance(label, float | np.floating):
-        if np.isnan(label):
-            return None
-        if not float(label).is_integer():
-            raise RegrowError(f"{where}: label {label} is not a class; accepted: whole numbers or names")
-        return str(int(label))
-    text = str(label)
-    return None if text in ("", "nan", "<NA>", "None", "NaT") else text

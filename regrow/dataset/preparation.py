@@ -135,9 +135,9 @@ def _write_further(
                 f"prepare.source.further_labels: column '{name}' has {len(found[name])} class among the training "
                 f"examples; at least two are needed"
             )
-        number = {label: position for position, label in enumerate(found[name])}
+        number: dict[str | None, int] = {label: position for position, label in enumerate(found[name])}
         for split, chosen in members.items():
-            known = np.asarray([number.get(str(labels[index]), -1) for index in chosen], np.int32)
+            known = np.asarray([number.get(labels[index], -1) for index in chosen], np.int32)
             write_array(dataset / split / f"{name}-{0:05d}.npy", [known], rows=len(known))
     return found
 

@@ -131,7 +131,7 @@ def _record(contents: Contents, listing: Listing, outcome: _Outcome, *, skip: bo
     if fault is None and listing.labels[outcome.index] is None:
         fault = "has no label"
     contents.sources[outcome.index] = outcome.source
-    if outcome.form:
+    if outcome.form and outcome.index not in listing.faults:
         contents.forms[outcome.form] += 1
     if fault is None:
         contents.contents[outcome.index] = outcome.content

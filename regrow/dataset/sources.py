@@ -3,20 +3,20 @@
 import contextlib
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from regrow.artifacts import is_full
+from regrow.dataset.class_list import ClassedSource
 from regrow.dataset.dvc_access import dvc_files, reason
+from regrow.dataset.table_sources import Csv, Digits, Idx, IdxNames, Npz, TableColumns
 from regrow.dataset.unpacking import MAX_BYTES, MAX_RATIO
 from regrow.errors import RegrowError
-from regrow.parameters import Parameters
 from regrow.provenance.digest import source_digest, tree_digest, tree_files
 from regrow.provenance.statement import Resource
 from regrow.showing.redaction import holds_credentials
@@ -28,13 +28,7 @@ HEAD = "HEAD"  # not what lies uncommitted in a local folder: no commit would sa
 LEGACY_MD5 = "md5-dos2unix"  # DVC 2 turned line ends of text before it hashed
 
 
-class Digits(Parameters):
-    """The 1,797 handwritten digits that come with scikit-learn."""
-
-    kind: Literal["digits"] = "digits"
-
-
-class Folder(Parameters):
+class Folder(ClassedSource):
     """A folder of class folders of images, with or without ``train`` and ``test`` above them."""
 
     kind: Literal["folder"]
@@ -44,7 +38,7 @@ class Folder(Parameters):
     )
 
 
-class Archive(Parameters):
+class Archive(ClassedSource):
     """A zip or tar of an image folder. ``max_bytes`` bounds what its members add up to, unpacked.
 
     ``max_ratio`` bounds the same relative to the archive's own size.
@@ -56,62 +50,7 @@ class Archive(Parameters):
     max_ratio: float = Field(MAX_RATIO, gt=0, description="most bytes unpacked for one packed")
 
 
-class Npz(Parameters):
-    """A NumPy archive: ``x`` and ``y``, or ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
-
-    kind: Literal["npz"]
-    path: Path = Field(description="the file")
-
-
-class Idx(Parameters):
-    """A folder of idx or idx.gz files under MNIST's names (``train-images-idx3-ubyte.gz`` …)."""
-
-    kind: Literal["idx"]
-    path: Path = Field(description="the folder of the files")
-
-
-RESERVED_TARGETS = ("label", "image", "features")
-
-
-def _target_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of further targets, which become names of files."""
-    for name in names:
-        if name in RESERVED_TARGETS or not re.fullmatch(r"\w[\w .-]*", name):
-            raise ValueError(
-                f"'{name}' cannot name a target; accepted: letters, digits, '_', ' ', '.', '-', but none of "
-                f"{', '.join(RESERVED_TARGETS)}"
-            )
-    if len(set(names)) < len(names):
-        raise ValueError("names a column twice")
-    return names
-
-
-Targets = Annotated[tuple[str, ...], AfterValidator(_target_names)]
-
-
-class Csv(Parameters):
-    """A table: ``label`` names the label's column; ``features`` the others (default: all); ``shape`` an image's.
-
-    ``further_labels`` names columns of classes that further heads can learn while the model is recovered; each becomes
-    a target of the dataset.
-    """
-
-    kind: Literal["csv"]
-    path: Path = Field(description="the file")
-    label: str = Field(description="the label's column")
-    further_labels: Targets = Field((), description="columns of classes for further heads")
-    features: tuple[str, ...] | None = Field(None, description="feature columns (default: all others)")
-    shape: tuple[int, int, int] | None = Field(None, description="height, width, channels of an image")
-
-    @model_validator(mode="after")
-    def _columns_serve_one_purpose(self) -> Self:
-        for name in self.further_labels:
-            if name == self.label or name in (self.features or ()):
-                raise ValueError(f"further_labels: '{name}' is the label or a feature already")
-        return self
-
-
-class Dvc(Parameters):
+class Dvc(ClassedSource, TableColumns, IdxNames):
     """A path tracked by DVC in a git repository, at a revision. ``format`` is what lies there."""
 
     kind: Literal["dvc"]
@@ -120,9 +59,6 @@ class Dvc(Parameters):
     path: str = Field(description="the path in it that DVC tracks")
     format: Literal["folder", "archive", "npz", "idx", "csv"] = Field(description="what lies there")
     label: str | None = Field(None, description="csv: the label's column")
-    further_labels: Targets = Field((), description="csv: columns of classes for further heads")
-    features: tuple[str, ...] | None = Field(None, description="csv: feature columns (default: all others)")
-    shape: tuple[int, int, int] | None = Field(None, description="csv: height, width, channels of an image")
 
     def __str__(self) -> str:
         return f"{self.repo}@{self.rev or HEAD}: {self.path}"
@@ -141,31 +77,30 @@ class Dvc(Parameters):
     def _csv_needs_a_label(self) -> Self:
         if self.format == "csv" and self.label is None:
             raise ValueError("format csv needs 'label', the label's column")
-        table = (self.label, self.further_labels, self.features, self.shape)
-        if self.format != "csv" and table != (None, (), None, None):
-            raise ValueError(
-                f"'label', 'further_labels', 'features' and 'shape' belong to format csv, not {self.format}"
-            )
+        for kind, names in {
+            "csv": ("label", *TableColumns.model_fields),
+            "idx": IdxNames.model_fields,
+        }.items():
+            given = [name for name in names if getattr(self, name) != type(self).model_fields[name].default]
+            if given and kind != self.format:
+                verb = "belongs" if len(given) == 1 else "belong"
+                raise ValueError(f"{' and '.join(given)} {verb} to format {kind}, not {self.format}")
         return self
 
     def at(self, path: Path) -> "Folder | Archive | Npz | Idx | Csv":
         """The local source that this one is, once it has been fetched to ``path``."""
-        if self.format == "csv":
-            return Csv(
-                kind="csv",
-                path=path,
-                label=self.label or "",
-                further_labels=self.further_labels,
-                features=self.features,
-                shape=self.shape,
-            )
-        if self.format == "folder":
-            return Folder(kind="folder", path=path)
-        if self.format == "archive":
-            return Archive(kind="archive", path=path)
-        return Npz(kind="npz", path=path) if self.format == "npz" else Idx(kind="idx", path=path)
+        kind = FORMATS[self.format]
+        given = {name: getattr(self, name) for name in kind.model_fields if name in type(self).model_fields}
+        return kind.model_validate({**given, "kind": self.format, "path": path})
 
 
+FORMATS: dict[str, type[Folder] | type[Archive] | type[Npz] | type[Idx] | type[Csv]] = {
+    "folder": Folder,
+    "archive": Archive,
+    "npz": Npz,
+    "idx": Idx,
+    "csv": Csv,
+}
 Source = Annotated[Digits | Folder | Archive | Npz | Idx | Csv | Dvc, Field(discriminator="kind")]
 
 

@@ -1,6 +1,7 @@
 """Which example belongs to which split; leakage between splits is found here."""
 
 import hashlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,7 +76,10 @@ def assign_splits(
     for index, split in _draw(pool, labels, contents, fractions=missing, options=options).items():
         out.splits[index] = split
     _refuse_unknown_labels(out, listing.names, labels, skip=skip)
-    out.classes = class_order(label for label, split in zip(labels, out.splits, strict=True) if split)
+    found = class_order(label for label, split in zip(labels, out.splits, strict=True) if split)
+    out.classes = listing.classes or found
+    if unused := [name for name in out.classes if name not in found]:
+        raise RegrowError(f"prepare.source.classes names '{unused[0]}', but no usable example has that label")
     _require_classes(out, labels, named={label for label in listing.labels if label is not None}, skip=skip)
     return out
 
@@ -83,7 +87,8 @@ def assign_splits(
 def class_order(labels: Iterable[str]) -> tuple[str, ...]:
     """Class names in the order of their labels: by number where all are whole numbers, else by name."""
     unique = sorted(set(labels))
-    if all(name.lstrip("-").isdecimal() and name.isascii() for name in unique):
+    # At most as many digits as int() takes; names that are the same number, 7 and 007, keep the order of names.
+    if all(re.fullmatch(r"-?[0-9]{1,1000}", name) for name in unique):
         return tuple(sorted(unique, key=int))
     return tuple(unique)
 

@@ -1,8 +1,7 @@
-"""Sources that are arrays already: scikit-learn's digits, ``.npz``, idx files, CSV."""
+"""Sources that are arrays already: scikit-learn's digits, ``.npz``, idx files."""
 
-import csv
 import gzip
-import io
+import re
 import struct
 import zipfile
 from collections.abc import Sequence
@@ -10,12 +9,27 @@ from pathlib import Path
 
 import numpy as np
 
+from regrow.dataset.class_list import shortened
+from regrow.dataset.labels import array_names
 from regrow.dataset.listing import Array, Listing, list_arrays
-from regrow.dataset.sources import Csv, Digits, Idx, Npz, digits_file
+from regrow.dataset.sources import digits_file
+from regrow.dataset.table_sources import Digits, Idx, Npz
 from regrow.dataset.unpacking import DAMAGED, check_expansion, unpacked
 from regrow.errors import RegrowError
+from regrow.storage.regular_files import open_regular
 
 IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+IDX_SPLITS = {"train": "train", "t10k": "test", "test": "test"}
+# train-images-idx3-ubyte and train-images.idx3-ubyte, packed or not: both spellings are about.
+IDX_NAME = re.compile(
+    r"(?P<prefix>.*[-_.])?(?P<split>train|t10k|test)-(?P<kind>images|labels)[-.]idx[0-9]-[a-z0-9]+(\.gz|\.bz2|\.xz)?"
+)
+SPLIT_NAMES = {"": None, "train": "train", "val": "validation", "validation": "validation", "test": "test"}
+NPZ_NAMES = (
+    "accepted: x, y or x_train, y_train (and x_val, y_val, x_test, y_test),"
+    " or images, labels or train_images, train_labels (and val_…, test_…)"
+)
+SHOWN = 10
 Part = tuple[str | None, Array, Array]
 
 
@@ -25,7 +39,8 @@ def list_digits(_: Digits) -> Listing:
         table = np.loadtxt(file, delimiter=",", dtype=np.float32).astype(np.uint8)
     return list_arrays(
         table[:, :-1].reshape(-1, 8, 8),
-        table[:, -1],
+        [str(label) for label in table[:, -1].tolist()],
+        numbered=True,
         where="digits",
         names=[f"digits/{index:04d}" for index in range(len(table))],
         value_range=(0.0, 16.0),
@@ -33,75 +48,126 @@ def list_digits(_: Digits) -> Listing:
 
 
 def list_npz(source: Npz) -> Listing:
-    """``x`` and ``y``, or ``x_train``, ``y_train``, ``x_test``, ``y_test`` (and ``x_val``, ``y_val``).
+    """``x`` and ``y``; ``x_train``, ``y_train`` and so on; or MedMNIST's ``train_images``, ``train_labels``.
+
+    Splits are called ``train``, ``val`` or ``validation``, and ``test``. Other arrays are not read; the report says so.
 
     Raises:
-        RegrowError: not an ``.npz``, pickled objects in it, a bomb, other names, lengths that differ.
+        RegrowError: not an ``.npz``, pickled objects in what is read, a bomb, other names, lengths that differ.
     """
     try:
-        with source.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with open_regular(source.path) as file, np.load(file, allow_pickle=False) as archive:
             # No member gives more than the directory states; zipfile stops there.
             check_expansion(source.path, sum(entry.file_size for entry in archive.zip.infolist()))
-            arrays = {name: archive[name] for name in archive.files}
+            pairs = _pairs(source.path, archive.files)
+            parts = [(split, archive[x], archive[y]) for split, (x, y) in pairs.items()]
+            unused = sorted(set(archive.files).difference(*pairs.values()))
     except (*DAMAGED, ValueError, zipfile.BadZipFile, AttributeError, TypeError, MemoryError) as error:
         reason = " ".join(str(error).split())
         raise RegrowError(f"{source.path}: cannot be read as .npz without running code ({reason})") from None
-    parts: list[Part] = []
-    for suffix, split in (
-        ("", None),
-        *((f"_{name}", name) for name in ("train", "val", "validation", "test")),
-    ):
-        if f"x{suffix}" in arrays and f"y{suffix}" in arrays:
-            parts.append(
-                ("validation" if split == "val" else split, arrays[f"x{suffix}"], arrays[f"y{suffix}"])
-            )
-    splits = {split for split, _, _ in parts}
-    if not parts or ("train" not in splits and None not in splits) or (None in splits and len(parts) > 1):
-        raise RegrowError(
-            f"{source.path}: holds {', '.join(arrays) or 'nothing'}; accepted: x, y or x_train, y_train"
-            " (and x_val, y_val, x_test, y_test)"
-        )
-    return _joined(source.path, parts)
+    notes = [f"{shortened(unused)} in the file: not used"] if unused else []
+    return _joined(source.path, parts, notes)
 
 
-def _joined(path: Path, parts: Sequence[Part]) -> Listing:
+def _pairs(path: Path, found: Sequence[str]) -> dict[str | None, tuple[str, str]]:
+    """The names of features and labels in an ``.npz`` by split; None where it makes none.
+
+    Raises:
+        RegrowError: one of a pair is missing, a split is there twice, or there are no training examples.
+    """
+    pairs: dict[str | None, tuple[str, str]] = {}
+    for given, split in SPLIT_NAMES.items():
+        for spellings in _spellings(given):
+            there = [[name for name in found if name in names] for names in spellings]
+            if not any(there):
+                continue
+            if not all(there):
+                (one,), missing = (there[0] or there[1])[:1], spellings[0 if there[1] else 1][0]
+                raise RegrowError(f"{path}: holds '{one}', but no '{missing}'; {NPZ_NAMES}")
+            (features, *more), (labels, *further) = there
+            if more or further or split in pairs:
+                names = [*pairs.get(split, ()), *there[0], *there[1]]
+                raise RegrowError(f"{path}: holds {shortened(names)}: one split more than once; {NPZ_NAMES}")
+            pairs[split] = (features, labels)
+    if not pairs or ("train" not in pairs and None not in pairs) or (None in pairs and len(pairs) > 1):
+        raise RegrowError(f"{path}: holds {', '.join(found[:SHOWN]) or 'nothing'}; {NPZ_NAMES}")
+    return pairs
+
+
+def _spellings(split: str) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Names of a split's features and of its labels, as files have them, by convention."""
+    after, before = (f"_{split}", f"{split}_") if split else ("", "")
+    return [
+        ((f"x{after}", f"X{after}"), (f"y{after}", f"Y{after}")),
+        ((f"{before}images",), (f"{before}labels",)),
+    ]
+
+
+def _joined(path: Path, parts: Sequence[Part], notes: Sequence[str] = ()) -> Listing:
+    names: list[str | None] = []
+    numbered = True
     for split, features, labels in parts:
-        if features.ndim == 0 or labels.ndim not in (1, 2) or len(features) != len(labels):
+        if features.ndim == 0 or labels.ndim == 0 or len(features) != len(labels):
             found = f"features of shape {features.shape} and labels of shape {labels.shape}"
             raise RegrowError(f"{path}: {split or 'x, y'}: {found}; accepted: one label per example")
-    if len({features.shape[1:] for _, features, _ in parts}) > 1:
-        shapes = ", ".join(f"{split} {features.shape[1:]}" for split, features, _ in parts)
-        raise RegrowError(f"{path}: the splits have different shapes: {shapes}")
-    joined = [labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels for _, _, labels in parts]
-    if len({labels.ndim for labels in joined}) > 1 or joined[0].ndim == 2:
-        raise RegrowError(
-            f"{path}: labels have shape {joined[0].shape}; accepted: one class per example, (n,)"
-        )
+        of_part, numbers = array_names(labels, where=f"{path}: {split}" if split else str(path))
+        names += of_part
+        numbered &= numbers
+    for what, shapes in (
+        ("features", {split: features.shape[1:] for split, features, _ in parts}),
+        (
+            "labels",
+            {split: labels.shape[1:] for split, _, labels in parts if labels.shape[1:] not in ((), (1,))},
+        ),
+    ):
+        if len(set(shapes.values())) > 1:
+            listed = ", ".join(f"{split} {shape}" for split, shape in shapes.items())
+            raise RegrowError(f"{path}: the splits' {what} have different shapes: {listed}")
     return list_arrays(
         np.concatenate([features for _, features, _ in parts]),
-        np.concatenate(joined),
+        names,
         where=str(path),
         names=[f"{split or 'example'}/{index:06d}" for split, x, _ in parts for index in range(len(x))],
         splits=[split for split, features, _ in parts for _ in range(len(features))],
+        numbered=numbered,
+        notes=[*notes, *_unused_columns([labels for _, _, labels in parts])],
     )
+
+
+def _unused_columns(labels: Sequence[Array]) -> list[str]:
+    """A note on the columns of one-hot labels that are zero throughout: their numbers are no classes."""
+    if labels[0].ndim != 2 or labels[0].shape[1] == 1:
+        return []
+    unused = np.flatnonzero(~np.any([part.any(0) for part in labels], axis=0)).tolist()
+    if not unused:
+        return []
+    listed = shortened([str(column) for column in unused])
+    return [
+        f"of {labels[0].shape[1]} one-hot columns {listed} are zero in all examples: no classes of this dataset"
+    ]
 
 
 def list_idx(source: Idx) -> Listing:
     """MNIST's files: ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, the same with ``t10k``; or .gz.
 
+    Before those may stand a prefix, as EMNIST has it (``emnist-letters-test-images-idx3-ubyte``); ``source.prefix``
+    chooses where there are several.
+
     Raises:
-        RegrowError: not a folder, a file is missing, or a file is not a whole idx file.
+        RegrowError: not a folder, a file is missing, several prefixes, or a file is not a whole idx file.
     """
     if not source.path.is_dir():
         raise RegrowError(f"{source.path}: is not a folder; an idx source is a folder of idx files")
+    found = _idx_files(source)
     parts: list[Part] = []
-    for prefix, split in (("train", "train"), ("t10k", "test"), ("test", "test")):
-        images = _idx_path(source.path, prefix, "images")
-        if images is None or any(split == name for name, _, _ in parts):
+    for name, split in IDX_SPLITS.items():
+        images, labels = (found.get((name, kind)) for kind in ("images", "labels"))
+        if any(split == other for other, _, _ in parts) or images is None:
             continue
-        labels = _idx_path(source.path, prefix, "labels")
         if labels is None:
-            raise RegrowError(f"{source.path}: has {images.name}, but no {prefix}-labels-idx1-ubyte (or .gz)")
+            raise RegrowError(
+                f"{source.path}: has {images.name}, but no {images.name.split('images')[0]}labels-idx1-ubyte (or .gz)"
+            )
         parts.append((split, read_idx(images), read_idx(labels)))
     if not parts or parts[0][0] != "train":
         raise RegrowError(
@@ -110,10 +176,30 @@ def list_idx(source: Idx) -> Listing:
     return _joined(source.path, parts)
 
 
-def _idx_path(folder: Path, prefix: str, kind: str) -> Path | None:
-    """``train-images-idx3-ubyte`` or ``train-images.idx3-ubyte``, packed or not: both spellings are about."""
-    found = sorted(path for path in folder.glob(f"{prefix}-{kind}*idx*") if path.is_file())
-    return found[0] if found else None
+def _idx_files(source: Idx) -> dict[tuple[str, str], Path]:
+    """Files by ``train``, ``t10k`` or ``test`` and ``images`` or ``labels``, all with one prefix.
+
+    Raises:
+        RegrowError: there are several prefixes, or there is not the one that is asked for.
+    """
+    by_prefix: dict[str, dict[tuple[str, str], Path]] = {}
+    for path in sorted(source.path.iterdir()):
+        match = IDX_NAME.fullmatch(path.name)
+        if match and path.is_file():
+            files = by_prefix.setdefault((match["prefix"] or "").rstrip("-_."), {})
+            files.setdefault((match["split"], match["kind"]), path)  # unpacked before packed
+    if source.prefix is not None:
+        wanted = source.prefix.rstrip("-_.")
+        if wanted not in by_prefix:
+            listed = shortened([name for name in by_prefix if name]) or "none"
+            raise RegrowError(f"{source.path}: no idx file has the prefix '{source.prefix}'; found: {listed}")
+        return by_prefix[wanted]
+    if len(by_prefix) > 1:
+        raise RegrowError(
+            f"{source.path}: holds idx files of {len(by_prefix)} datasets ({shortened(list(by_prefix))});"
+            " prepare.source.prefix chooses one"
+        )
+    return next(iter(by_prefix.values()), {})
 
 
 def read_idx(path: Path) -> Array:
@@ -138,86 +224,3 @@ def read_idx(path: Path) -> Array:
         raise RegrowError(f"{path}: is not a whole idx file ({error})") from None
     array: Array = values.view(kind).reshape(shape)
     return array.astype(kind.newbyteorder("="))
-
-
-def list_csv(source: Csv) -> Listing:
-    """Rows of a table. A cell that is no number becomes NaN, and its row is rejected like one with NaN.
-
-    A row that has not as many fields as the header is rejected too. The file may be packed by gzip, bzip2 or xz.
-
-    Raises:
-        RegrowError: not a CSV file, a bomb, a column is missing or not numeric at all, ``shape`` does not fit.
-    """
-    import pandas as pd
-
-    path = source.path
-    try:
-        text, lines, faults = _whole_rows(path)
-        table = pd.read_csv(text)
-    except (*DAMAGED, ValueError, csv.Error, pd.errors.ParserError) as error:
-        raise RegrowError(f"{path}: cannot be read as CSV ({' '.join(str(error).split())})") from None
-    if table.empty and faults:
-        raise RegrowError(f"{path}:{lines[0]}: {faults[0]}, and so in all rows")
-    if table.empty:
-        raise RegrowError(f"{path}: holds no example below its header")
-    found = [str(name) for name in table.columns]
-    targets = [source.label, *source.further_labels]
-    columns = list(source.features or [name for name in found if name not in targets])
-    for name in [*targets, *columns]:
-        if name not in found:
-            raise RegrowError(f"{path}: has no column '{name}'; it has {', '.join(found)}")
-    if faults:
-        table.index = pd.Index([index for index in range(len(lines)) if index not in faults])
-        table = table.reindex(range(len(lines)))
-    numbers = table[columns].apply(pd.to_numeric, errors="coerce")
-    for name in columns:
-        if numbers[name].isna().all():
-            raise RegrowError(
-                f"{path}: column '{name}' holds no number; prepare.source.features names columns"
-            )
-    features = numbers.to_numpy()
-    if source.shape is not None:
-        size = int(np.prod(source.shape))
-        if size != len(columns):
-            raise RegrowError(
-                f"{path}: shape {source.shape} takes {size} columns, but there are {len(columns)}"
-            )
-        features = features.reshape(-1, *source.shape)
-    names = [f"{path.name}:{line}" for line in lines]
-    return list_arrays(
-        features,
-        list(table[source.label]),
-        where=str(path),
-        names=names,
-        faults=faults,
-        further={name: list(table[name]) for name in source.further_labels},
-    )
-
-
-def _whole_rows(path: Path) -> tuple[io.StringIO, list[int], dict[int, str]]:
-    """The header and the rows that have its number of fields, as text; the line of each row; what others hold.
-
-    `pandas` would shift the columns of a row with more fields, and fill one with fewer.
-    """
-    kept, lines, faults = io.StringIO(), list[int](), dict[int, str]()
-    raw: list[str] = []
-    with unpacked(path) as file:
-        text = io.TextIOWrapper(file, "utf-8-sig", newline="")
-        reader = csv.reader(raw.append(line) or line for line in text)  # type: ignore[func-returns-value]
-        header: list[str] | None = None
-        for fields in reader:
-            row, first = "".join(raw), reader.line_num - len(raw) + 1
-            raw.clear()
-            if not row.strip():
-                continue
-            if header is None:
-                header = fields
-            elif len(fields) != len(header):
-                faults[len(lines)] = f"holds {len(fields)} fields, but the header names {len(header)}"
-                lines.append(first)
-                continue
-            else:
-                lines.append(first)
-            kept.write(row)
-    kept.seek(0)
-    return kept, lines, faults

@@ -15,8 +15,9 @@ from regrow.dataset.listing import list_examples
 from regrow.dataset.preparation import PreparationOptions, prepare_dataset
 from regrow.dataset.report import DataReport
 from regrow.dataset.scaling import Scaling
-from regrow.dataset.sources import Digits, Dvc, Source, fetch, identify
+from regrow.dataset.sources import Dvc, Source, fetch, identify
 from regrow.dataset.splitting import SplitOptions
+from regrow.dataset.table_sources import Digits
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
 from regrow.progress import emit
@@ -118,7 +119,14 @@ def _prepare(
         )
     except RegrowError as error:  # its names are relative to the source
         place = params.source if isinstance(params.source, Dvc) else getattr(source, "path", None)
-        raise RegrowError(f"{place}: {error}" if place else str(error)) from None
+        raise RegrowError(_placed(place, str(error))) from None
+
+
+def _placed(place: object, sentence: str) -> str:
+    """``sentence`` behind the place that it speaks of; rows of a table begin with the file's name already."""
+    if isinstance(place, Path) and sentence.startswith(f"{place.name}:"):
+        return f"{place}{sentence.removeprefix(place.name)}"
+    return f"{place}: {sentence}" if place else sentence
 
 
 def _check_unchanged(resolved: Any, found: list[Resource]) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from regrow.artifacts import write_json
-from regrow.dataset.sources import Digits, Source, identify, pin
+from regrow.dataset.sources import Source, identify, pin
+from regrow.dataset.table_sources import Digits
 from regrow.parameters import canonical_json
 from regrow.progress import emit
 from regrow.provenance.digest import text_digest

@@ -23,8 +23,8 @@ from regrow.dataset.info import SPLITS
 from regrow.dataset.listing import Listing, list_arrays, list_examples
 from regrow.dataset.preparation import PreparationOptions, prepare_dataset
 from regrow.dataset.scaling import measure
-from regrow.dataset.sources import Csv
 from regrow.dataset.splitting import SplitOptions, assign_splits, class_order
+from regrow.dataset.table_sources import Csv
 from regrow.errors import RegrowError
 
 RANDOM = np.random.default_rng(0)

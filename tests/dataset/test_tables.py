@@ -1,18 +1,15 @@
-"""Sources that are arrays: npz, idx, CSV, scikit-learn's digits."""
+"""Sources that are arrays: npz, idx, scikit-learn's digits."""
 
-import bz2
 import gzip
-import lzma
 import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from regrow.dataset.listing import Array, Listing, list_examples
-from regrow.dataset.sources import Csv, Digits, Idx, Npz
+from regrow.dataset.table_sources import Digits, Idx, Npz
 from regrow.errors import RegrowError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 5)).astype(np.uint8)
@@ -64,7 +61,7 @@ def test_dtypes_become_bytes_or_single_precision(tmp_path: Path) -> None:
         ({"a": IMAGES}, "holds a; accepted: x, y or x_train"),
         ({"x_test": IMAGES, "y_test": LABELS}, "accepted: x, y or x_train"),
         ({"x": IMAGES, "y": LABELS[:3]}, "one label per example"),
-        ({"x": IMAGES, "y": np.eye(6)}, r"labels have shape \(6, 6\)"),
+        ({"x": IMAGES, "y": np.eye(6) * 2}, r"labels have shape \(6, 6\) and are not one-hot"),
         ({"x": IMAGES, "y": LABELS + 0.5}, "label 0.5 is not a class"),
         ({"x": LABELS, "y": LABELS}, r"features have shape \(6,\)"),
         ({"x": IMAGES.astype(complex), "y": LABELS}, "type complex128; accepted: numbers"),
@@ -135,82 +132,6 @@ def test_idx_needs_a_folder_with_training_files(tmp_path: Path) -> None:
         list_examples(Idx(kind="idx", path=tmp_path / "file"))
 
 
-def csv(path: Path, text: str, **options: Any) -> Listing:
-    (path / "table.csv").write_text(text)
-    options = {"label": "kind", **options}
-    return list_examples(Csv.model_validate({"kind": "csv", "path": path / "table.csv", **options}))
-
-
-def test_csv_rows_and_images(tmp_path: Path) -> None:
-    text = "a,b,c,d,kind\n1,2,3,4,x\n5,6,7,8,y\n"
-    listing = csv(tmp_path, text)
-    assert listing.names == ["table.csv:2", "table.csv:3"]
-    assert listing.labels == ["x", "y"]
-    np.testing.assert_array_equal(values(listing), [[1, 2, 3, 4], [5, 6, 7, 8]])
-    assert values(csv(tmp_path, text, features=["d", "a"])).tolist() == [[4, 1], [8, 5]]
-    images = values(csv(tmp_path, text, shape=[2, 2, 1]))
-    assert images.shape == (2, 2, 2, 1)
-    assert images.dtype == np.uint8
-
-
-def test_csv_missing_label_and_text_in_a_cell(tmp_path: Path) -> None:
-    listing = csv(tmp_path, "a,kind\n1,1\nx,0\n3,\n")
-    assert listing.labels == ["1", "0", None]
-    assert np.isnan(values(listing)[1, 0])
-
-
-def test_csv_rows_with_another_number_of_fields_are_faults_at_their_line(tmp_path: Path) -> None:
-    listing = csv(tmp_path, 'a,b,kind\n1,2,x\n\n"3\n",4,y\n1,2,3,0\n5\n6,7,z\n')
-    assert listing.names == [f"table.csv:{line}" for line in (2, 4, 6, 7, 8)]
-    fields = "holds {} fields, but the header names 3"
-    assert listing.faults == {2: fields.format(4), 3: fields.format(1)}
-    assert values(listing)[[0, 1, 4]].tolist() == [[1, 2], [3, 4], [6, 7]]
-    assert [listing.labels[index] for index in (0, 1, 4)] == ["x", "y", "z"]
-
-
-def test_csv_with_further_labels(tmp_path: Path) -> None:
-    text = "a,kind,sex,age\n1,x,m,1\n2,y,,0\n3,x,f,\n"
-    assert csv(tmp_path, text.replace(",m", ",7").replace(",f", ",8")).further == {}
-    listing = csv(tmp_path, text, further_labels=["sex", "age"])
-    assert listing.further == {"sex": ["m", None, "f"], "age": ["1", "0", None]}
-    assert values(listing).tolist() == [[1], [2], [3]]
-    with pytest.raises(RegrowError, match=r"table\.csv: has no column 'size'; it has a, kind, sex, age"):
-        csv(tmp_path, text, further_labels=["size"])
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"further_labels": ["kind"]}, "'kind' is the label or a feature already"),
-        ({"further_labels": ["a"], "features": ["a"]}, "'a' is the label or a feature already"),
-        ({"further_labels": ["../a"]}, "'../a' cannot name a target"),
-        ({"further_labels": ["image"]}, "'image' cannot name a target"),
-        ({"further_labels": ["a", "a"]}, "names a column twice"),
-    ],
-)
-def test_further_labels_that_cannot_be(tmp_path: Path, options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValidationError, match=words):
-        csv(tmp_path, "a,kind\n1,x\n", **options)
-
-
-@pytest.mark.parametrize("module", [gzip, bz2, lzma])
-def test_packed_csv(tmp_path: Path, module: Any) -> None:
-    (tmp_path / "packed.csv").write_bytes(module.compress(b"a,kind\n1,x\n2,y\n"))
-    source = Csv(kind="csv", path=tmp_path / "packed.csv", label="kind")
-    assert values(list_examples(source)).tolist() == [[1], [2]]
-
-
-@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "csv.bz2", "csv.xz"])
-def test_packed_csv_bombs_are_refused(tmp_path: Path, suffix: str) -> None:
-    packing = {"csv": gzip, "csv.gz": gzip, "csv.bz2": bz2, "csv.xz": lzma}[suffix]
-    path = tmp_path / f"bomb.{suffix}"
-    path.write_bytes(packing.compress(b"a,kind\n" + b"1,0\n" * 5_000_000))  # type: ignore[attr-defined]
-    with pytest.raises(
-        RegrowError, match=rf"bomb\.{suffix}: expands more than 200-fold; a file that is not packed"
-    ):
-        list_examples(Csv(kind="csv", path=path, label="kind"))
-
-
 def test_npz_and_idx_bombs_are_refused(tmp_path: Path) -> None:
     zeros = np.zeros((20_000, 32, 32), np.uint8)
     np.savez_compressed(tmp_path / "bomb.npz", x=zeros, y=np.zeros(len(zeros), np.uint8))
@@ -222,17 +143,86 @@ def test_npz_and_idx_bombs_are_refused(tmp_path: Path) -> None:
         list_examples(Idx(kind="idx", path=tmp_path))
 
 
+def test_npz_under_medmnists_names(tmp_path: Path) -> None:
+    labels = LABELS[:, None].astype(np.uint8)
+    parts = {f"{split}_images": IMAGES for split in ("train", "val", "test")}
+    listing = npz(tmp_path, **parts, **{name.replace("images", "labels"): labels for name in parts})
+    assert listing.splits == ["train"] * 6 + ["validation"] * 6 + ["test"] * 6
+    assert listing.labels == ["0", "1", "2", "0", "1", "2"] * 3
+    assert listing.numbered
+    assert npz(tmp_path, images=IMAGES, labels=LABELS).labels == ["0", "1", "2", "0", "1", "2"]
+    assert npz(tmp_path, X=IMAGES, y=LABELS).labels == ["0", "1", "2", "0", "1", "2"]
+
+
+def test_npz_says_which_arrays_it_does_not_read(tmp_path: Path) -> None:
+    listing = npz(tmp_path, x=IMAGES, y=LABELS, ids=LABELS, comments=np.asarray([{}]))
+    assert listing.notes == ["'comments', 'ids' in the file: not used"]
+
+
 @pytest.mark.parametrize(
-    ("text", "options", "words"),
+    ("arrays", "words"),
     [
-        ("a,kind\n1,x\n", {"label": "king"}, "has no column 'king'; it has a, kind"),
-        ("a,kind\nred,x\nblue,y\n", {}, "column 'a' holds no number"),
-        ("a,b,kind\n1,2,x\n", {"shape": [2, 2, 1]}, "takes 4 columns, but there are 2"),
-        ("a,kind\n", {}, "holds no example"),
-        ("", {}, "cannot be read as CSV"),
-        ("a,kind\n1,2,x\n3,4,y\n", {}, "table.csv:2: holds 3 fields, but the header names 2, and so in all"),
+        ({"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES}, "holds 'x_test', but no 'y_test'"),
+        ({"train_images": IMAGES, "train_labels": LABELS, "val_labels": LABELS}, "but no 'val_images'"),
+        ({"x": IMAGES, "X": IMAGES, "y": LABELS}, "holds 'x', 'X', 'y': one split more than once"),
+        (
+            {"x_train": IMAGES, "y_train": LABELS, "train_images": IMAGES, "train_labels": LABELS},
+            "one split more than once",
+        ),
     ],
 )
-def test_unusable_csv_is_refused(tmp_path: Path, text: str, options: dict[str, Any], words: str) -> None:
+def test_npz_with_half_a_split_or_one_too_many_is_refused(
+    tmp_path: Path, arrays: dict[str, Any], words: str
+) -> None:
     with pytest.raises(RegrowError, match=words):
-        csv(tmp_path, text, **options)
+        npz(tmp_path, **arrays)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.bool_])
+def test_one_hot_labels_of_npz(tmp_path: Path, dtype: Any) -> None:
+    one_hot = np.eye(4)[[2, 0, 1, 2, 0, 1]].astype(dtype)
+    listing = npz(tmp_path, x=IMAGES, y=one_hot)
+    assert listing.labels == ["2", "0", "1", "2", "0", "1"]
+    assert listing.notes == ["of 4 one-hot columns '3' are zero in all examples: no classes of this dataset"]
+    one_hot[1] = 0
+    assert npz(tmp_path, x=IMAGES, y=one_hot).labels[:3] == ["2", None, "1"]
+
+
+@pytest.mark.parametrize("row", [[1, 1, 0], [0.9, 0.1, 0], [np.nan, 0, 1], [2, 0, 0]])
+def test_labels_of_several_classes_at_once_are_refused(tmp_path: Path, row: list[float]) -> None:
+    labels = np.eye(3)[LABELS]
+    labels[4] = row
+    with pytest.raises(
+        RegrowError, match=r"labels have shape \(6, 3\) and are not one-hot; accepted: one class"
+    ):
+        npz(tmp_path, x=IMAGES, y=labels)
+    parts = {"x_train": IMAGES, "y_train": np.eye(3)[LABELS], "x_test": IMAGES, "y_test": np.eye(4)[LABELS]}
+    with pytest.raises(RegrowError, match="splits' labels have different shapes"):
+        npz(tmp_path, **parts)
+
+
+def write_idx(folder: Path, prefix: str, labels: Array = LABELS) -> None:
+    for split in ("train", "test"):
+        (folder / f"{prefix}{split}-images-idx3-ubyte").write_bytes(idx(IMAGES))
+        (folder / f"{prefix}{split}-labels-idx1-ubyte").write_bytes(idx(labels.astype(np.uint8)))
+
+
+def test_idx_files_with_emnists_prefix(tmp_path: Path) -> None:
+    write_idx(tmp_path, "emnist-letters-", LABELS + 1)
+    (tmp_path / "emnist-letters-mapping.txt").write_text("1 65 97\n")
+    listing = list_examples(Idx(kind="idx", path=tmp_path))
+    assert listing.splits == ["train"] * 6 + ["test"] * 6
+    assert listing.labels[:3] == ["1", "2", "3"]
+    write_idx(tmp_path, "emnist-digits-")
+    with pytest.raises(
+        RegrowError, match=r"of 2 datasets \('emnist-digits', 'emnist-letters'\); prepare\.source\.prefix"
+    ):
+        list_examples(Idx(kind="idx", path=tmp_path))
+    for prefix in ("emnist-digits", "emnist-digits-"):
+        listing = list_examples(Idx(kind="idx", path=tmp_path, prefix=prefix))
+        assert listing.labels[:3] == ["0", "1", "2"]
+    with pytest.raises(RegrowError, match="prefix 'kmnist'; found: 'emnist-digits', 'emnist-letters'"):
+        list_examples(Idx(kind="idx", path=tmp_path, prefix="kmnist"))
+    (tmp_path / "emnist-digits-test-labels-idx1-ubyte").unlink()
+    with pytest.raises(RegrowError, match="but no emnist-digits-test-labels-idx1-ubyte"):
+        list_examples(Idx(kind="idx", path=tmp_path, prefix="emnist-digits"))

@@ -314,7 +314,10 @@ def test_a_repository_that_is_not_there_is_named(tmp_path: Path) -> None:
     ("source", "words"),
     [
         ({"kind": "dvc", "repo": ".", "path": "a", "format": "csv"}, "needs 'label'"),
-        ({"kind": "dvc", "repo": ".", "path": "a", "format": "npz", "label": "x"}, "belong to format csv"),
+        (
+            {"kind": "dvc", "repo": ".", "path": "a", "format": "npz", "label": "x"},
+            "label belongs to format csv, not npz",
+        ),
         ({"kind": "dvc", "repo": "https://me:pw@host/x", "path": "a", "format": "npz"}, "credential helper"),
         ({"kind": "dvc", "repo": "https://token@host/x", "path": "a", "format": "npz"}, "credential helper"),
         ({"kind": "zip", "path": "a"}, "kind"),
