@@ -1,16 +1,20 @@
 """Model files: written the same for the same weights, read without running anything that came with them."""
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
 from regrow.errors import RegrowError
+from regrow.graph.architecture import ModelFile, read_model_file
 from regrow.graph.archives import application_layers, normalise_archive, read_archive
 from regrow.graph.channels_first import switch_on_onednn
+from regrow.graph.declared_sizes import Budget, bounded, check_taken, check_tensors, refuse_excess
 from regrow.graph.ellipses import spell_out_ellipses
-from regrow.graph.keras3 import read_keras3, saved_by_keras3
+from regrow.graph.keras3 import read_keras3
+from regrow.graph.saved_models import load_saved_model
 from regrow.graph.sharing import refuse_sharing_that_files_lose
-from regrow.graph.trust import architecture, refuse_code
+from regrow.graph.trust import refuse_code
+from regrow.storage.regular_files import irregular
 
 MODEL = "model.keras"
 
@@ -55,44 +59,39 @@ def import_model(file: Path, trust: bool = False) -> Any:
         RegrowError: no such file, another kind of file, a broken one, code inside while ``trust`` is false, or
             something of Keras 3 that `tf_keras` lacks.
     """
-    if not file.exists():
-        raise RegrowError(f"{file}: no such model file")
-    switch_on_onednn([file])  # before what looks into the file imports TensorFlow
-    if trust:
-        architecture(file)
-    else:
-        refuse_code(file)
-    import tf_keras
-
+    folder = os.path.isdir(file)
+    if folder:
+        switch_on_onednn([file])  # before what looks into a SavedModel imports TensorFlow
+    found = read_model_file(file)
+    if not folder:
+        switch_on_onednn([file])
+    refuse_excess(found.config, file)
+    if not trust:
+        refuse_code(found, file)
     try:
-        if file.is_dir():
-            return _from_saved_model(file)
-        if saved_by_keras3(file):
-            return read_keras3(file)
-        if file.suffix == ".keras":
-            return read_archive(file, safe_mode=not trust)
-        return tf_keras.models.load_model(file, compile=False, custom_objects=application_layers())
-    except RegrowError:
-        raise
+        with bounded(Budget(found.stored)):
+            model = _loaded(file, found, trust=trust)
+        check_tensors(model)
+        check_taken(model, found.weights)
+    except RegrowError as error:
+        text = str(error)
+        raise RegrowError(text if text.startswith(str(file)) else f"{file}: {text}") from None
     except Exception as error:  # a damaged file can fail anywhere in h5py, zipfile, Keras or TensorFlow
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise RegrowError(f"{file}: cannot be loaded as a tf_keras model ({reason})") from None
+    return model
+
+
+def _loaded(file: Path, found: ModelFile, *, trust: bool) -> Any:
+    import tf_keras
+
+    if file.is_dir():
+        return load_saved_model(file, found.config, custom_objects=application_layers())
+    if file.suffix != ".keras":
+        return tf_keras.models.load_model(file, compile=False, custom_objects=application_layers())
+    return read_keras3(file) if found.from_keras3 else read_archive(file, safe_mode=not trust)
 
 
 def load_file(path: Path, *, trust: bool = False) -> Any:
     """`import_model` of a model file, or of a model artifact (a directory with ``model.keras``)."""
-    return import_model(path / MODEL if (path / MODEL).is_file() else path, trust=trust)
-
-
-def _from_saved_model(folder: Path) -> Any:
-    """The model that a SavedModel's metadata describes, with the weights in its checkpoint.
-
-    Its graph is not loaded: operations in it write and read files, some as soon as it is loaded.
-    """
-    import tensorflow as tf
-    import tf_keras
-
-    model = tf_keras.models.model_from_json(json.dumps(architecture(folder)))
-    stored = tf.train.Checkpoint(model).read(str(folder / "variables" / "variables"))
-    stored.assert_existing_objects_matched().expect_partial()
-    return model
+    return import_model(path if irregular(path / MODEL) else path / MODEL, trust=trust)

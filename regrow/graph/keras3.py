@@ -13,15 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from regrow.errors import RegrowError
+from regrow.graph.architecture import architecture
 from regrow.graph.archives import normalise_archive
-from regrow.graph.trust import architecture, keras_version, refuse_links
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
-
-
-def saved_by_keras3(file: Path) -> bool:
-    """Whether ``file`` is a ``.keras`` archive that Keras 3 wrote."""
-    return keras_version(file).split(".", 1)[0] == "3"
 
 
 def read_keras3(file: Path) -> Any:
@@ -45,7 +40,6 @@ def read_keras3(file: Path) -> Any:
                 raise RegrowError(f"has no {WEIGHTS}")
             content = io.BytesIO(archive.read(WEIGHTS))
         with h5py.File(content) as h5:
-            refuse_links(h5, file)
             FileWeights(h5, reader).load(config)
         _check_masks(model)
     except RegrowError as error:

@@ -96,6 +96,7 @@ def test_fp16_holds_half_the_bytes(exported: Exported) -> None:
 def test_what_is_shipped_carries_no_code(exported: Exported) -> None:
     from tensorflow.core.protobuf import saved_model_pb2
 
+    from regrow.graph.architecture import read_model_file
     from regrow.graph.trust import refuse_code
 
     for name in ("saved_model", "mlflow/tf2model"):
@@ -104,7 +105,7 @@ def test_what_is_shipped_carries_no_code(exported: Exported) -> None:
         used = {node.op for function in meta.graph_def.library.function for node in function.node_def}
         assert "Conv2D" in used
         assert not used & {"PyFunc", "EagerPyFunc", "ReadFile", "WriteFile", "PrintV2", "MatchingFiles"}
-    refuse_code(exported.directory / "model.keras")
+    refuse_code(read_model_file(exported.directory / "model.keras"), exported.directory / "model.keras")
     folder = exported.directory / "mlflow"
     assert not [
         path.name for path in folder.rglob("*") if "pickle" in path.name or path.suffix in (".pkl", ".py")

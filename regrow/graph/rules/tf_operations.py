@@ -1,6 +1,6 @@
 """TensorFlow operations, which Keras records as ``TFOpLambda`` and ``SlicingOpLambda`` layers.
 
-An operation goes by the last part of its symbol: ``math.add`` and ``__operators__.add`` are both ``add``.
+An operation of these `MODULES` goes by the last part of its symbol: ``math.add`` and ``__operators__.add`` are ``add``.
 """
 
 import inspect
@@ -15,6 +15,13 @@ from regrow.graph.rules.shaping import permuted
 Operation = TypeVar("Operation", bound=Rule)
 
 OPERATIONS: dict[str, Rule] = {}
+# Elsewhere a name may mean another thing: strings.split, sparse.reshape, image.transpose.
+MODULES = ("", "math", "nn", "linalg", "manip", "dtypes", "__operators__")
+OTHER_MODULES = frozenset({"image.resize", "compat.v1.image.resize"}).union(
+    f"{former}image.{name}"
+    for former in ("", "compat.v1.")
+    for name in ("resize_nearest_neighbor", "resize_bilinear", "extract_patches")
+)
 
 UNARY = (
     *(
@@ -84,7 +91,8 @@ def operation(*names: str) -> Callable[[Operation], Operation]:
 def tensorflow_operation(call: LayerCall) -> Outputs:
     """Look the operation up."""
     symbol = str(call.config["function"])
-    known = OPERATIONS.get(symbol.rpartition(".")[2])
+    module, _, name = symbol.removeprefix("compat.v1.").rpartition(".")
+    known = OPERATIONS.get(name) if module in MODULES or symbol in OTHER_MODULES else None
     if known is None:
         return call.left_whole(f"is the operation {symbol}, which no rule knows")
     return known(call)
