@@ -59,7 +59,7 @@ def import_model(file: Path, trust: bool = False) -> Any:
         RegrowError: no such file, another kind of file, a broken one, code inside while ``trust`` is false, or
             something of Keras 3 that `tf_keras` lacks.
     """
-    folder = os.path.isdir(file)
+    folder = os.path.isdir(file)  # noqa: PTH112 - Path.is_dir fails on names that are too long
     if folder:
         switch_on_onednn([file])  # before what looks into a SavedModel imports TensorFlow
     found = read_model_file(file)
