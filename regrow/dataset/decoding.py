@@ -141,7 +141,9 @@ def _as_meant(image: Any, stored: str) -> Any:
     if image.format == "TIFF" and image.mode.startswith("I;16") and image.tag_v2.get(262) == 0:
         return Image.fromarray(np.iinfo(np.uint16).max - np.asarray(image).astype(np.uint16))
     if image.format == "PNG" and "transparency" in image.info:
-        if stored in ("L;2", "L;4"):  # the pixels are spread to 0–255, the transparent value is not
+        if stored == "1":
+            image.info["transparency"] = 255 if image.info["transparency"] else 0
+        elif stored in ("L;2", "L;4"):  # the pixels are spread to 0–255, the transparent value is not
             image.info["transparency"] *= 255 // (2 ** int(stored[2:]) - 1)
         elif image.mode.startswith("I;16") and not (np.asarray(image) == image.info["transparency"]).any():
             del image.info["transparency"]
