@@ -49,9 +49,13 @@ def check_address(url: str) -> str:
     if not parts.netloc or not parts.path.strip("/") or not url.isprintable() or " " in url:
         raise ValueError("is no whole address; accepted: s3://BUCKET/PATH, https://HOST/PATH")
     if "@" in parts.netloc:
-        raise ValueError(f"holds credentials, which would be recorded; accepted: in {_credentials(parts.scheme)}")
+        raise ValueError(
+            f"holds credentials, which would be recorded; accepted: in {_credentials(parts.scheme)}"
+        )
     if parts.fragment or (parts.query and not PLAIN_QUERY.fullmatch(parts.query)):
-        raise ValueError("holds a query or fragment, which may be a secret and would be recorded; accepted: none")
+        raise ValueError(
+            "holds a query or fragment, which may be a secret and would be recorded; accepted: none"
+        )
     if ".." in PurePosixPath(urllib.parse.unquote(parts.path)).parts:
         raise ValueError("holds '..'; accepted: the address that is meant")
     return url
@@ -111,7 +115,9 @@ def require_digest(url: str, path: Path, expected: str) -> None:
 
 
 def _too_large(url: str, max_bytes: int) -> RegrowError:
-    return RegrowError(f"prepare.source: {url}: has more than {max_bytes} bytes, the limit of prepare.source.max_bytes")
+    return RegrowError(
+        f"prepare.source: {url}: has more than {max_bytes} bytes, the limit of prepare.source.max_bytes"
+    )
 
 
 @contextlib.contextmanager
@@ -126,7 +132,7 @@ def _faults(url: str, what: str) -> Iterator[None]:
     except Exception as error:  # each library has errors of its own
         if is_full(error):
             raise
-        error.add_note(REMOTE + url)
+        error.add_note(f"{REMOTE}bucket {urllib.parse.urlsplit(url).netloc}")
         raise RegrowError(f"prepare.source: {url}: {what} ({_reason(error)})") from error
 
 
@@ -181,9 +187,7 @@ def _look_s3(url: str) -> Found:
     sizes = {name: int(found[name]["size"]) for name in sorted(found)}
     lines = "".join(f"{_etag(found[name])} {size} {name}\n" for name, size in sizes.items())
     total = sum(sizes.values())
-    return Found(
-        {"etags_sha256": text_digest(lines)}, total, sizes, {"files": len(sizes), "bytes": total}
-    )
+    return Found({"etags_sha256": text_digest(lines)}, total, sizes, {"files": len(sizes), "bytes": total})
 
 
 def _etag(info: Mapping[str, Any]) -> str:
@@ -210,7 +214,9 @@ def _get_s3(url: str, target: Path, found: Found) -> None:
     for name in found.files:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
     names = list(found.files)
-    files.get([f"{place}/{name}" for name in names], [str(target / name) for name in names], batch_size=AT_ONCE)
+    files.get(
+        [f"{place}/{name}" for name in names], [str(target / name) for name in names], batch_size=AT_ONCE
+    )
 
 
 # --- the web ----------------------------------------------------------------------------------------------------------
@@ -237,7 +243,9 @@ def _web_stream(url: str) -> Iterator[Any]:
     # A size that is given, whatever it is, spares a request for it; no blocks: one answer is read from end to end.
     with files.open(url, "rb", block_size=0, size=1) as stream:
         if url.startswith("https:") and stream.r.url.scheme != "https":
-            raise RegrowError(f"prepare.source: {url}: leads to an address that is not encrypted; accepted: https")
+            raise RegrowError(
+                f"prepare.source: {url}: leads to an address that is not encrypted; accepted: https"
+            )
         yield stream
 
 

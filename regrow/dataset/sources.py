@@ -4,16 +4,19 @@ import contextlib
 import hashlib
 import json
 import shutil
+import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from regrow.artifacts import is_full
+from regrow.dataset import remote
 from regrow.dataset.class_list import ClassedSource
 from regrow.dataset.dvc_access import dvc_files, reason
+from regrow.dataset.remote import check_address
 from regrow.dataset.table_sources import Csv, Digits, Idx, IdxNames, Npz, TableColumns
 from regrow.dataset.unpacking import MAX_BYTES, MAX_RATIO
 from regrow.errors import RegrowError
@@ -50,28 +53,11 @@ class Archive(ClassedSource):
     max_ratio: float = Field(MAX_RATIO, gt=0, description="most bytes unpacked for one packed")
 
 
-class Dvc(ClassedSource, TableColumns, IdxNames):
-    """A path tracked by DVC in a git repository, at a revision. ``format`` is what lies there."""
+class Elsewhere(ClassedSource, TableColumns, IdxNames):
+    """Data that is fetched first. ``format`` is what lies there."""
 
-    kind: Literal["dvc"]
-    repo: str = Field(description="the git repository: an address or a folder")
-    rev: str | None = Field(None, description="commit, tag or branch (default: its HEAD)")
-    path: str = Field(description="the path in it that DVC tracks")
     format: Literal["folder", "archive", "npz", "idx", "csv"] = Field(description="what lies there")
     label: str | None = Field(None, description="csv: the label's column")
-
-    def __str__(self) -> str:
-        return f"{self.repo}@{self.rev or HEAD}: {self.path}"
-
-    @field_validator("repo")
-    @classmethod
-    def _no_credentials(cls, repo: str) -> str:
-        """Parameters end in statements and in MLflow; a user name alone (``ssh://git@…``) is no secret."""
-        if holds_credentials(repo):
-            raise ValueError(
-                "holds credentials, which would be recorded; leave them to git's credential helper"
-            )
-        return repo
 
     @model_validator(mode="after")
     def _csv_needs_a_label(self) -> Self:
@@ -94,6 +80,57 @@ class Dvc(ClassedSource, TableColumns, IdxNames):
         return kind.model_validate({**given, "kind": self.format, "path": path})
 
 
+class Dvc(Elsewhere):
+    """A path tracked by DVC in a git repository, at a revision."""
+
+    kind: Literal["dvc"]
+    repo: str = Field(description="the git repository: an address or a folder")
+    rev: str | None = Field(None, description="commit, tag or branch (default: its HEAD)")
+    path: str = Field(description="the path in it that DVC tracks")
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.rev or HEAD}: {self.path}"
+
+    @field_validator("repo")
+    @classmethod
+    def _no_credentials(cls, repo: str) -> str:
+        """Parameters end in statements and in MLflow; a user name alone (``ssh://git@…``) is no secret."""
+        if holds_credentials(repo):
+            raise ValueError(
+                "holds credentials, which would be recorded; leave them to git's credential helper"
+            )
+        return repo
+
+
+class Remote(Elsewhere):
+    """A file or folder in S3, or a file on a web server; credentials come from the environment."""
+
+    kind: Literal["remote"]
+    url: Annotated[str, AfterValidator(check_address)] = Field(
+        description="s3://BUCKET/PATH, a file or a folder; https://HOST/PATH, a file"
+    )
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="of the file, which is verified; http:// needs it"
+    )
+    max_bytes: int = Field(MAX_BYTES, gt=0, description="most bytes, as they come and unpacked")
+
+    def __str__(self) -> str:
+        return self.url
+
+    @model_validator(mode="after")
+    def _can_be_verified(self) -> Self:
+        if self.url.startswith("http:") and self.sha256 is None:
+            raise ValueError("url is not encrypted; accepted: https://, or http:// with the file's sha256")
+        if self.format not in FILES and not self.url.startswith("s3:"):
+            raise ValueError(
+                f"format {self.format} is a folder, which only s3:// has; accepted: {', '.join(FILES)}"
+            )
+        if self.format not in FILES and self.sha256 is not None:
+            raise ValueError(f"sha256 is of a file, but format {self.format} is a folder")
+        return self
+
+
+FILES = ("archive", "npz", "csv")
 FORMATS: dict[str, type[Folder] | type[Archive] | type[Npz] | type[Idx] | type[Csv]] = {
     "folder": Folder,
     "archive": Archive,
@@ -101,7 +138,7 @@ FORMATS: dict[str, type[Folder] | type[Archive] | type[Npz] | type[Idx] | type[C
     "idx": Idx,
     "csv": Csv,
 }
-Source = Annotated[Digits | Folder | Archive | Npz | Idx | Csv | Dvc, Field(discriminator="kind")]
+Source = Annotated[Digits | Folder | Archive | Npz | Idx | Csv | Dvc | Remote, Field(discriminator="kind")]
 
 
 def identify(source: Source) -> list[Resource]:
@@ -114,6 +151,8 @@ def identify(source: Source) -> list[Resource]:
         return [_digits()]
     if isinstance(source, Dvc):
         return [_dvc(source)]
+    if isinstance(source, Remote):
+        return [_remote(source)]
     path = require(source.path)
     links = source.links if isinstance(source, Folder) else None
     return [Resource(name=RAW_DATA, uri=path.name, digest={"sha256": source_digest(path, links=links)})]
@@ -174,6 +213,35 @@ def _dvc(source: Dvc) -> Resource:
         digest=digest,
         annotations={"dvc_rev": commit, "path": source.path},
     )
+
+
+def _remote(source: Remote) -> Resource:
+    """What the server states of the data; without a statement the file is read for its digest."""
+    found = remote.look(source.url)
+    digest = dict(found.digest)
+    if source.sha256 is not None:
+        digest = {"sha256": source.sha256}
+    elif not digest:
+        digest = {"sha256": remote.content_digest(source.url, max_bytes=source.max_bytes)}
+    return Resource(name=RAW_DATA, uri=source.url, digest=digest, annotations=found.annotations)
+
+
+def fetch_remote(source: Remote, target: Path, *, digest: Mapping[str, str]) -> Path:
+    """Download what ``source`` names into the folder ``target``, emptied first; the path of it there.
+
+    Raises:
+        RegrowError: it cannot be fetched, is too large, or is not what ``digest`` says.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    place = target / (Path(urllib.parse.unquote(urllib.parse.urlsplit(source.url).path)).name or "data")
+    found = remote.look(source.url)
+    if "sha256" not in digest and dict(found.digest) != dict(digest):
+        raise RegrowError(f"prepare.source: {source}: changed while the step ran; run again")
+    remote.download(source.url, place, found=found, max_bytes=source.max_bytes)
+    if "sha256" in digest:
+        remote.require_digest(source.url, place, digest["sha256"])
+    return place
 
 
 def pin(source: Source, resources: Sequence[Resource]) -> Source:

@@ -15,16 +15,18 @@ from regrow.dataset.listing import list_examples
 from regrow.dataset.preparation import PreparationOptions, prepare_dataset
 from regrow.dataset.report import DataReport
 from regrow.dataset.scaling import Scaling
-from regrow.dataset.sources import Dvc, Source, fetch, identify
+from regrow.dataset.sources import Dvc, Remote, Source, fetch, fetch_remote, identify
 from regrow.dataset.splitting import SplitOptions
 from regrow.dataset.table_sources import Digits
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
 from regrow.progress import emit
+from regrow.provenance.digest import source_digest
 from regrow.provenance.statement import Resource
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 
 WARNINGS_SHOWN = 5
+FETCHED = "raw_data_content"
 
 
 class PrepareParams(Parameters):
@@ -98,9 +100,14 @@ def _prepare(
     params = context.params
     source: Any = params.source
     progress = context.progress()
-    if isinstance(source, Dvc):
-        progress.update(0, "fetching with DVC", total=1)
-        source = source.at(fetch(source, raw, digest=found[0].digest))
+    if isinstance(source, Dvc | Remote):
+        progress.update(0, "fetching with DVC" if isinstance(source, Dvc) else "fetching", total=1)
+        get: Any = fetch if isinstance(source, Dvc) else fetch_remote
+        place = get(source, raw, digest=found[0].digest)
+        if isinstance(source, Remote):  # of the server's word, the bytes that came are the proof
+            content = {"sha256": source_digest(place, links="inside")}
+            context.dependencies.append(Resource(name=FETCHED, uri=source.url, digest=content))
+        source = source.at(place)
     listing = list_examples(source)
     progress.total = len(listing.names)
     try:
@@ -118,7 +125,7 @@ def _prepare(
             done=progress.update,
         )
     except RegrowError as error:  # its names are relative to the source
-        place = params.source if isinstance(params.source, Dvc) else getattr(source, "path", None)
+        place = params.source if isinstance(params.source, Dvc | Remote) else getattr(source, "path", None)
         raise RegrowError(_placed(place, str(error))) from None
 
 
