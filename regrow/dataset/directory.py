@@ -14,6 +14,7 @@ from regrow.dataset.info import SPLITS, DatasetInfo, Examples, Feature, Normalis
 from regrow.dataset.rows import Array, Rows
 from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest
+from regrow.storage.regular_files import irregular
 from regrow.tasks import Task, get_task
 
 FILE_NAME = "dataset.json"
@@ -110,6 +111,9 @@ class Dataset:
 
     def _shard(self, shard: Shard) -> Array:
         path = self.path / shard.file
+        fault = irregular(path)  # np.load would wait for a pipe
+        if fault:
+            raise RegrowError(f"{path}: cannot be read as a NumPy array ({fault})")
         try:
             array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:

@@ -185,7 +185,7 @@ def _idx_files(source: Idx) -> dict[tuple[str, str], Path]:
     by_prefix: dict[str, dict[tuple[str, str], Path]] = {}
     for path in sorted(source.path.iterdir()):
         match = IDX_NAME.fullmatch(path.name)
-        if match and path.is_file():
+        if match and not path.is_dir():  # of what is no file, reading says so
             files = by_prefix.setdefault((match["prefix"] or "").rstrip("-_."), {})
             files.setdefault((match["split"], match["kind"]), path)  # unpacked before packed
     if source.prefix is not None:

@@ -16,7 +16,7 @@ def pictures(count: int, *shape: int) -> np.ndarray:  # type: ignore[type-arg]
     return np.random.default_rng(0).integers(0, 17, (count, *shape)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 1), (100, 50, 3), (6, 9, 5)])
+@pytest.mark.parametrize("shape", [(8, 8, 1), (100, 50, 3), (6, 9, 4), (6, 9, 5)])
 def test_rows_of_originals_and_variants(tmp_path: Path, shape: tuple[int, ...]) -> None:
     images = pictures(3, *shape)
     write_contact_sheet(tmp_path / "sheet.png", images, POLICY, variants=2)

@@ -1,5 +1,6 @@
 """Images as their formats mean them: transparency, depth, several pictures in one file; and what is never opened."""
 
+import ast
 import io
 import os
 import struct
@@ -296,3 +297,15 @@ def test_options_are_checked() -> None:
     ):
         with pytest.raises(ValidationError):
             ImageOptions.model_validate(options)
+
+
+def test_wherever_pillow_opens_an_image_the_formats_are_listed() -> None:
+    root = Path(__file__).resolve().parents[2]
+    opened = [
+        (path.relative_to(root).as_posix(), [keyword.arg for keyword in node.keywords])
+        for folder in ("regrow", "components", "pipelines")
+        for path in (root / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("Image.open", "imread"))
+    ]
+    assert opened == [("regrow/dataset/decoding.py", ["formats"])]

@@ -5,10 +5,13 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
 from regrow.dataset.decoding import ImageOptions
+from regrow.dataset.directory import open_dataset, write_dataset
+from regrow.dataset.info import Normalisation
 from regrow.dataset.listing import list_examples
 from regrow.dataset.reading import read_examples
 from regrow.dataset.sources import Source, identify
@@ -79,3 +82,27 @@ def test_beside_the_images_they_are_files_like_others(
     make(thing, Path("set/cat/control"))
     identify(source("folder", Path("set")))
     assert list_examples(source("folder", Path("set"))).ignored == 1
+
+
+@pytest.mark.parametrize("thing", THINGS)
+def test_as_an_idx_file_and_as_a_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thing: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mnist").mkdir()
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+        make(thing, Path("mnist") / name)
+    with pytest.raises(RegrowError, match=rf"mnist/train-\w+-idx\d-ubyte: is {THINGS[thing]}"):
+        list_examples(source("idx", Path("mnist")))
+    values = np.arange(12.0, dtype=np.float32).reshape(6, 2)
+    made = write_dataset(
+        Path("dataset"),
+        task="tabular_classification",
+        splits={split: (values, np.arange(6) % 2) for split in ("train", "validation", "test")},
+        classes=["a", "b"],
+        value_range=(0, 12),
+        normalisation=Normalisation(),
+    )
+    shard = Path("dataset") / made.info.shards["train"][made.feature][0].file
+    shard.unlink()
+    make(thing, shard)
+    with pytest.raises(RegrowError, match=rf"{shard}: cannot be read as a NumPy array \(is {THINGS[thing]}"):
+        open_dataset(Path("dataset")).features("train")
