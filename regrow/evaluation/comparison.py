@@ -24,12 +24,12 @@ TIMED = ("tflite_fp32", "tflite_fp16", "tflite_int8", "onnx")
 def model_metrics(model: Any, probabilities: Array, labels: Array, *, bins: int) -> dict[str, float]:
     """Accuracy with its interval, loss, calibration error, and what the model costs."""
     from regrow.graph.costs import count_macs
-    from regrow.graph.kernels import sparsity
+    from regrow.graph.kernels import ZeroCount, zero_counts
 
     right = int((probabilities.argmax(1) == labels).sum())
     low, high = wilson_interval(right, len(labels))
     parameters = int(model.count_params())
-    zeros = sum(int(np.count_nonzero(array == 0)) for array in model.get_weights() if array.ndim > 1)
+    kernels = sum(zero_counts(model).values(), ZeroCount())
     return {
         "accuracy": right / len(labels),
         "accuracy_low": low,
@@ -38,8 +38,8 @@ def model_metrics(model: Any, probabilities: Array, labels: Array, *, bins: int)
         "ece": calibration_error(probabilities, labels, bins=bins),
         "macs": count_macs(model),
         "parameters": parameters,
-        "parameters_nonzero": parameters - zeros,
-        "sparsity": sparsity(model),
+        "parameters_nonzero": parameters - kernels.zeros,
+        "sparsity": kernels.share,
     }
 
 

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from regrow.graph.graph import Graph
-from regrow.graph.kernels import KERNELS, layers
+from regrow.graph.kernels import ZeroCount, kernels, layers, zero_counts
 from regrow.graph.tracing import trace
 from regrow.graph.view import Shape
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCost:
-    """One layer: ``output_shape`` without the batch axis; ``kernels`` weights are prunable, ``zeros`` of them 0."""
+    """One layer: ``output_shape`` without the batch axis; ``kernels`` are weights of kernels, ``zeros`` of them 0."""
 
     name: str
     class_name: str
@@ -40,7 +40,21 @@ def layer_costs(model: Any) -> list[LayerCost]:
         # The layers of a model that is run at each step count for the layer that runs it.
         path = cost.layer if cost.layer in leaves else cost.layer.partition("/layer/")[0]
         macs[path] = macs.get(path, 0) + cost.macs
-    return [_cost(path, layer, shapes.get(path, ()), macs.get(path, 0)) for path, layer in layers(model)]
+    found, counts = kernels(model), dict[str, ZeroCount]()
+    for name, count in zero_counts(model).items():
+        counts[found[name].layer] = counts.get(found[name].layer, ZeroCount()) + count
+    return [
+        LayerCost(
+            name=path,
+            class_name=type(layer).__name__,
+            output_shape=shapes.get(path, ()),
+            parameters=int(layer.count_params()) if layer.built else 0,
+            macs=macs.get(path, 0),
+            kernels=counts.get(path, ZeroCount()).weights,
+            zeros=counts.get(path, ZeroCount()).zeros,
+        )
+        for path, layer in layers(model)
+    ]
 
 
 def unknown_size(graph: Graph) -> str | None:
@@ -61,16 +75,3 @@ def unknown_size(graph: Graph) -> str | None:
 def count_macs(model: Any) -> int:
     """MACs of one forward pass of one example."""
     return sum(cost.macs for cost in trace(Graph.of(model)).costs)
-
-
-def _cost(path: str, layer: Any, output_shape: Shape, macs: int) -> LayerCost:
-    arrays = [getattr(layer, name).numpy() for name in KERNELS.get(type(layer).__name__, ())]
-    return LayerCost(
-        name=path,
-        class_name=type(layer).__name__,
-        output_shape=output_shape,
-        parameters=int(layer.count_params()) if layer.built else 0,
-        macs=macs,
-        kernels=int(sum(array.size for array in arrays)),
-        zeros=int(sum((array == 0).sum() for array in arrays)),
-    )

@@ -12,7 +12,7 @@ from regrow.graph.files import load_file
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """All layers of a model, and their sums: ``sparsity`` is the share of zeros among prunable weights."""
+    """All layers of a model, and their sums: ``sparsity`` is the share of zeros among the weights of kernels."""
 
     layers: list[LayerCost]
     parameters: int

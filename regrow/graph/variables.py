@@ -1,6 +1,16 @@
 """Names for a layer's arrays: the attribute path in Keras' own source, such as ``forward_layer/cell/kernel``."""
 
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A variable, the layer that made it, and the attribute under which that layer has it."""
+
+    owner: Any
+    attribute: str
+    variable: Any
 
 
 def variables(layer: Any) -> dict[str, Any]:
@@ -9,12 +19,17 @@ def variables(layer: Any) -> dict[str, Any]:
     Instance names (``lstm_cell_3``) change from session to session; attribute names do not, and they are the
     names in a layer's documentation. A layer inside a list has no attribute and goes by its own name.
     """
-    found: dict[str, Any] = {}
+    return {name: found.variable for name, found in owned_variables(layer).items()}
+
+
+def owned_variables(layer: Any) -> dict[str, Owned]:
+    """As `variables`, with the layer that each belongs to: ``layer`` itself or one inside it."""
+    found: dict[str, Owned] = {}
     _collect(layer, "", found, set())
     return found
 
 
-def _collect(layer: Any, prefix: str, found: dict[str, Any], seen: set[int]) -> None:
+def _collect(layer: Any, prefix: str, found: dict[str, Owned], seen: set[int]) -> None:
     attributes = {
         id(value): name.lstrip("_")
         for name, value in reversed(vars(layer).items())
@@ -25,12 +40,13 @@ def _collect(layer: Any, prefix: str, found: dict[str, Any], seen: set[int]) -> 
         if id(variable) not in seen and hasattr(variable, "assign"):
             seen.add(id(variable))
             stem = variable.name.rpartition("/")[2].partition(":")[0]
-            found[_free(prefix + attributes.get(id(variable), stem), found)] = variable
+            attribute = attributes.get(id(variable), stem)
+            found[_free(prefix + attribute, found)] = Owned(layer, attribute, variable)
     for inner in layer._flatten_layers(recursive=False, include_self=False):
         _collect(inner, f"{prefix}{attributes.get(id(inner), inner.name)}/", found, seen)
 
 
-def _free(name: str, taken: dict[str, Any]) -> str:
+def _free(name: str, taken: dict[str, Owned]) -> str:
     number = 1
     while name in taken:
         name, number = f"{name.rstrip('0123456789')}{number}", number + 1

@@ -1,9 +1,11 @@
 """How much of the sparsity each kernel bears.
 
-Each function takes kernels by name (float arrays) and the sparsity wanted over all of them together, 0 to 1, and
-returns the sparsity of each kernel. Within a kernel the smallest magnitudes go.
+Each function takes kernels by name (float arrays), the sparsity wanted over all of them together, 0 to 1, and by name
+the lengths of a kernel's window, inputs and outputs where those are not its shape; it returns the sparsity of each
+kernel. Within a kernel the smallest magnitudes go.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,19 +13,22 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Kernels = Mapping[str, Array]
+Dimensions = Mapping[str, tuple[int, ...]]
 
 
-def uniform(kernels: Kernels, sparsity: float) -> dict[str, float]:
+def uniform(kernels: Kernels, sparsity: float, dimensions: Dimensions | None = None) -> dict[str, float]:
     """The same share of every kernel."""
     return dict.fromkeys(kernels, sparsity)
 
 
-def global_magnitude(kernels: Kernels, sparsity: float) -> dict[str, float]:
+def global_magnitude(
+    kernels: Kernels, sparsity: float, dimensions: Dimensions | None = None
+) -> dict[str, float]:
     """One threshold on |w| for all kernels together (Han 2015)."""
     return _by_threshold({name: np.abs(array).ravel() for name, array in kernels.items()}, sparsity)
 
 
-def lamp(kernels: Kernels, sparsity: float) -> dict[str, float]:
+def lamp(kernels: Kernels, sparsity: float, dimensions: Dimensions | None = None) -> dict[str, float]:
     """One threshold on LAMP scores (Lee 2021): w_u² / Σ_{v: w_v² ≥ w_u²} w_v² within each kernel.
 
     The largest weight of a kernel scores 1, so no kernel is emptied before all others are.
@@ -42,14 +47,18 @@ def lamp_scores(kernel: Array) -> Array:
     return scores
 
 
-def erk(kernels: Kernels, sparsity: float) -> dict[str, float]:
+def erk(kernels: Kernels, sparsity: float, dimensions: Dimensions | None = None) -> dict[str, float]:
     """Erdős–Rényi-Kernel (Evci 2020): density ∝ (Σ of the kernel's dimensions) / (product of them), at most 1.
+
+    Dimensions are the window's, the number of inputs and the number of outputs: heads and their width, which a kernel
+    of attention has on two axes, are one number of outputs.
 
     The factor is solved again whenever a kernel reaches density 1, until the total is met.
     """
     total = sum(array.size for array in kernels.values())
     wanted = (1 - sparsity) * total
-    raw = {name: sum(array.shape) / array.size for name, array in kernels.items()}
+    sides = {name: (dimensions or {}).get(name, array.shape) for name, array in kernels.items()}
+    raw = {name: sum(sides[name]) / math.prod(sides[name]) for name in kernels}
     dense: set[str] = set()
     while True:
         fixed = sum(kernels[name].size for name in dense)
@@ -79,7 +88,7 @@ def _by_threshold(scores: Mapping[str, Array], sparsity: float) -> dict[str, flo
     return result
 
 
-ALLOCATIONS: dict[str, Callable[[Kernels, float], dict[str, float]]] = {
+ALLOCATIONS: dict[str, Callable[[Kernels, float, Dimensions | None], dict[str, float]]] = {
     "uniform": uniform,
     "global": global_magnitude,
     "lamp": lamp,

@@ -6,33 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from regrow.dataset.directory import Dataset
+from regrow.graph.kernels import kernels as all_kernels
 from regrow.progress import Progress
 from regrow.pruning.allocation import ALLOCATIONS
+from regrow.pruning.gradual_masks import GradualMasks
+from regrow.pruning.masking import Masking
 from regrow.pruning.pruning import Pruning
-from regrow.pruning.selection import layer_of
-from regrow.pruning.wrapping import Wrapped
 from regrow.training.settings import FitSettings
 
 BELOW_ONE = 1 - 1e-6
 
 
-def allocate(kernels: Mapping[str, Any], *, sparsity: float, allocation: str) -> dict[str, float]:
-    """The sparsity of each of ``kernels`` (variables by name) under ``allocation``."""
-    return ALLOCATIONS[allocation]({name: kernel.numpy() for name, kernel in kernels.items()}, sparsity)
-
-
-def by_layer(kernels: Mapping[str, Any], sparsities: Mapping[str, float]) -> dict[str, float]:
-    """The sparsity of each layer, below 1: tfmot has one per layer.
-
-    The two kernels of a separable convolution bear their mean, weighted by size, so the total stays the same.
-    """
-    zeros: dict[str, float] = {}
-    sizes: dict[str, int] = {}
-    for name, kernel in kernels.items():
-        size, layer = int(kernel.shape.num_elements()), layer_of(name)
-        zeros[layer] = zeros.get(layer, 0.0) + sparsities[name] * size
-        sizes[layer] = sizes.get(layer, 0) + size
-    return {layer: min(max(zeros[layer] / sizes[layer], 0.0), BELOW_ONE) for layer in zeros}
+def allocate(model: Any, kernels: Mapping[str, Any], *, sparsity: float, allocation: str) -> dict[str, float]:
+    """The sparsity of each of the model's ``kernels`` (variables by name) under ``allocation``."""
+    arrays = {name: kernel.numpy() for name, kernel in kernels.items()}
+    found = all_kernels(model)
+    dimensions = {name: found[name].dimensions for name in kernels}
+    return ALLOCATIONS[allocation](arrays, sparsity, dimensions)
 
 
 def one_shot(model: Any, kernels: Mapping[str, Any], sparsities: Mapping[str, float]) -> Pruning:
@@ -42,13 +32,19 @@ def one_shot(model: Any, kernels: Mapping[str, Any], sparsities: Mapping[str, fl
     """
     from tensorflow_model_optimization.sparsity.keras import ConstantSparsity
 
-    shares = by_layer(kernels, sparsities)
-    schedules = {layer: ConstantSparsity(share, begin_step=0, frequency=1) for layer, share in shares.items()}
-    wrapped = Wrapped(model, kernels, schedules)
-    wrapped.prune_now()
-    pruning = wrapped.pruning()
+    masking = Masking(
+        kernels,
+        {name: ConstantSparsity(_below_one(sparsities[name]), begin_step=0, frequency=1) for name in kernels},
+    )
+    masking.start()
+    masking.advance()
+    pruning = masking.pruning()
     pruning.apply(model)
     return pruning
+
+
+def _below_one(share: float) -> float:
+    return min(max(share, 0.0), BELOW_ONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,25 +107,33 @@ def gradual(
     per_epoch = _steps_per_epoch(dataset, overlay, settings)
     bounds = ramp(per_epoch * settings.epochs, begin=begin, end=end, frequency=frequency)
     schedules = {
-        layer: PolynomialDecay(
+        name: PolynomialDecay(
             initial_share * share, share, bounds.begin, bounds.end, power=3, frequency=bounds.frequency
         )
-        for layer, share in by_layer(kernels, sparsities).items()
+        for name, share in ((name, _below_one(sparsities[name])) for name in kernels)
     }
-    wrapped = Wrapped(model, kernels, schedules)
-    wrapped.start()
+    masks = GradualMasks(schedules)
     kept: list[tuple[tuple[float, float], list[Any], Pruning]] = []
 
     def keep(epoch: int, entry: dict[str, float]) -> None:
         # Earlier epochs are less sparse and so more accurate: the best of all would undo the pruning.
         score = (entry["val_accuracy"], -entry["val_loss"])
         if epoch * per_epoch >= bounds.end and (not kept or score > kept[0][0]):
-            wrapped.mask()
-            kept[:] = [(score, wrapped.plain.get_weights(), wrapped.pruning())]
+            kept[:] = [(score, model.get_weights(), masks.pruning())]
 
-    # tfmot's wrappers count steps in variables that a copy on other devices would not share.
+    # Masks are counted on in variables that a copy on other devices would not share.
     alone = settings.model_copy(update={"accelerator": "single"})
-    fit(wrapped.model, dataset, overlay, alone, step=step, progress=progress, on_epoch=keep)
+    fit(
+        model,
+        dataset,
+        overlay,
+        alone,
+        step=step,
+        progress=progress,
+        parts=[masks],
+        on_epoch=keep,
+        settle=masks.mask_averages,
+    )
     _, weights, pruning = kept[0]
     model.set_weights(weights)
     pruning.apply(model)

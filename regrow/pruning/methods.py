@@ -16,6 +16,10 @@ from regrow.pruning.targets import ChannelOptions, LayerOptions
 if TYPE_CHECKING:
     from regrow.pruning.criteria.evidence import Calibration
 
+# Every kernel keeps a weight at least, and numbers of zeros are whole.
+ROUNDING = 0.002
+NAMED = 6
+
 METHOD_OF_KEY = {
     "layers": "layers",
     "channels": "channels",
@@ -67,7 +71,39 @@ def prune(model: Any, task: Task) -> Outcome:
             blocks=later.blocks or done.blocks,
             channels=later.channels or done.channels,
         )
+    _tell_what_is_missing(done, task.params)
     return done
+
+
+def _tell_what_is_missing(done: Outcome, params: PruneParams) -> None:
+    """Say how many of all kernel weights are zero where they are fewer than was asked for, and which are left dense."""
+    from regrow.graph.kernels import ZeroCount, zero_counts
+
+    target = wanted_sparsity(params)
+    if target is None:
+        return
+    counts = zero_counts(done.model)
+    total = sum(counts.values(), ZeroCount())
+    if total.share > target - ROUNDING:
+        return
+    spared = sorted(done.left_dense.items(), key=lambda item: -counts[item[0]].weights)
+    told = [
+        f"{name} ({counts[name].weights / total.weights:.1%} of the weights): {reason}"
+        for name, reason in spared[:NAMED]
+    ]
+    more = f"; {len(spared) - NAMED} more are in report.json" if len(spared) > NAMED else ""
+    reason = f"left dense: {'; '.join(told)}{more}" if told else "weights of equal size are kept together"
+    emit(
+        "notice",
+        message=f"prune: {total.share:.1%} of all kernel weights are zero, not {target:.1%}; {reason}",
+    )
+
+
+def wanted_sparsity(params: PruneParams) -> float | None:
+    """The share of zeros that was asked for; None where weights are not masked."""
+    if "magnitude" in params.method:
+        return params.sparsity
+    return 1 - params.n / params.m if "n_m" in params.method else None
 
 
 def check_without_dataset(params: PruneParams) -> None:
@@ -148,16 +184,9 @@ def _n_m(done: Outcome, task: Task) -> Outcome:
     pruning, misfits = n_of_m(model, kernels, n=task.params.n, m=task.params.m)
     emit(
         "notice",
-        message=f"prune: {_n_m_told(task.params, fitting=len(kernels) - len(misfits), misfits=misfits)}",
+        message=f"prune: {task.params.n} of {task.params.m} weights stay in {len(kernels) - len(misfits)} kernels",
     )
     return Outcome(model=model, pruning=pruning, left_dense=skipped | misfits)
-
-
-def _n_m_told(params: PruneParams, *, fitting: int, misfits: Mapping[str, str]) -> str:
-    told = f"{params.n} of {params.m} weights stay in {fitting} kernels"
-    for name, reason in list(misfits.items())[:1]:
-        told += f"; {len(misfits)} kernels are left dense, such as {name}: {reason}"
-    return told
 
 
 def _magnitude(done: Outcome, task: Task) -> Outcome:
@@ -166,7 +195,7 @@ def _magnitude(done: Outcome, task: Task) -> Outcome:
     model = done.model
     params, options = task.params, task.params.gradual
     kernels, skipped = _kernels(model, task)
-    shares = allocate(kernels, sparsity=params.sparsity, allocation=params.allocation)
+    shares = allocate(model, kernels, sparsity=params.sparsity, allocation=params.allocation)
     if params.schedule == "one_shot":
         return Outcome(model=model, pruning=one_shot(model, kernels, shares), left_dense=skipped)
     if task.dataset is None:
@@ -190,15 +219,15 @@ def _magnitude(done: Outcome, task: Task) -> Outcome:
 
 def _kernels(model: Any, task: Task) -> tuple[dict[str, Any], dict[str, str]]:
     """The kernels to mask, and the others with the reason."""
-    from regrow.graph.kernels import prunable_kernels
+    from regrow.graph.kernels import kernels
     from regrow.pruning.selection import chosen_kernels, layer_of, matches
 
-    skip, every = task.params.skip, prunable_kernels(model)
+    skip, every = task.params.skip, kernels(model)
     if len(task.params.method) > 1:
         # After channels a pattern may name layers without kernels; that it names some has been checked.
         skip = tuple(item for item in skip if any(matches(layer_of(name), item) for name in every))
     chosen = chosen_kernels(model, skip)
-    return chosen, {name: "skipped" for name in every if name not in chosen}
+    return chosen, {name: kernel.unknown or "skipped" for name, kernel in every.items() if name not in chosen}
 
 
 METHODS: dict[str, Callable[[Outcome, Task], Outcome]] = {

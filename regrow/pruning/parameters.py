@@ -69,7 +69,12 @@ class PruneParams(Parameters):
     sparse_training: SparseTraining | None = Field(
         None, description="channels: train with a penalty before each removal; null: do not"
     )
-    sparsity: float = Field(0.8, gt=0, lt=1, description="magnitude: share of prunable weights set to zero")
+    sparsity: float = Field(
+        0.8,
+        gt=0,
+        lt=1,
+        description="magnitude: share of kernel weights set to zero, of layers that are not skipped",
+    )
     allocation: Literal["uniform", "global", "lamp", "erk"] = Field(
         "lamp", description="magnitude: how the sparsity is shared out over the layers"
     )
@@ -78,7 +83,9 @@ class PruneParams(Parameters):
     )
     gradual: Gradual = Field(default_factory=Gradual, description="settings of schedule gradual")
     n: int = Field(2, ge=1, description="n_m: weights kept of each m")
-    m: int = Field(4, ge=2, description="n_m: block of consecutive weights along the input channels")
+    m: int = Field(
+        4, ge=2, description="n_m: block of consecutive weights along the inputs that are summed over"
+    )
     skip: Annotated[
         tuple[str, ...], BeforeValidator(listed, json_schema_input_type=str | tuple[str, ...])
     ] = Field((), description="patterns of layer names that are left alone, such as 'conv1*'")

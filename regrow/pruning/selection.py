@@ -7,17 +7,20 @@ from typing import Any
 from regrow.errors import RegrowError, nearest
 from regrow.graph.costs import unknown_size
 from regrow.graph.graph import Graph
-from regrow.graph.kernels import prunable_kernels
+from regrow.graph.kernels import kernels
 from regrow.pruning.targets import Target
 
 
 def layer_of(kernel: str) -> str:
-    """The path of the layer that holds ``kernel``: ``backbone/conv1`` of ``backbone/conv1/kernel``."""
+    """The path of the layer that holds ``kernel``: ``backbone/conv1`` of ``backbone/conv1/kernel``.
+
+    It may lie inside another: ``encoder/attention/query_dense`` of ``encoder/attention/query_dense/kernel``.
+    """
     return kernel.rpartition("/")[0]
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Whether the shell-style ``pattern`` names the layer at ``path``, or a nested model that it is in."""
+    """Whether the shell-style ``pattern`` names the layer at ``path``, or a nested model or a layer that it is in."""
     parts = path.split("/")
     return any(fnmatchcase("/".join(parts[:count]), pattern) for count in range(1, len(parts) + 1))
 
@@ -39,16 +42,21 @@ def chosen_kernels(model: Any, skip: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         RegrowError: a pattern matches no layer, or nothing is left to prune.
     """
-    kernels = prunable_kernels(model)
-    if not kernels:
-        raise RegrowError("parent: has no layer that could be pruned; dense and convolutional layers can")
-    layers = {layer_of(name) for name in kernels}
+    every = kernels(model)
+    prunable = {name: kernel.variable for name, kernel in every.items() if kernel.axes is not None}
+    if not prunable:
+        reasons = "; ".join(f"{name}: {kernel.unknown}" for name, kernel in list(every.items())[:3])
+        raise RegrowError(
+            "parent: has no layer that could be pruned; layers of Keras with kernels or embeddings can"
+            + (f" ({reasons})" if reasons else "")
+        )
+    layers = {layer_of(name) for name in every}
     for pattern in skip:
         if not any(matches(layer, pattern) for layer in layers):
             raise RegrowError(f"prune.skip: '{pattern}' matches no prunable layer{nearest(pattern, layers)}")
     chosen = {
         name: kernel
-        for name, kernel in kernels.items()
+        for name, kernel in prunable.items()
         if not any(matches(layer_of(name), pattern) for pattern in skip)
     }
     if not chosen:

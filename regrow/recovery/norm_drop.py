@@ -12,7 +12,7 @@ from regrow.pruning.pruning import Pruning
 def norm_drop(parent: Any, pruning: Pruning) -> float:
     """d₁ = ‖W − W_pruned‖ / (‖W‖ √s), 0 to 1, with s the share of weights taken (Zimmer et al. 2023, section 3).
 
-    W are the kernels of dense and convolutional layers together; cut channels, dropped layers and masked weights all
+    W are all kernels that can be zeroed, together; cut channels, dropped layers and masked weights all
     count as taken. Weights of equal size give 1 whatever is pruned, the smallest of unequal ones less. Without any
     pruning it is 0. What happened to the weights that were left, by training or reconstruction, does not count.
 

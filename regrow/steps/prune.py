@@ -6,7 +6,7 @@ from typing import Any
 from regrow.artifacts import write_json
 from regrow.dataset.directory import open_dataset
 from regrow.progress import Progress, emit
-from regrow.pruning.methods import Outcome, Task, check_without_dataset, prune, unused_keys
+from regrow.pruning.methods import Outcome, Task, check_without_dataset, prune, unused_keys, wanted_sparsity
 from regrow.pruning.parameters import PruneParams
 from regrow.steps.spec import FileUse, Input, Output, StepContext, StepSpec
 
@@ -99,12 +99,11 @@ def _write(done: Outcome, params: PruneParams, *, model: Path, pruning: Path, re
     done.pruning.verify(done.model)
     save_model(done.model, model)
     done.pruning.write(pruning)
-    magnitude, n_m = "magnitude" in params.method, "n_m" in params.method
     found = pruning_report(
         done.model,
         method=", ".join(params.method),
-        allocation=params.allocation if magnitude else None,
-        target=params.sparsity if magnitude else 1 - params.n / params.m if n_m else None,
+        allocation=params.allocation if "magnitude" in params.method else None,
+        target=wanted_sparsity(params),
         left_dense=done.left_dense,
         blocks=done.blocks,
         channels=done.channels,

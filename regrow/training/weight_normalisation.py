@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from regrow.graph.kernels import prunable_kernels
-
-TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+from regrow.graph.kernels import kernels
 
 
 class WeightNormalisation:
@@ -27,12 +25,14 @@ class WeightNormalisation:
         import tensorflow as tf
 
         trainable = {variable.ref() for variable in model.trainable_variables}
-        kernels = {
-            name: kernel for name, kernel in prunable_kernels(model).items() if kernel.ref() in trainable
-        }
-        axes = {name: _within_unit(model, name, kernel) for name, kernel in kernels.items()}
-        self._kernels = list(kernels.values())
-        self._axes = [axes[name] for name in kernels]
+        # An embedding sums over nothing, so no unit of it has a length.
+        summed = [
+            (kernel.variable, sorted((*kernel.axes.window, *kernel.axes.inputs)))
+            for kernel in kernels(model).values()
+            if kernel.axes is not None and kernel.variable.ref() in trainable
+        ]
+        self._kernels = [kernel for kernel, axes in summed if axes]
+        self._axes = [axes for _, axes in summed if axes]
         self._directions = [
             tf.Variable(kernel, name=f"direction{place}") for place, kernel in enumerate(self._kernels)
         ]
@@ -83,20 +83,6 @@ class WeightNormalisation:
             fold()
 
         return call
-
-
-def _within_unit(model: Any, name: str, kernel: Any) -> list[int]:
-    """The axes of ``kernel`` that a norm is taken over: all but those that count output units."""
-    from regrow.graph.kernels import layers
-
-    path, array = name.rsplit("/", 1)
-    rank = len(kernel.shape)
-    kind = next(type(layer).__name__ for at, layer in layers(model) if at == path)
-    if array == "depthwise_kernel":
-        return list(range(rank - 2))
-    if kind in TRANSPOSED:
-        return [axis for axis in range(rank) if axis != rank - 2]
-    return list(range(rank - 1))
 
 
 def _norm(kernel: Any, axes: list[int]) -> Any:

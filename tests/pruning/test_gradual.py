@@ -21,7 +21,7 @@ def test_the_target_is_met_whatever_the_frequency(
     pruning = gradual(
         model,
         kernels,
-        allocate(kernels, sparsity=0.9, allocation="erk"),
+        allocate(model, kernels, sparsity=0.9, allocation="erk"),
         dataset=digits,
         overlay=None,
         settings=FitSettings(epochs=2, batch_size=128, early_stopping=None),
