@@ -1,5 +1,6 @@
 """`regrow prune MODEL` and `regrow inspect --groups`: a model file alone, from the command line."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tf_keras
 from click.testing import CliRunner, Result
 
 from regrow.artifacts import read_json
@@ -18,6 +20,7 @@ from regrow.graph.costs import count_macs
 from regrow.graph.files import load_model
 from regrow.graph.kernels import sparsity
 from regrow.pruning.pruning import Pruning
+from tests.pruning.every_layer import plain_kernels
 
 HALF = ("--set", "prune.target.macs=0.5")
 
@@ -224,3 +227,40 @@ def test_nothing_is_done_where_nothing_is_asked(file: Path, tmp_path: Path) -> N
         "--set target.macs=0.5: 'target' is a key of section 'prune'; accepted: --set prune.target.macs=0.5"
     )
     assert not (tmp_path / "mine-pruned").exists()
+
+
+@pytest.mark.parametrize("method", ["n_m", "magnitude"])
+@pytest.mark.parametrize("library", ["tf_keras", "keras"])
+def test_kernels_inside_layers_are_zeroed_and_counted(
+    method: str, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Film and text, most of whose weights lie in wrapped and recurrent layers; the files of both libraries."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    keras = importlib.import_module(library)
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    film = keras.Input((4, 12, 12, 4))
+    x = layers.TimeDistributed(layers.Conv2D(8, 3, padding="same"), name="each")(film)
+    x = layers.ConvLSTM2D(12, 3, padding="same", name="film")(x)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, name="conv")(x))
+    text = keras.Input((6,))
+    y = layers.Bidirectional(layers.GRU(8, return_sequences=True), name="both")(
+        layers.Embedding(20, 8, name="words")(text)
+    )
+    y = layers.GlobalAveragePooling1D()(layers.MultiHeadAttention(2, 4, name="attention")(y, y))
+    keras.Model([film, text], layers.Dense(4, name="head")(layers.Concatenate()([x, y]))).save("given.keras")
+    words = ("--set", "prune.skip=words") if method == "n_m" else ()
+    result = regrow(
+        "prune", "given.keras", "--set", f"prune.method={method}", "--set", "prune.sparsity=0.5", *words
+    )
+    assert result.exception is None, result.output
+    found = plain_kernels(tf_keras.models.load_model("given-pruned/model.keras", compile=False))
+    zeros, total = sum(int((a == 0).sum()) for a in found.values()), sum(a.size for a in found.values())
+    spared = found["words/embeddings"].size if method == "n_m" else 0
+    assert zeros / total == pytest.approx(0.5 * (1 - spared / total), abs=1e-3)
+    report = read_json(tmp_path / "given-pruned/report.json")
+    assert report["sparsity"] == zeros / total
+    assert f"{zeros / total:.1%}" in result.output
+    shown = regrow("inspect", "given-pruned/model.keras").output
+    assert f"{zeros / total:.1%}" in shown

@@ -25,11 +25,11 @@ def variables(layer: Any) -> dict[str, Any]:
 def owned_variables(layer: Any) -> dict[str, Owned]:
     """As `variables`, with the layer that each belongs to: ``layer`` itself or one inside it."""
     found: dict[str, Owned] = {}
-    _collect(layer, "", found, set())
+    _collect(layer, "", found, {})
     return found
 
 
-def _collect(layer: Any, prefix: str, found: dict[str, Owned], seen: set[int]) -> None:
+def _collect(layer: Any, prefix: str, found: dict[str, Owned], names: dict[int, str]) -> None:
     attributes = {
         id(value): name.lstrip("_")
         for name, value in reversed(vars(layer).items())
@@ -37,13 +37,15 @@ def _collect(layer: Any, prefix: str, found: dict[str, Owned], seen: set[int]) -
     }
     for variable in [*layer._trainable_weights, *layer._non_trainable_weights]:
         # A vocabulary stands among the weights without being a variable; the config holds it.
-        if id(variable) not in seen and hasattr(variable, "assign"):
-            seen.add(id(variable))
-            stem = variable.name.rpartition("/")[2].partition(":")[0]
-            attribute = attributes.get(id(variable), stem)
-            found[_free(prefix + attribute, found)] = Owned(layer, attribute, variable)
+        if not hasattr(variable, "assign"):
+            continue
+        stem = variable.name.rpartition("/")[2].partition(":")[0]
+        attribute = attributes.get(id(variable), stem)
+        # What a wrapper keeps as its own too, as spectral normalisation does, was made by the layer inside.
+        name = names.setdefault(id(variable), _free(prefix + attribute, found))
+        found[name] = Owned(layer, attribute, variable)
     for inner in layer._flatten_layers(recursive=False, include_self=False):
-        _collect(inner, f"{prefix}{attributes.get(id(inner), inner.name)}/", found, seen)
+        _collect(inner, f"{prefix}{attributes.get(id(inner), inner.name)}/", found, names)
 
 
 def _free(name: str, taken: dict[str, Owned]) -> str:

@@ -8,8 +8,9 @@ import pytest
 
 from regrow.artifacts import read_json
 from regrow.dataset.directory import Dataset
+from regrow.evaluation.comparison import model_metrics
 from regrow.evaluation.recovery import recovery_facts
-from regrow.graph.files import load_model
+from regrow.graph.files import load_model, save_model
 from regrow.graph.kernels import prunable_kernels
 from regrow.provenance.digest import tree_digest
 from regrow.pruning.pruning import Pruning
@@ -17,6 +18,7 @@ from regrow.steps import prune as prune_step
 from regrow.steps.execution import execute
 from regrow.steps.recover import SPEC, RecoverParams
 from regrow.training.recalibration import normalisation_layers, recalibrate
+from tests.pruning.every_layer import few_layers, plain_kernels
 
 ROLES = ("pruned", "pruning", "pruning_report")
 
@@ -148,3 +150,35 @@ def test_recalibration_sets_statistics_to_those_of_the_data(small_model: Any) ->
 
 def test_recalibration_without_batch_normalisation_does_nothing(trained: Path, digits: Dataset) -> None:
     assert recalibrate(load_model(trained / "parent"), digits.calibration(32), batch_size=16) == 0
+
+
+def test_zeros_inside_layers_survive_distillation_and_reconstruction(
+    trained: Path, digits: Dataset, overlay: Path, tmp_path: Path
+) -> None:
+    """Counted by plain tf_keras in the files that the steps wrote; metrics and report say the same."""
+    import tf_keras
+
+    save_model(few_layers(), tmp_path / "given/parent")
+    (tmp_path / "given/training").symlink_to(trained / "training")
+    few = prune(tmp_path / "given", digits, overlay, tmp_path / "few", sparsity=0.75)
+    made = recover(
+        tmp_path / "given",
+        few,
+        digits,
+        overlay,
+        tmp_path / "made",
+        fit={"epochs": 1, "batch_size": 256},
+        distill={"logits": {}},
+        reconstruct={"enabled": True},
+    )
+    zeros = []
+    for file in (few / "pruned/model.keras", made / "recovered/model.keras"):
+        found = plain_kernels(tf_keras.models.load_model(file, compile=False))
+        zeros.append({name: array == 0 for name, array in found.items()})
+    assert all((found == zeros[1][name]).all() for name, found in zeros[0].items())
+    assert all(abs(found.sum() - 0.75 * found.size) <= 1 for found in zeros[0].values())
+    counted = sum(found.sum() for found in zeros[0].values()) / sum(found.size for found in zeros[0].values())
+    assert read_json(few / "pruning_report/report.json")["sparsity"] == pytest.approx(counted)
+    probabilities = np.full((10, 10), 0.1)
+    metrics = model_metrics(load_model(made / "recovered"), probabilities, np.arange(10), bins=5)
+    assert metrics["sparsity"] == pytest.approx(counted)

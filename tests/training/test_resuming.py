@@ -15,6 +15,7 @@ import pytest
 from regrow.artifacts import write_json
 from regrow.augmentation.policy import Policy
 from regrow.dataset.directory import Dataset
+from regrow.graph.kernels import prunable_kernels
 from regrow.progress import Progress
 from regrow.recovery.multi_task import MultiTaskPart
 from regrow.recovery.multi_task_parameters import MultiTask
@@ -24,6 +25,7 @@ from regrow.training.inputs import signature_of
 from regrow.training.options import Mlp
 from regrow.training.recalibration import recalibrate
 from regrow.training.settings import FitSettings, Optimizer
+from tests.pruning.every_layer import few_layers
 
 pytestmark = pytest.mark.tensorflow
 
@@ -119,6 +121,30 @@ def test_cut_training_goes_on_as_if_it_had_not_been(
     found, result, again = run(few, convolutional, settings, **more, place=tmp_path / "state")
     same(whole, found)
     assert result == expected
+
+
+def test_masks_inside_layers_hold_when_training_is_cut(few: Dataset, tmp_path: Path) -> None:
+    """Kernels of attention and of recurrent cells, and an embedding, whose gradient is sparse."""
+    found = {name: kernel.numpy() for name, kernel in prunable_kernels(few_layers()).items()}
+    masks = {
+        name: (np.abs(array) > np.median(np.abs(array))).astype(np.uint8) for name, array in found.items()
+    }
+    assert {
+        "words/embeddings",
+        "attention/key_dense/kernel",
+        "both/backward_layer/cell/recurrent_kernel",
+    } < set(masks)
+    settings = FitSettings(epochs=2, batch_size=52, seed=5, optimizer=ADAM)
+    whole, expected, _ = run(few, few_layers, settings, weighting=None, masks=masks)
+    with pytest.raises(CutError):
+        run(few, few_layers, settings, weighting=None, masks=masks, cut=2, place=tmp_path)
+    resumed, result, _ = run(few, few_layers, settings, weighting=None, masks=masks, place=tmp_path)
+    same(whole, resumed)
+    assert result == expected
+    model = few_layers()
+    model.set_weights(resumed)
+    for name, kernel in prunable_kernels(model).items():
+        np.testing.assert_array_equal(kernel.numpy() != 0, masks[name] == 1)
 
 
 def test_what_was_kept_under_other_settings_is_passed_over(
