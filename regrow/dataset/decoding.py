@@ -156,9 +156,13 @@ def _as_meant(image: Any, stored: str) -> Any:
 
 def _with_alpha(image: Any) -> tuple[Any, bool]:
     """``image`` and whether some pixel is transparent; with an alpha channel if so, or as it was."""
-    rgba = image.convert("RGBA")
+    rgba = _rgba(image)
     transparent = rgba.getchannel("A").getextrema()[0] < 255
     return (rgba if transparent else image), transparent
+
+
+def _rgba(image: Any) -> Any:
+    return image if image.mode == "RGBA" else image.convert("RGBA")  # which would copy it
 
 
 def _convert(image: Any, options: ImageOptions) -> Any:
@@ -166,9 +170,10 @@ def _convert(image: Any, options: ImageOptions) -> Any:
     from PIL import Image
 
     if options.mode != "rgba" and image.has_transparency_data:
-        under = Image.new("RGBA", image.size, (*options.background, 255))
-        image = Image.alpha_composite(under, image.convert("RGBA")).convert("RGB")
-    return image.convert(PILLOW_MODES[str(options.mode)])
+        above, image = _rgba(image), Image.new("RGB", image.size, options.background)
+        image.paste(above, mask=above)
+    mode = PILLOW_MODES[str(options.mode)]
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _mode(image: Any) -> str:
