@@ -18,7 +18,7 @@ from regrow.dataset.unpacking import DAMAGED, unpacked
 from regrow.errors import RegrowError
 
 BLOCK_CELLS, BLOCK_ROWS = 2**16, 32  # so many cells are looked at together, but at least so many rows
-SEPARATORS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
+SEPARATORS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'", " ": "spaces"}
 
 
 def list_csv(source: Csv) -> Listing:
@@ -183,10 +183,11 @@ def _check_names(path: Path, found: Sequence[str], *, used: set[str]) -> None:
 
 
 def _other_separator(header: Sequence[str], wanted: Collection[str], separator: str) -> str:
-    """A hint where the header holds the labels once it is split by another separator."""
+    """A hint where the header is one column, or lacks the labels, until it is split by another separator."""
     line = separator.join(header)
     for other, called in SEPARATORS.items():
         fields = [field.strip() for field in next(csv.reader([line], delimiter=other), [])]
-        if other != separator and len(fields) > 1 and all(name in fields for name in wanted):
+        fits = all(name in fields for name in wanted) or (len(header) == 1 and other != " ")
+        if other != separator and len(fields) > 1 and fits:
             return f"; it looks separated by {called}, which prepare.source.separator sets"
     return ""

@@ -130,6 +130,7 @@ class FeatureColumns:
     def _refuse(self, column: int, where: str, line: Callable[[int], int]) -> None:
         row, cell = self._text[column]
         found = f"holds no number ({_quoted(cell)} in line {line(row)})" if cell.strip() else "is empty"
+        found += _grouping_hint(cell)
         raise RegrowError(
             f"{where}: column '{self.names[column]}' {found}; accepted: numbers, or true and false;"
             " prepare.source.features names the columns to use"
@@ -144,10 +145,13 @@ class FeatureColumns:
             return f"column '{name}' holds {_quoted(cell)}, which is neither true nor false"
         if self._number.fullmatch(text):
             return f"column '{name}' holds {_quoted(cell)}, which is too large for single precision"
-        hint = ""
-        if GROUPED.fullmatch(text):
-            hint = " (thousands take no separator; prepare.source.decimal tells of a decimal comma)"
-        return f"column '{name}' holds {_quoted(cell)}, which is no number{hint}"
+        return f"column '{name}' holds {_quoted(cell)}, which is no number{_grouping_hint(cell)}"
+
+
+def _grouping_hint(cell: str) -> str:
+    if not GROUPED.fullmatch(cell.strip()):
+        return ""
+    return " (thousands take no separator; prepare.source.decimal tells of a decimal comma)"
 
 
 def _single(values: Sequence[float]) -> Array:

@@ -89,7 +89,12 @@ def array_names(labels: Array, *, where: str) -> tuple[list[str | None], bool]:
 
 
 def _one_hot(array: Array, where: str) -> list[str | None]:
-    if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all() or (array.sum(1) > 1).any():
+    if (
+        not array.shape[1]
+        or array.dtype.kind not in "biuf"
+        or not np.isin(array, (0, 1)).all()
+        or (array.sum(1) > 1).any()
+    ):
         raise RegrowError(f"{where}: labels have shape {array.shape} and are not one-hot; {ACCEPTED}")
     classes: list[int] = array.argmax(1).tolist()
     return [str(label) if row.any() else None for label, row in zip(classes, array, strict=True)]

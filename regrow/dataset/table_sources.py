@@ -54,12 +54,14 @@ def _target_names(names: tuple[str, ...]) -> tuple[str, ...]:
                 f"'{name}' cannot name a target; accepted: letters, digits, '_', ' ', '.', '-', but none of "
                 f"{', '.join(RESERVED_TARGETS)}"
             )
-    return _column_names(names) or ()
+    return (_column_names(names) or ()) if names else ()
 
 
 def _column_names(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """Names of columns, without the spaces around them, as those of the file."""
     stripped = None if names is None else tuple(name.strip() for name in names)
+    if stripped == ():
+        raise ValueError("names no column")
     if stripped is not None and len(set(stripped)) < len(stripped):
         raise ValueError("names a column twice")
     return stripped

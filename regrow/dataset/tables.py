@@ -136,7 +136,7 @@ def _joined(path: Path, parts: Sequence[Part], notes: Sequence[str] = ()) -> Lis
 
 def _unused_columns(labels: Sequence[Array]) -> list[str]:
     """A note on the columns of one-hot labels that are zero throughout: their numbers are no classes."""
-    if labels[0].ndim != 2 or labels[0].shape[1] == 1:
+    if any(part.ndim != 2 or part.shape[1] == 1 for part in labels):
         return []
     unused = np.flatnonzero(~np.any([part.any(0) for part in labels], axis=0)).tolist()
     if not unused:

@@ -169,7 +169,7 @@ SPEC = StepSpec(
     params=PrepareParams,
     run=run,
     imports=("PIL.Image", "pyarrow.parquet"),
-    packages=("numpy", "pillow", "pandas", "pyarrow"),
+    packages=("numpy", "pillow", "pyarrow"),
     outside=lambda params: identify(params.source),
     settled=_settled,
 )

@@ -3,6 +3,9 @@
 import bz2
 import gzip
 import lzma
+import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -205,8 +208,6 @@ def test_a_cell_that_is_no_number_is_named(tmp_path: Path, cell: str, words: str
     text = "a,b,kind\n" + "".join(f"{row},{cell if row in (7, 9) else row},x\n" for row in range(12))
     listing = csv(tmp_path, text)
     assert sorted(listing.faults) == [7, 9]
-    import re
-
     assert re.match(words, listing.faults[7])
     others = [row for row in range(12) if row not in (7, 9)]
     assert values(listing)[others].tolist() == [[row, row] for row in others]
@@ -292,6 +293,7 @@ def test_whole_labels_with_a_decimal_comma(tmp_path: Path) -> None:
         ({"decimal": ";"}, "decimal"),
         ({"features": ["a", "kind"]}, "'kind' is the label already"),
         ({"features": ["a", "a "]}, "names a column twice"),
+        ({"features": []}, "names no column"),
     ],
 )
 def test_options_that_contradict_each_other(tmp_path: Path, options: dict[str, Any], words: str) -> None:
@@ -309,6 +311,13 @@ def test_options_that_contradict_each_other(tmp_path: Path, options: dict[str, A
         (b"a,kind\n" + b"9" * 200_000 + b",x\n", "line 2: field larger than field limit"),
         (b"kind\nx\ny\n", "has no column but 'kind'; accepted: features besides"),
         (b"a,b,kind\n1,,x\n2,,y\n", "column 'b' is empty; accepted: numbers"),
+        (b"a;b;king\n1;2;x\n", "has no column 'kind'; .* it looks separated by ';', which prepare"),
+        (b"a  kind\n1 x\n", "has no column 'kind'; .* it looks separated by spaces"),
+        (b"label a\n1\n", "has no column 'kind'; it has 'label a'$"),
+        (
+            b'a,kind\n"1,5",x\n"2,5",y\n',
+            "column 'a' holds no number .* prepare.source.decimal tells of a decimal",
+        ),
         (b"a,b,kind\n1,,x\n2,red,y\n", r"column 'b' holds no number \('red' in line 3\)"),
     ],
 )
@@ -344,3 +353,41 @@ def test_work_is_linear_in_columns(tmp_path: Path, extra: str) -> None:
         return best
 
     assert seconds(16_000) < 80 * seconds(1_000)
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\n\n"])
+def test_ends_of_lines_and_a_byte_order_mark_do_not_matter(tmp_path: Path, end: str) -> None:
+    text = '\ufeffkind,a\nx,1\n,2\n"y",3'.replace("\n", end)
+    (tmp_path / "table.csv").write_bytes(text.encode())
+    listing = list_examples(Csv(kind="csv", path=tmp_path / "table.csv", label="kind"))
+    assert listing.labels == ["x", None, "y"]
+    assert values(listing).tolist() == [[1], [2], [3]]
+
+
+def test_tables_need_no_pandas(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a,kind\n1,x\n")
+    code = """
+import pathlib, sys
+
+class NoPandas:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, NoPandas())
+from regrow.dataset.directory import write_examples
+from regrow.dataset.listing import list_examples
+from regrow.dataset.table_sources import Csv
+table = pathlib.Path(sys.argv[1])
+found = list_examples(Csv(kind="csv", path=table, label="kind"))
+write_examples(
+    table.with_suffix(".parquet"),
+    names=found.names,
+    digests=["0"],
+    labels=found.labels,
+    splits={"train": 1},
+    further={},
+)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "table.csv")], check=True)
+    assert (tmp_path / "table.parquet").is_file()

@@ -67,6 +67,7 @@ def test_long_numbers_keep_their_digits_where_splits_differ_in_type(tmp_path: Pa
         (np.asarray([2048, 1], np.float16), "label 2048 is too large for float16"),
         (np.asarray([b"caf\xe9", b"x"]), r"label b'caf\\xe9' is not UTF-8"),
         (np.asarray([1j, 2j]), "of type complex128; accepted: whole numbers or text"),
+        (np.zeros((2, 0)), r"labels have shape \(2, 0\) and are not one-hot"),
         (np.zeros((2, 2, 2)), r"labels have shape \(2, 2, 2\)"),
         (np.asarray([{}, {}], object), "a label is of type dict"),
         (np.asarray([["a", "b"], ["c", "d"]]), "are not one-hot"),

@@ -414,6 +414,9 @@ def test_fractions_that_leave_nothing_are_refused() -> None:
 def test_classes_are_ordered_by_number_where_they_are_numbers() -> None:
     assert class_order(["10", "9", "-1"]) == ("-1", "9", "10")
     assert class_order(["b", "10", "a", "9"]) == ("10", "9", "a", "b")
+    assert class_order(["12", "7", "012", "007"]) == ("007", "7", "012", "12")
+    assert class_order(["--5", "2", "10"]) == ("--5", "10", "2")
+    assert class_order(["9" * 5000, "1"]) == ("1", "9" * 5000)
 
 
 def rgba_file(index: int, alpha: int) -> bytes:

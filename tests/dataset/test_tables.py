@@ -188,6 +188,11 @@ def test_one_hot_labels_of_npz(tmp_path: Path, dtype: Any) -> None:
     assert npz(tmp_path, x=IMAGES, y=one_hot).labels[:3] == ["2", None, "1"]
 
 
+def test_one_split_may_be_one_hot_and_another_not(tmp_path: Path) -> None:
+    parts = {"x_train": IMAGES, "y_train": np.eye(3)[LABELS], "x_test": IMAGES, "y_test": LABELS}
+    assert npz(tmp_path, **parts).labels == ["0", "1", "2"] * 4
+
+
 @pytest.mark.parametrize("row", [[1, 1, 0], [0.9, 0.1, 0], [np.nan, 0, 1], [2, 0, 0]])
 def test_labels_of_several_classes_at_once_are_refused(tmp_path: Path, row: list[float]) -> None:
     labels = np.eye(3)[LABELS]
