@@ -155,6 +155,18 @@ def test_further_labels_are_written_beside_the_label(tmp_path: Path) -> None:
         prepare(tmp_path, list_examples(source))
 
 
+def test_a_missing_further_label_is_not_the_class_called_none(tmp_path: Path) -> None:
+    owners = ["None", "NA", ""]
+    rows = "".join(f"{n},{'xy'[n % 2]},{owners[n % 3]}\n" for n in range(60))
+    (tmp_path / "t.csv").write_text("a,label,owner\n" + rows)
+    source = Csv(kind="csv", path=tmp_path / "t.csv", label="label", further_labels=("owner",))
+    made, _ = prepare(tmp_path, list_examples(source))
+    assert made.info.targets["owner"].classes == ("NA", "None")
+    for split in SPLITS:
+        rest = np.asarray(made.features(split))[:, 0].astype(int) % 3
+        np.testing.assert_array_equal(made.labels(split, "owner"), np.asarray([1, 0, -1])[rest])
+
+
 def test_a_csv_row_with_another_number_of_fields_is_named_or_skipped(tmp_path: Path) -> None:
     rows = [f"{n},{n * n},{n % 2}\n" for n in range(60)]
     (tmp_path / "t.csv").write_text("a,b,label\n" + "".join(rows[:30]) + "1,2,3,0\n" + "".join(rows[30:]))
