@@ -121,8 +121,8 @@ def kernel_axes(owner: Any, attribute: str, variable: Any) -> Axes | str | None:
 
 
 def _is_kernel(owner: Any, attribute: str, variable: Any) -> bool:
-    made_trainable = any(variable is item for item in owner._trainable_weights)
     normalises = type(owner).__name__.endswith(("Norm", "Normalization"))
     others = _OF_NORMALISATION if normalises else _NO_KERNELS
     named = others.isdisjoint(attribute.lower().split("_"))
-    return made_trainable and named and len(variable.shape) > 1 and variable.dtype.is_floating
+    # A frozen layer's variables are trainable still.
+    return bool(variable.trainable) and named and len(variable.shape) > 1 and variable.dtype.is_floating

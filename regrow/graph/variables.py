@@ -25,7 +25,14 @@ def variables(layer: Any) -> dict[str, Any]:
 def owned_variables(layer: Any) -> dict[str, Owned]:
     """As `variables`, with the layer that each belongs to: ``layer`` itself or one inside it."""
     found: dict[str, Owned] = {}
-    _collect(layer, "", found, {})
+    names: dict[int, str] = {}
+    _collect(layer, "", found, names)
+    # Variables in lists, and those of modules that are no layers.
+    for variable in layer.weights:
+        if id(variable) not in names and hasattr(variable, "assign"):
+            stem = _stem(variable)
+            names[id(variable)] = name = _free(stem, found)
+            found[name] = Owned(layer, stem, variable)
     return found
 
 
@@ -39,13 +46,16 @@ def _collect(layer: Any, prefix: str, found: dict[str, Owned], names: dict[int, 
         # A vocabulary stands among the weights without being a variable; the config holds it.
         if not hasattr(variable, "assign"):
             continue
-        stem = variable.name.rpartition("/")[2].partition(":")[0]
-        attribute = attributes.get(id(variable), stem)
+        attribute = attributes.get(id(variable), _stem(variable))
         # What a wrapper keeps as its own too, as spectral normalisation does, was made by the layer inside.
         name = names.setdefault(id(variable), _free(prefix + attribute, found))
         found[name] = Owned(layer, attribute, variable)
     for inner in layer._flatten_layers(recursive=False, include_self=False):
         _collect(inner, f"{prefix}{attributes.get(id(inner), inner.name)}/", found, names)
+
+
+def _stem(variable: Any) -> str:
+    return str(variable.name).rpartition("/")[2].partition(":")[0]
 
 
 def _free(name: str, taken: dict[str, Owned]) -> str:
