@@ -16,17 +16,17 @@ from typing import Any
 
 from kfp import local
 from kfp.local import docker_task_handler
-from pydantic import BaseModel
 
 from regrow.artifacts import make_directory
 from regrow.cluster.engine import connect, find_image
 from regrow.errors import RegrowError
+from regrow.parameters import named_files
 from regrow.progress import emit
-from regrow.registry.client import sqlite_file, tracking_uri
+from regrow.registry.addresses import sqlite_file
+from regrow.registry.client import tracking_uri
 from regrow.registry.tracking import WORKSPACE
 from regrow.steps import get_spec
 from regrow.steps.checkpoints import STORE
-from regrow.steps.train import ImportModel
 from regrow_components.images import CODE_LABEL, image
 from regrow_pipelines.attempts import WORKSPACE_LABEL, VerifiedHandler, remove_containers
 from regrow_pipelines.compiling import code_version
@@ -51,8 +51,6 @@ OWN = ("REGROW_GIT_", "REGROW_LOCK_", "REGROW_IMAGE", "REGROW_REGISTRY", "REGROW
 # Kubeflow's credentials: no step on this machine has a use for them.
 KEPT = "REGROW_KFP_"
 PARAMS = "_params"
-# Parameters that are texts but may be a path.
-TEXTS = ("repo", "weights")
 
 
 def check(arguments: Mapping[str, str]) -> None:
@@ -157,28 +155,11 @@ def _extra_mounts() -> list[str]:
 
 def _named(step: str, params: str) -> Iterator[Path]:
     """Paths on this machine that the parameters of ``step`` name and that exist."""
-    for value in _paths(get_spec(step).params.model_validate(json.loads(params))):
-        path = Path(value)
+    section = get_spec(step).params.model_validate(json.loads(params))
+    repository = getattr(getattr(section, "source", None), "repo", None)  # an address, or a folder
+    for path in [*(path for _, path in named_files(section)), *([Path(repository)] if repository else [])]:
         if path.exists() and path.resolve() != Path("/"):
             yield path
-
-
-def _paths(value: Any) -> Iterator[str | Path]:
-    """All paths in ``value``; texts are some where they name a repository, a model or weights that lie here."""
-    if isinstance(value, Path):
-        yield value
-    elif isinstance(value, ImportModel):
-        yield value.path
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            inner = getattr(value, name)
-            yield from [inner] if name in TEXTS and isinstance(inner, str) else _paths(inner)
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _paths(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _paths(inner)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from regrow.dataset.sources import Dvc
+from regrow.parameters import named_files
+from regrow.params_file import EXAMPLE, is_example
 from regrow.steps import NAMES, SWEEP_NAMES
-from regrow.training.options import Resnet50Transfer
 from regrow_pipelines.placement import image_of
 
 ADDRESS = re.compile(r"(?!file:)([a-z][a-z0-9+.-]*://|[^/\\]+:)")  # https://…, git@host:path
-DOWNLOADED = ("none", "imagenet")
 DATA = "data for pods come from git and S3 (kind: dvc, docs/shared-stores.md)"
 FILES = "docs/compiling.md says how an image is given one"
 
@@ -29,18 +28,26 @@ def notices(config: Any, *, sweep: bool = False) -> list[str]:
     for key, path, readers in unseen(config):
         hint = DATA if key.startswith("prepare.") else FILES
         said.append(f"{key}: pods see {path} only where the images of {readers} hold it; {hint}")
-    return said
+    said += _unread(config)
+    return [f"{EXAMPLE} (prepare.source)", *said] if is_example(config) else said
 
 
 def unseen(config: Any) -> Iterator[tuple[str, str, str]]:
     """Each path of this machine that ``config`` names: its key, the path, and the steps that read it."""
-    source, train = config.prepare.source, config.train
-    if isinstance(source, Dvc):
-        if not ADDRESS.match(source.repo):
-            yield "prepare.source.repo", source.repo, "resolve and prepare"
-    elif isinstance(path := getattr(source, "path", None), Path):
-        yield "prepare.source.path", str(path), "resolve and prepare"
-    if train.import_model is not None:
-        yield "train.import.path", train.import_model.path, "resolve and train"
-    if isinstance(train.architecture, Resnet50Transfer) and train.architecture.weights not in DOWNLOADED:
-        yield "train.architecture.weights", train.architecture.weights, "resolve and train"
+    source = config.prepare.source
+    if isinstance(source, Dvc) and not ADDRESS.match(source.repo):
+        yield "prepare.source.repo", source.repo, "resolve and prepare"
+    for step in NAMES[1:]:
+        for key, path in named_files(getattr(config, step), step):
+            yield key, str(path), f"resolve and {step}"
+
+
+def _unread(config: Any) -> Iterator[str]:
+    """What of the section `tracking` has no effect on a cluster."""
+    given = config.tracking.model_fields_set
+    place = f"pods take it from the ConfigMap {config.cluster.mlflow.config_map} (cluster.mlflow)"
+    for key, name in (("uri", "MLFLOW_TRACKING_URI"), ("experiment", "MLFLOW_EXPERIMENT_NAME")):
+        if key in given:
+            yield f"tracking.{key}: is for this machine; {place}, key {name}"
+    if config.tracking.wandb is not None:
+        yield "tracking.wandb: is for this machine; pods need REGROW_WANDB in their environment (docs/tracking.md)"

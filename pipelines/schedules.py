@@ -14,7 +14,6 @@ from pydantic import Field, field_validator
 from regrow.cluster.cron import firings, read_cron, read_zone, to_kubeflow
 from regrow.cluster.overlay import SECTION, merged
 from regrow.config import (
-    DEFAULT,
     check_overlay,
     check_pipeline,
     load_config,
@@ -23,6 +22,7 @@ from regrow.config import (
 )
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters, canonical_json
+from regrow.params_file import DEFAULT
 from regrow.provenance.digest import text_digest
 from regrow.storage.documents import read_yaml
 from regrow_pipelines.submitting import Package, package

@@ -16,8 +16,9 @@ from regrow.chatter import without_chatter
 from regrow.cluster.commands import submit
 from regrow.cluster.compile_command import compile_command
 from regrow.cluster.schedule_commands import schedule
+from regrow.dvc_command import code, dvc_yaml
 from regrow.errors import RegrowError, RunInterruptedError
-from regrow.options import WORKSPACE, named, params_options, read_config, workspace_option, writing
+from regrow.options import params_options, read_config, workspace_option
 from regrow.registry.rollback_command import rollback
 from regrow.showing.escapes import escaped, shown
 from regrow.showing.output import OutputError, guard_streams, open_missing_streams, say, silence
@@ -41,7 +42,7 @@ SECTIONS = {
     "The pipeline": ("run", "sweep"),
     "On a cluster": ("compile", "submit", "schedule"),
     "Models and the registry": ("inspect", "rollback"),
-    "Configuration": ("keys", "schema", "dvc-yaml"),
+    "Configuration": ("keys", "schema", "dvc-yaml", "code"),
     "Steps of the pipeline; `regrow prune` also works on a model file alone": NAMES,
     "Steps of a sweep": SWEEP_NAMES,
 }
@@ -89,10 +90,11 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, r
     """
     from regrow.closing import print_closing
     from regrow.config import check_pipeline
+    from regrow.params_file import named
     from regrow.running import run_pipeline
     from regrow.showing.console import console
 
-    config = read_config(params_file, overrides)
+    config = read_config(params_file, overrides, data=True)
     check_pipeline(config, where=named(params_file))
     on = console(width=110)
     tracking = _tracking(config, workspace)
@@ -119,11 +121,12 @@ def sweep(params_file: Path | None, overrides: tuple[str, ...], workspace: Path,
     """
     from regrow.closing import print_closing, print_front
     from regrow.config import check_pipeline
+    from regrow.params_file import named
     from regrow.showing.console import console
     from regrow.sweep_parameters import check_sweep
     from regrow.sweeping import Sweep, run_sweep
 
-    config = read_config(params_file, overrides)
+    config = read_config(params_file, overrides, data=True)
     check_pipeline(config, where=named(params_file))
     check_sweep(config)
     on = console(width=110)
@@ -137,12 +140,9 @@ def sweep(params_file: Path | None, overrides: tuple[str, ...], workspace: Path,
 
 def _tracking(config: Any, workspace: Path) -> dict[str, str]:
     """Where the steps' runs are tracked, as variables for them."""
-    from regrow.running import tracking_environment
+    from regrow.local.tracking import prepare_tracking
 
-    found = config.tracking
-    return tracking_environment(
-        uri=found.uri, experiment=found.experiment, wandb=found.wandb, workspace=workspace
-    )
+    return prepare_tracking(config, workspace=workspace)
 
 
 def _arguments(config: Any) -> dict[str, str]:
@@ -165,6 +165,8 @@ cli.add_command(compile_command)
 cli.add_command(submit)
 cli.add_command(schedule)
 cli.add_command(rollback)
+cli.add_command(dvc_yaml)
+cli.add_command(code)
 
 
 @cli.command()
@@ -184,29 +186,6 @@ def keys(section: str | None) -> None:
     from regrow.showing.console import console
 
     print_keys(found(section), console(width=160))
-
-
-@cli.command("dvc-yaml")
-@click.option("--check", is_flag=True, help="Only say whether dvc.yaml is up to date; status 1 if it is not.")
-@params_options
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("dvc.yaml"), show_default=True)
-def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], output: Path) -> None:
-    """Write dvc.yaml: the steps from prepare to evaluate as DVC stages."""
-    from regrow.stages import missing_sections, render_stages
-
-    config = read_config(params_file, overrides)
-    file = params_file or Path("params.yaml")
-    absent = missing_sections(file)
-    if absent:
-        raise RegrowError(
-            f"{file}: DVC needs a section for each stage; add '{absent[0]}', with at least one key"
-        )
-    text = render_stages(config, params_file=file, workspace=WORKSPACE)
-    if not check:
-        with writing(output):
-            output.write_text(text, "utf-8")
-    elif not output.is_file() or output.read_text("utf-8") != text:
-        raise RegrowError(f"{output}: is out of date; `regrow dvc-yaml` writes it anew")
 
 
 @cli.command()

@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, create_model, field_validator
 
 from regrow.cluster.overlay import SECTION, merged
 from regrow.cluster.settings import ClusterSettings
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters, canonical_json
 from regrow.provenance.digest import text_digest
+from regrow.registry.addresses import address_fault
 from regrow.registry.weights_and_biases import WeightsAndBiases
 from regrow.showing.redaction import holds_credentials
 from regrow.steps import NAMES, SWEEP_NAMES, all_specs
@@ -19,7 +20,6 @@ from regrow.storage.documents import InvalidYamlError, parse_yaml, read_yaml
 from regrow.sweep_parameters import SweepParams, measure_params, select_params
 from regrow.validation import validate
 
-DEFAULT = Path("params.yaml")
 # Of what --set sets.
 DEEPEST, LONGEST = 20, 100_000
 
@@ -27,9 +27,19 @@ DEEPEST, LONGEST = 20, 100_000
 class Tracking(Parameters):
     """Where runs are tracked; the environment's ``MLFLOW_TRACKING_URI`` and ``MLFLOW_EXPERIMENT_NAME`` win."""
 
-    uri: str | None = Field(None, description="MLflow address; default: SQLite in the workspace's folder")
+    uri: str | None = Field(
+        None, description="MLflow address; default: mlflow.db, an SQLite file, beside the workspace"
+    )
     experiment: str = Field("regrow", min_length=1, description="MLflow experiment")
     wandb: WeightsAndBiases | None = Field(None, description="Weights & Biases beside MLflow; null: none")
+
+    @field_validator("uri")
+    @classmethod
+    def _is_an_address(cls, uri: str | None) -> str | None:
+        """Without the address in the sentence: it may hold a password."""
+        if uri is not None and (fault := address_fault(uri)) is not None:
+            raise ValueError(fault)
+        return uri
 
 
 def config_model() -> type[Parameters]:

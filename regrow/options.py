@@ -57,18 +57,16 @@ def read_config(
     overrides: tuple[str, ...],
     *,
     overlay: Path | Mapping[str, Any] | None = None,
+    data: bool = False,
 ) -> Any:
-    """The validated configuration that the options name."""
+    """The validated configuration that the options name; what is not read is said, and with ``data`` the example."""
     from regrow.config import load_config
+    from regrow.params_file import named, say_what_is_read
 
-    return load_config(named(params_file), overrides, overlay=overlay)
-
-
-def named(params_file: Path | None) -> Path | None:
-    """The file of parameters: the one given, else `params.yaml` where that exists."""
-    from regrow.config import DEFAULT
-
-    return DEFAULT if params_file is None and DEFAULT.exists() else params_file
+    file = named(params_file)
+    config = load_config(file, overrides, overlay=overlay)
+    say_what_is_read(file, config, data=data)
+    return config
 
 
 @contextlib.contextmanager

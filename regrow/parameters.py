@@ -1,11 +1,20 @@
 """What all parameter models have in common: closed, immutable, canonical."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
+
+
+@dataclass(frozen=True)
+class NamesFile:
+    """Marks a text field that holds the path of a file or folder; ``words`` are values that are no path."""
+
+    words: tuple[str, ...] = ()
 
 
 class Parameters(BaseModel):
@@ -33,6 +42,28 @@ class Parameters(BaseModel):
         if faults:
             raise ValidationError.from_exception_data(cls.__name__, faults)
         return handler(values)
+
+
+def named_files(value: Any, key: str = "") -> Iterator[tuple[str, Path]]:
+    """Each file or folder that the parameters ``value`` name, with the dotted key that names it below ``key``.
+
+    What a `Path` holds is one, and so is a text in a field that is marked with `NamesFile`.
+    """
+    if isinstance(value, Path):
+        yield key, value
+    elif isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            inner, below = getattr(value, name), f"{key}.{field.alias or name}".lstrip(".")
+            mark = next((item for item in field.metadata if isinstance(item, NamesFile)), None)
+            if mark is not None and isinstance(inner, str):
+                inner = None if inner in mark.words else Path(inner)
+            yield from named_files(inner, below)
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from named_files(inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from named_files(inner, key)
 
 
 def _number(kinds: set[type]) -> str | None:

@@ -18,13 +18,13 @@ from rich.console import Console
 
 from regrow.artifacts import copy_tree, disk_errors, new_directory, write_json
 from regrow.errors import RegrowError, RunInterruptedError
+from regrow.local.checkout import lasting
 from regrow.progress import EVENTS, figures_line, is_news
 from regrow.registry.tracking import WORKSPACE
-from regrow.registry.weights_and_biases import PLACE, WeightsAndBiases
-from regrow.registry.weights_and_biases import environment as wandb_environment
 from regrow.steps import NAMES
 from regrow.steps.component import LOGS, QUIET
 from regrow.steps.execution import CACHE
+from regrow.training.tensorboard import ROOT
 from regrow.workspace import STARTER, identity, new_logs, only_one, tidy
 
 SMALLEST_FREE = 1 << 16  # bytes; with less, a step may not have been able to say that the disk is full
@@ -83,23 +83,6 @@ class Run:
     outcome: dict[str, Any] = field(default_factory=dict)
 
 
-def tracking_environment(
-    *, uri: str | None, experiment: str, wandb: WeightsAndBiases | None = None, workspace: Path
-) -> dict[str, str]:
-    """Variables for the steps: the environment's own, else the configured, else SQLite beside the work.
-
-    Raises:
-        RegrowError: W&B is asked for and cannot be used.
-    """
-    default = f"sqlite:///{(workspace.absolute().parent / 'mlflow.db')}"
-    return {
-        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or uri or default,
-        "MLFLOW_EXPERIMENT_NAME": os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment,
-        PLACE: str(Path(os.environ.get(PLACE) or os.environ.get("WANDB_DIR") or workspace).absolute()),
-        **wandb_environment(wandb),
-    }
-
-
 def run_pipeline(
     arguments: dict[str, str],
     *,
@@ -152,7 +135,7 @@ def _run(
         QUIET: "1",
         WORKSPACE: identity(workspace),
         STARTER: str(os.getpid()),
-        "REGROW_TENSORBOARD": str(workspace / "tensorboard" / logs.name),
+        ROOT: str(lasting(workspace.parent) / workspace.name / "tensorboard" / logs.name),
         "PYTHONUNBUFFERED": "1",
     }
     command = [sys.executable, "-m", module, str(logs / "arguments.json"), str(root)]

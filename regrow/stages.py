@@ -4,11 +4,14 @@
 """
 
 import itertools
+import re
+import shlex
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from regrow.config import read_document
+from regrow.dataset.sources import Dvc
+from regrow.parameters import named_files
 from regrow.provenance.code import PACKAGE, source_files
 from regrow.provenance.environment import LOCK
 from regrow.step_commands import ONLY_NAMED, artifact_path, input_option
@@ -16,17 +19,17 @@ from regrow.steps import NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
 
 STAGES = tuple(name for name in NAMES if name not in ("resolve", "register"))
+CODE = "code"  # the stage that says what is installed, and its output
+COMMIT = re.compile(r"[0-9a-f]{40}")
 HEADER = "# Written by `regrow dvc-yaml` from the steps' specifications; a test holds it to them. Edit params.yaml.\n"
 
 
 def stages(config: Any, *, params_file: Path, workspace: Path) -> dict[str, Any]:
     """The content of ``dvc.yaml`` for a validated configuration."""
-    document: dict[str, Any] = {
-        "stages": {
-            name: _stage(get_spec(name), config, params_file=params_file, workspace=workspace)
-            for name in STAGES
-        }
+    found = {
+        name: _stage(get_spec(name), config, params_file=params_file, workspace=workspace) for name in STAGES
     }
+    document: dict[str, Any] = {"stages": found if _in_clone() else {CODE: _code_stage(workspace), **found}}
     metrics = artifact_path(workspace, step="evaluate", name="metrics")
     curve = artifact_path(workspace, step="recover", name="recovery") / "curve.csv"
     document["metrics"] = [(metrics / "metrics.json").as_posix()]
@@ -61,12 +64,17 @@ def _stage(spec: StepSpec[Any], config: Any, *, params_file: Path, workspace: Pa
     params: list[Any] = [spec.name]
     if params_file.as_posix() != "params.yaml":
         params = [{params_file.as_posix(): [spec.name]}]
+    if not _in_clone():
+        params.append({code_file(workspace).as_posix(): [spec.name]})
     statement = artifact_path(workspace, step=spec.name, name=STATEMENT).as_posix()
+    shown = shlex.quote(params_file.as_posix())
     return {
         # What an earlier `regrow resolve` left in the workspace is not DVC's to use.
-        "cmd": _folded([f"regrow {spec.name} --params {params_file.as_posix()} {ONLY_NAMED}", *named]),
+        "cmd": _folded([f"regrow {spec.name} --params {shown} {ONLY_NAMED}", *named]),
         "desc": spec.summary,
-        "deps": [*inputs.values(), *_raw_data(spec, config), *_sources(spec), *_lock()],
+        # DVC does not see a branch move.
+        **({"always_changed": True} if _moves(spec, config) else {}),
+        "deps": [*inputs.values(), *step_files(spec, config), *_sources(spec), *_lock()],
         "params": params,
         # The statement holds times, so no later stage depends on it. It goes where the outputs go: DVC runs a stage
         # again that lacks an output, and a clone that has pulled them knows where they come from.
@@ -84,33 +92,47 @@ def _folded(parts: list[str]) -> str:
     return text
 
 
-def _raw_data(spec: StepSpec[Any], config: Any) -> list[str]:
-    """The local path that the step reads besides its inputs; digits come with scikit-learn, DVC sources with DVC."""
-    if spec.outside is None:
-        return []
+def step_files(spec: StepSpec[Any], config: Any) -> list[str]:
+    """The files and folders that the step's section names."""
+    section = getattr(config, spec.name)
+    return list(dict.fromkeys(path.as_posix() for _, path in named_files(section)))
+
+
+def _moves(spec: StepSpec[Any], config: Any) -> bool:
+    """Whether the step reads from a git repository at what may be another commit tomorrow."""
     source = getattr(getattr(config, spec.name), "source", None)
-    path = getattr(source, "path", None)
-    local = path is not None and getattr(source, "kind", None) != "dvc"
-    return [Path(path).as_posix()] if local and path is not None else []
+    return isinstance(source, Dvc) and COMMIT.fullmatch(source.rev or "") is None
+
+
+def _in_clone() -> bool:
+    """Whether Regrow's own files lie in this project, where DVC can watch them."""
+    return PACKAGE.parent == Path.cwd()
 
 
 def _sources(spec: StepSpec[Any]) -> list[str]:
     """The files in the step's code digest, when they lie in this project; an installed package is no file."""
-    root = PACKAGE.parent
-    if root != Path.cwd():
-        return []
-    return list(source_files(spec.module))
+    return list(source_files(spec.module)) if _in_clone() else []
+
+
+def code_file(workspace: Path) -> Path:
+    """Where the stage `code` writes what is installed."""
+    return workspace / CODE / "versions.json"
+
+
+def _code_stage(workspace: Path) -> dict[str, Any]:
+    """What is installed is asked each time, since DVC cannot watch it; where nothing changed, no other stage runs."""
+    file = code_file(workspace).as_posix()
+    return {
+        "cmd": f"regrow code --output {file}",
+        "desc": "The code behind each step and its libraries, as installed here.",
+        "always_changed": True,
+        "outs": [file],
+    }
 
 
 def _lock() -> list[str]:
     """The lock file, which is in every statement: other versions of libraries may give other results."""
     return [LOCK] if Path(LOCK).is_file() else []
-
-
-def missing_sections(params_file: Path) -> list[str]:
-    """Stages without a section in ``params_file``: DVC refuses a stage whose parameters are not there."""
-    document = read_document(params_file)
-    return [name for name in STAGES if not document.get(name)]
 
 
 def render_stages(config: Any, *, params_file: Path, workspace: Path) -> str:

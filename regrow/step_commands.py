@@ -1,6 +1,5 @@
 """The verbs of the steps, derived from their `StepSpec`s: ``regrow prune`` and its likes."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from regrow.steps import get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
 
 ONLY_NAMED = "--only-named"
+READ_DATA = ("resolve", "prepare")
 ON_FILE = (
     "With MODEL, a .keras or .h5 file or a SavedModel, the step works on it alone: without a workspace, with the"
     " default parameters and what --params and --set say; a params.yaml that is not named is not read."
@@ -62,7 +62,7 @@ def step_command(name: str) -> click.Command:
                 "-o: belongs to a MODEL file; the outputs of the step have options of their own"
             )
         else:
-            config = read_config(params_file, overrides)
+            config = read_config(params_file, overrides, data=name in READ_DATA)
             inputs = _named(spec, paths) if only_named else _found(spec, paths, workspace=workspace)
             _run_step(spec, config, workspace=workspace, inputs=inputs, paths=paths)
 
@@ -157,17 +157,19 @@ def _run_step(
     paths: dict[str, Path | None],
 ) -> None:
     from regrow.config import step_params
+    from regrow.local.tracking import tracked
     from regrow.progress import figures_line
-    from regrow.registry.weights_and_biases import environment
     from regrow.steps.execution import execute
 
-    os.environ.update(environment(config.tracking.wandb))
     outputs = {
         item.name: paths[item.name] or artifact_path(workspace, step=spec.name, name=item.name)
         for item in spec.outputs
     }
     statement = artifact_path(workspace, step=spec.name, name=STATEMENT)
-    result = execute(
-        spec, step_params(config, spec.name), inputs=inputs, outputs=outputs, statement=statement
-    )
+    # A step that imports MLflow streams to it or asks it.
+    talks = any(name.partition(".")[0] == "mlflow" for name in spec.imports)
+    with tracked(config, workspace=workspace, talks=talks):
+        result = execute(
+            spec, step_params(config, spec.name), inputs=inputs, outputs=outputs, statement=statement
+        )
     say(f"{spec.name}: {figures_line(result.statement.figures)}")

@@ -7,7 +7,7 @@ import click
 
 from regrow.cluster.connecting import connect, load
 from regrow.errors import RegrowError
-from regrow.options import cluster_option, named, params_options, read_config
+from regrow.options import cluster_option, params_options, read_config
 from regrow.showing.output import say
 
 UNAUTHORIZED = 401
@@ -50,6 +50,7 @@ def submit(
     config = read_config(params_file, overrides, overlay=cluster_file)
     if run_id is None:
         from regrow.config import check_pipeline
+        from regrow.params_file import named
 
         check_pipeline(config, where=named(params_file))
     api = connect(config.cluster)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from regrow.errors import RegrowError
-from regrow.options import cluster_option, named, params_options, read_config, writing
+from regrow.options import cluster_option, params_options, read_config, writing
 from regrow.showing.output import say
 
 
@@ -41,6 +41,7 @@ def compile_command(
     if no_commit and not manifest:
         raise RegrowError("--no-commit: goes with --manifest; else no commit is written")
     from regrow.config import check_pipeline
+    from regrow.params_file import named
 
     config = read_config(params_file, overrides, overlay=cluster_file)
     check_pipeline(config, where=named(params_file))

@@ -18,6 +18,7 @@ from regrow.conversion.formats import FILES
 from regrow.graph.files import save_model
 from regrow.graph.keras3 import write_keras3
 from regrow.provenance.digest import tree_digest, tree_files
+from regrow.registry.addresses import readable_by_mlflow
 
 Array = np.ndarray[Any, np.dtype[Any]]
 # What it takes to serve the MLflow model.
@@ -222,7 +223,8 @@ def _fix_description(folder: Path) -> None:
     """Take the time and the random identifiers out of what MLflow wrote, so that equal models have equal bytes."""
     from mlflow.models import Model
 
-    described = Model.load(str(folder / "MLmodel"))
+    with readable_by_mlflow(folder) as readable:
+        described = Model.load(f"{readable}/MLmodel")
     content = folder / described.flavors["tensorflow"]["saved_model_dir"]
     _fix_fingerprint(content / "fingerprint.pb")
     described.utc_time_created = "1980-01-01 00:00:00.000000"

@@ -8,6 +8,7 @@ import numpy as np
 
 from regrow.conversion.formats import FILES
 from regrow.errors import RegrowError, nearest
+from regrow.registry.addresses import readable_by_mlflow
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Predict = Callable[[Array], Array]
@@ -142,7 +143,8 @@ def _load_keras3(path: Path) -> Predict:
 def _load_mlflow(path: Path) -> Predict:
     import mlflow
 
-    model = mlflow.pyfunc.load_model(str(path))
+    with readable_by_mlflow(path) as readable:
+        model = mlflow.pyfunc.load_model(readable)
     return lambda features: np.asarray(model.predict(np.asarray(features, np.float32)))
 
 

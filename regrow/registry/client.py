@@ -14,11 +14,13 @@ from typing import Any
 
 from regrow.errors import RegrowError
 from regrow.progress import emit
-from regrow.registry.database import create_database
+from regrow.registry.addresses import ARTIFACTS, DATABASE, SERVERS, address_fault, sqlite_file, sqlite_uri
+from regrow.registry.database import check_database, create_database
 from regrow.showing.redaction import bare_address, redacted
 
 EXPERIMENT = "regrow"
-SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+WHERE = "MLFLOW_TRACKING_URI or tracking.uri"
+PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 CONNECT_S = 3.0
 REQUEST_S = 5
@@ -26,7 +28,7 @@ REQUEST_S = 5
 
 def tracking_uri() -> str:
     """``MLFLOW_TRACKING_URI``, or the SQLite file ``mlflow.db`` in the working folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(Path(DATABASE))
 
 
 def experiment_name() -> str:
@@ -73,51 +75,72 @@ def waiting_for(uri: str) -> str:
     return f"waiting for MLflow at {without_credentials(uri)} …"
 
 
-def sqlite_file(uri: str) -> Path | None:
-    """The file of an SQLite address; None for other addresses."""
-    if not uri.startswith("sqlite:"):
-        return None
-    return Path(urllib.parse.urlsplit(uri).path.removeprefix("/")).absolute()
-
-
 def check_reachable(uri: str) -> None:
     """Open a connection to the server or database at ``uri``; at most a few seconds.
 
     Raises:
-        RegrowError: the address is of no known kind, the host does not answer, or SQLite's folder is missing.
+        RegrowError: the address is of no known kind, the host does not answer, or SQLite's file cannot be used.
     """
-    parts = urllib.parse.urlsplit(uri)
-    scheme = parts.scheme.partition("+")[0]
     shown = without_credentials(uri)
-    if scheme not in SCHEMES:
-        raise RegrowError(
-            f"MLFLOW_TRACKING_URI: {shown!r} is not an address that MLflow's registry can use;"
-            f" accepted: {', '.join(f'{name}:…' for name in SCHEMES)}"
-        )
+    fault = address_fault(uri)
+    if fault is not None:
+        raise RegrowError(f"{WHERE}: {shown!r} {fault}")
     file = sqlite_file(uri)
     if file is not None:
-        _check_sqlite(file)
+        _check_sqlite(file, uri)
         return
-    default = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}[scheme]
+    host, port = _endpoint(uri)
+    if host is None:  # a database's own socket on this machine
+        return
     try:
-        socket.create_connection((parts.hostname or "localhost", parts.port or default), CONNECT_S).close()
-    except (OSError, ValueError) as error:
+        socket.create_connection((host, port), CONNECT_S).close()
+    except OSError as error:
         raise UnreachableError(
-            f"MLFLOW_TRACKING_URI: MLflow at {shown} cannot be reached ({error});"
-            " start it, correct the address, or unset it to use mlflow.db in this folder"
+            f"{WHERE}: MLflow at {shown} cannot be reached ({error});"
+            f" start it, correct the address, or leave it out to use {DATABASE} in this folder"
         ) from None
 
 
-def _check_sqlite(file: Path) -> None:
+def _endpoint(uri: str) -> tuple[str | None, int]:
+    """Host and port of a server's address, or of a database's as SQLAlchemy reads it; None where it names no host."""
+    kind = uri.partition(":")[0].partition("+")[0].lower()
+    if kind in SERVERS:
+        parts = urllib.parse.urlsplit(uri)
+        return parts.hostname, parts.port or PORTS[kind]
+    url = _database_url(uri)
+    return url.host or None, url.port or PORTS[kind]
+
+
+def _database_url(uri: str) -> Any:
+    """``uri`` as SQLAlchemy reads it.
+
+    Raises:
+        RegrowError: it cannot, or is not installed.
+    """
+    try:
+        from sqlalchemy.engine import make_url
+
+        return make_url(uri)
+    except ImportError as error:
+        raise RegrowError(f"MLflow is not installed here ({error}); `pip install regrow[register]`") from None
+    except Exception:  # SQLAlchemy's own, ValueError for a port: its text may hold the password
+        raise RegrowError(
+            f"{WHERE}: {without_credentials(uri)!r} is no address of a database that SQLAlchemy can read"
+        ) from None
+
+
+def _check_sqlite(file: Path, uri: str) -> None:
+    if Path(_database_url(uri).database).absolute() != file:
+        raise RegrowError(
+            f"{WHERE}: SQLAlchemy cannot take the path {str(file)!r}; name a file without '%', '?' or bytes that are no"
+            " UTF-8 in its path, or move this folder"
+        )
     if not file.parent.is_dir():
-        raise RegrowError(f"MLFLOW_TRACKING_URI: the folder {file.parent} of SQLite's file does not exist")
+        raise RegrowError(f"{WHERE}: the folder {file.parent} of SQLite's file does not exist")
     target = file if file.exists() else file.parent
     if not os.access(target, os.W_OK):
-        raise RegrowError(f"MLFLOW_TRACKING_URI: {target} cannot be written")
-    if file.is_file() and file.stat().st_size:
-        with file.open("rb") as stream:
-            if stream.read(16) != b"SQLite format 3\x00":
-                raise RegrowError(f"MLFLOW_TRACKING_URI: {file} is not an SQLite database")
+        raise RegrowError(f"{WHERE}: {target} cannot be written")
+    check_database(file, experiment=experiment_name())
 
 
 class UnreachableError(RegrowError):
@@ -174,7 +197,7 @@ def experiment_id(client: Any, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         file = sqlite_file(client.tracking_uri)
-        location = (file.parent / "mlruns").as_uri() if file is not None else None
+        location = (file.parent / ARTIFACTS).as_uri() if file is not None else None
         try:
             return str(client.create_experiment(name, artifact_location=location))
         except MlflowException:  # another process was faster

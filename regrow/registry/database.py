@@ -1,10 +1,18 @@
-"""MLflow's SQLite file: it appears with all its tables or not at all."""
+"""MLflow's SQLite file: it appears with all its tables or not at all, and it belongs to the folder that it lies in."""
 
 import contextlib
 import os
+import sqlite3
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
+from regrow.errors import RegrowError
+from regrow.progress import emit
+from regrow.registry.addresses import ARTIFACTS, sqlite_uri
 from regrow.scratch import scratch_beside, sweep
+
+HEADER = b"SQLite format 3\x00"
 
 
 def create_database(file: Path) -> None:
@@ -20,7 +28,7 @@ def create_database(file: Path) -> None:
     sweep(file.parent, name=file.name)
     scratch = scratch_beside(file)
     try:
-        store = SqlAlchemyStore(f"sqlite:///{scratch}", (file.parent / "mlruns").as_uri())
+        store = SqlAlchemyStore(sqlite_uri(scratch), (file.parent / ARTIFACTS).as_uri())
         store.engine.dispose()
         if file.exists() and not file.stat().st_size:
             scratch.replace(file)
@@ -31,3 +39,54 @@ def create_database(file: Path) -> None:
     finally:
         for left in (scratch, scratch.with_name(scratch.name + "-journal")):
             left.unlink(missing_ok=True)
+
+
+def check_database(file: Path, *, experiment: str) -> None:
+    """Check that ``file``, where it is there, is a database, and that artifacts of ``experiment`` lie beside it.
+
+    MLflow keeps absolute paths: in a copied or moved folder it would go on writing to the old one. An experiment
+    whose artifacts were sent elsewhere on purpose is left alone.
+
+    Raises:
+        RegrowError: it is none, or it comes from another folder; how to go on is said.
+    """
+    if not file.is_file() or not file.stat().st_size:
+        return
+    with file.open("rb") as stream:
+        if stream.read(len(HEADER)) != HEADER:
+            raise RegrowError(f"MLFLOW_TRACKING_URI or tracking.uri: {file} is not an SQLite database")
+    old = _folder_of_artifacts(file, experiment)
+    if old is None or old.resolve() == file.parent.resolve():
+        return
+    told = f"experiment '{experiment}' in it keeps its artifacts in {old / ARTIFACTS}"
+    anew = f"remove {file} to begin anew, or name another experiment with tracking.experiment, whose files lie here"
+    if (old / file.name).is_file():
+        raise RegrowError(
+            f"{file}: was copied from {old}: {told}, to which nothing is written from here; {anew}, or set"
+            f" tracking.uri: {sqlite_uri(old / file.name)} to share that folder's"
+        )
+    if not (old / ARTIFACTS).is_dir():
+        raise RegrowError(
+            f"{file}: was moved here from {old}: {told}, which is gone; move the folder back, or put a link to"
+            f" {file.parent} in its place, to go on with what is registered; {anew}"
+        )
+    emit("notice", message=f"{file}: {told}, not beside it", once=True)
+
+
+def _folder_of_artifacts(file: Path, experiment: str) -> Path | None:
+    """The folder whose ``mlruns`` holds the artifacts of ``experiment``; None where they are kept in another way."""
+    address = f"file:{urllib.parse.quote(str(file))}?mode=ro"
+    try:
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
+            found = database.execute(
+                "select artifact_location from experiments where name = ?", [experiment]
+            ).fetchone()
+    except sqlite3.Error:  # no database of MLflow's, or one that is locked: MLflow has words for it
+        return None
+    location = str(found[0]) if found and found[0] else ""
+    if location.startswith("file:"):
+        location = urllib.request.url2pathname(urllib.parse.urlsplit(location).path)
+    place = Path(location)
+    if place.parent.name == ARTIFACTS and place.name.isdigit():  # as MLflow itself makes experiments
+        place = place.parent
+    return place.parent if place.is_absolute() and place.name == ARTIFACTS else None

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
+from regrow.registry.addresses import readable_by_mlflow
+from regrow.registry.ledger import SUFFIX
 
 MODEL_TAG = "regrow.model"
 DATA_TAG = "regrow.data"
@@ -29,6 +31,23 @@ class RegisteredModel(Parameters):
         description="name of the registered model in MLflow: letters, digits, space, dot, dash, underscore",
     )
 
+    @field_validator("model_name")
+    @classmethod
+    def _is_no_log(cls, name: str) -> str:
+        if (fault := name_fault(name)) is not None:
+            raise ValueError(f"'{name}' {fault}")
+        return name
+
+
+def name_fault(name: str) -> str | None:
+    """Why no model can be registered as ``name``, or None: each model has a log of decisions beside it.
+
+    Letter case and spaces at the end are of no account: there are databases to which such names are equal.
+    """
+    if not name.strip().lower().endswith(SUFFIX):
+        return None
+    return f"ends in '{SUFFIX}', the name of the log of decisions on a model; accepted: another ending"
+
 
 def check_servable(directory: Path) -> None:
     """Check that ``directory`` is an MLflow model with a signature and an input example.
@@ -40,7 +59,8 @@ def check_servable(directory: Path) -> None:
     from mlflow.models import Model
 
     try:
-        model = Model.load(str(directory))
+        with readable_by_mlflow(directory) as readable:
+            model = Model.load(readable)
     except (MlflowException, OSError) as error:
         raise RegrowError(f"{directory}: is not an MLflow model directory ({error})") from None
     if "python_function" not in model.flavors:

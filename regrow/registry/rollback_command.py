@@ -31,20 +31,23 @@ def rollback(
     The version that it takes the alias from is not promoted again by a run that makes the same model, until it is
     given the alias back with --to.
     """
-    from regrow.registry.client import connection, sqlite_file, without_credentials
+    from regrow.local.tracking import URI, tracked, tracking_environment
+    from regrow.registry.addresses import sqlite_file
+    from regrow.registry.client import connection, without_credentials
+    from regrow.registry.registration import name_fault
     from regrow.registry.rollback import roll_back
-    from regrow.running import tracking_environment
 
-    config = read_config(params_file, overrides).tracking
-    found = tracking_environment(uri=config.uri, experiment=config.experiment, workspace=workspace)
-    uri = found["MLFLOW_TRACKING_URI"]
+    model, _, version = name.removeprefix("models:/").partition("/")
+    if (fault := name_fault(model)) is not None:
+        raise RegrowError(f"{model}: {fault}")
+    if version:
+        raise RegrowError(f"{name}: names a version; accepted: {model} --to {version}")
+    config = read_config(params_file, overrides)
+    uri = tracking_environment(config.tracking, workspace=workspace)[URI]
     file = sqlite_file(uri)
     if file is not None and not file.is_file():
         raise RegrowError(f"{file}: does not exist; MLFLOW_TRACKING_URI or tracking.uri says where MLflow is")
-    model, _, version = name.removeprefix("models:/").partition("/")
-    if version:
-        raise RegrowError(f"{name}: names a version; accepted: {model} --to {version}")
-    with connection(uri) as client:
+    with tracked(config, workspace=workspace, talks=False), connection(uri) as client:
         done = roll_back(client, model, to=to, reason=redacted(reason))
     say(
         f"models:/{model}@champion: version {done.after}, before it {done.before or 'none'}"

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from regrow.artifacts import copy_tree, new_directory, to_disk, write_json
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
-from regrow.parameters import Parameters
+from regrow.parameters import NamesFile, Parameters
 from regrow.progress import emit
 from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import Resource
@@ -32,7 +32,7 @@ class ImportModel(Parameters):
     that code.
     """
 
-    path: str = Field(
+    path: Annotated[str, NamesFile()] = Field(
         min_length=1, description=".keras file (tf_keras or Keras 3), legacy .h5 file or SavedModel directory"
     )
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 
 from regrow.errors import nearest
-from regrow.parameters import Parameters
+from regrow.parameters import NamesFile, Parameters
 
 # Keras' ImageNet weights of ResNet50 without its top, as `tf_keras.applications.resnet` names and checks them;
 # they stand here too, because what a run will use is stated before TensorFlow is imported.
@@ -62,7 +62,7 @@ class Resnet50Transfer(Parameters):
     """ResNet50 without its top, a dense layer, dropout, softmax."""
 
     name: Literal["resnet50_transfer"] = "resnet50_transfer"
-    weights: str = Field(
+    weights: Annotated[str, NamesFile(words=("imagenet", "none"))] = Field(
         "imagenet",
         min_length=1,
         description="backbone: 'imagenet' (downloaded), 'none', or the path of Keras' no-top weights (.h5)",

@@ -19,7 +19,8 @@ def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def said(sections: dict[str, Any]) -> list[str]:
-    return [sentence.split(" only ")[0] for sentence in notices(config_model().model_validate(sections))]
+    configured = config_model().model_validate({"prepare": {"source": {"kind": "digits"}}, **sections})
+    return [sentence.split(" only ")[0] for sentence in notices(configured)]
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_database_that_goes_away_while_training_is_survived(
         ("sqlite:////no/such/folder/mlflow.db", "the folder /no/such/folder .* does not exist"),
         ("sqlite:///broken.db", "is not an SQLite database"),
         ("http://127.0.0.1:9", "MLflow at http://127.0.0.1:9 cannot be reached"),
-        ("http://127.0.0.1:none", "cannot be reached"),
+        ("http://127.0.0.1:none", "has no host and port that can be read"),
     ],
 )
 def test_unreachable_addresses_are_named(here: Path, uri: str, message: str) -> None:

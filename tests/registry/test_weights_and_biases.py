@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import wandb
 
+from regrow.config import Tracking
 from regrow.errors import RegrowError
+from regrow.local.tracking import tracking_environment
 from regrow.registry.tracking import stream
 from regrow.registry.weights_and_biases import WeightsAndBiases, begin, environment
-from regrow.running import tracking_environment
 
 BLOCK = 32768
 POINTS = (
@@ -269,10 +270,10 @@ def test_the_environment_wins_and_the_run_files_lie_in_the_workspace(
 ) -> None:
     monkeypatch.delenv("REGROW_WANDB", raising=False)
     asked = WeightsAndBiases(mode="offline")
-    given = tracking_environment(uri=None, experiment="e", wandb=asked, workspace=here / "work")
+    given = tracking_environment(Tracking(experiment="e", wandb=asked), workspace=here / "work")
     assert json.loads(given["REGROW_WANDB"])["mode"] == "offline"
     assert given["REGROW_WANDB_DIR"] == str(here / "work")
-    assert "REGROW_WANDB" not in tracking_environment(uri=None, experiment="e", workspace=here / "work")
+    assert "REGROW_WANDB" not in tracking_environment(Tracking(experiment="e"), workspace=here / "work")
     monkeypatch.setenv("REGROW_WANDB", '{"project": "mine"}')
     assert json.loads(environment(asked)["REGROW_WANDB"])["project"] == "mine"
     monkeypatch.setenv("REGROW_WANDB", "null")
