@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from regrow.cli import cli
 from regrow.config import check_pipeline, load_config
 from regrow.errors import RegrowError
 from regrow.keys import keys
@@ -278,3 +280,14 @@ def test_where_runs_are_shown_is_no_parameter_of_a_step(tmp_path: Path) -> None:
     assert shown.tracking.wandb.project == "x"  # type: ignore[attr-defined]
     for name in NAMES:
         assert canonical_json(getattr(plain, name)) == canonical_json(getattr(shown, name))
+
+
+@pytest.mark.parametrize("name", ["a.decisions", "a.Decisions", "a.decisions ", "a b.decisions.decisions"])
+def test_no_model_has_the_name_of_a_log_of_decisions(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RegrowError, match=r"register.model_name: .* ends in '.decisions'"):
+        load(tmp_path, f"register: {{model_name: '{name}'}}")
+    for given in (name, f"models:/{name}/3"):
+        done = CliRunner().invoke(cli, ["rollback", given])
+        assert "ends in '.decisions'" in str(done.exception)
+    load(tmp_path, "register: {model_name: decisions}")
+    load(tmp_path, "register: {model_name: a.decisions.b}")

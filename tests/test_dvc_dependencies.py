@@ -280,3 +280,22 @@ def test_an_experiment_in_a_temporary_folder_is_tracked_where_it_stays(tmp_path:
     with sqlite3.connect(repository.root / "mlflow.db") as database:
         found = [place for (place,) in database.execute("select artifact_location from experiments")]
     assert all(place.startswith((repository.root / "mlruns").as_uri()) for place in found)
+
+
+@pytest.mark.slow
+def test_a_training_in_a_temporary_folder_leaves_its_run_and_its_logs(tmp_path: Path) -> None:
+    repository = make_project(
+        tmp_path,
+        params="prepare: {source: {kind: digits}}\naugment: {mode: none}\n"
+        "train: {architecture: mlp, fit: {epochs: 1}}\ntracking: {experiment: mine}\n",
+    )
+    del repository.environment["REGROW_TRACKING"]
+    repository.run("regrow", "dvc-yaml")
+    repository.commit("first")
+    output = repository.run("bash", "-c", "dvc exp run --temp train 2>&1")
+    assert "untracked" not in output
+    assert runs(repository.root / "mlflow.db") == ["mine"]
+    with sqlite3.connect(repository.root / "mlflow.db") as database:
+        assert database.execute("select name, status from runs").fetchall() == [("train", "FINISHED")]
+    assert list((repository.root / ".regrow/tensorboard/train").rglob("events.out.*"))
+    assert repository.run("git", "status", "--porcelain") == ""

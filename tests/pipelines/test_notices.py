@@ -67,3 +67,18 @@ def test_compile_says_it_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ["note:", "prepare.source.path:", "pods"],
     ]
     assert (tmp_path / "pipeline.yaml").is_file()
+
+
+def test_what_of_tracking_pods_do_not_read_is_said() -> None:
+    section = {"uri": "http://mlflow.example.org", "experiment": "mine", "wandb": {"mode": "offline"}}
+    found = said({"tracking": section})
+    assert [sentence.split(":")[0] for sentence in found] == [
+        "tracking.uri",
+        "tracking.experiment",
+        "tracking.wandb",
+    ]
+    assert "ConfigMap regrow-mlflow" in found[0]
+
+
+def test_the_built_in_example_is_said() -> None:
+    assert "built-in example" in notices(config_model().model_validate({}))[0]
