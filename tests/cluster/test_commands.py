@@ -142,13 +142,13 @@ def test_images_that_no_registry_holds_are_said_before_the_start(
     server: KubeflowServer, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REGROW_TAG", "7")
-    done = run("submit", "--no-wait")
+    done = run("submit", "--no-wait", "--set", "prepare.source.kind=digits")
     (note,) = done.stderr.splitlines()
     assert note.startswith("note: image regrow-augment:7 names no registry")
     assert "set REGROW_REGISTRY" in note and "cluster.images" in note
     assert len(server.runs) == 1
     monkeypatch.setenv("REGROW_REGISTRY", "registry.example.com/team")
-    assert run("submit", "--no-wait").stderr == ""
+    assert run("submit", "--no-wait", "--set", "prepare.source.kind=digits").stderr == ""
 
 
 def test_a_sweep_is_submitted_too(server: KubeflowServer, run: Run, tmp_path: Path) -> None:

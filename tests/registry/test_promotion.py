@@ -25,7 +25,7 @@ NAME = "regrow"
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
     client = connect(f"sqlite:///{path}")
-    run = client.create_run(experiment_id(client, "regrow")).info.run_id
+    run = client.create_run(experiment_id(client, "of the versions")).info.run_id
     client.create_registered_model(NAME)
     for _ in range(4):
         client.create_model_version(NAME, f"runs:/{run}/model", run_id=run)
