@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from regrow.dataset.sources import Digits
+from regrow.dataset.table_sources import Digits
 from regrow.progress import emit
 
 DEFAULT = Path("params.yaml")

@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from regrow.dataset.sources import Dvc
+from regrow.dataset.sources import Dvc, Remote
 from regrow.parameters import named_files
 from regrow.provenance.code import PACKAGE, source_files
 from regrow.provenance.environment import LOCK
@@ -72,7 +72,7 @@ def _stage(spec: StepSpec[Any], config: Any, *, params_file: Path, workspace: Pa
         # What an earlier `regrow resolve` left in the workspace is not DVC's to use.
         "cmd": _folded([f"regrow {spec.name} --params {shown} {ONLY_NAMED}", *named]),
         "desc": spec.summary,
-        # DVC does not see a branch move.
+        # DVC does not see a branch move, or a server's file change.
         **({"always_changed": True} if _moves(spec, config) else {}),
         "deps": [*inputs.values(), *step_files(spec, config), *_sources(spec), *_lock()],
         "params": params,
@@ -99,8 +99,10 @@ def step_files(spec: StepSpec[Any], config: Any) -> list[str]:
 
 
 def _moves(spec: StepSpec[Any], config: Any) -> bool:
-    """Whether the step reads from a git repository at what may be another commit tomorrow."""
+    """Whether the step reads from elsewhere what may be other data tomorrow: no commit or digest is named."""
     source = getattr(getattr(config, spec.name), "source", None)
+    if isinstance(source, Remote):
+        return source.sha256 is None
     return isinstance(source, Dvc) and COMMIT.fullmatch(source.rev or "") is None
 
 

@@ -107,17 +107,27 @@ def test_what_is_installed_concerns_the_stages_that_it_changes(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("rev", "moves"), [("", True), (", rev: main", True), (f", rev: {'abcdef0123' * 4}", False)]
+    ("source", "moves"),
+    [
+        ("{kind: dvc, repo: /srv/data, path: images, format: folder}", True),
+        ("{kind: dvc, repo: /srv/data, path: images, format: folder, rev: main}", True),
+        (f"{{kind: dvc, repo: /srv/data, path: images, format: folder, rev: {'abcdef0123' * 4}}}", False),
+        ("{kind: remote, url: 'https://data.example.org/a.zip', format: archive}", True),
+        (
+            f"{{kind: remote, url: 'https://data.example.org/a.zip', format: archive, sha256: {'ab' * 32}}}",
+            False,
+        ),
+        ("{kind: digits}", False),
+    ],
 )
-def test_a_branch_is_asked_each_time(
-    tmp_path: Path, rev: str, moves: bool, monkeypatch: pytest.MonkeyPatch
+def test_data_that_may_change_elsewhere_is_asked_for_each_time(
+    tmp_path: Path, source: str, moves: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    source = f"{{kind: dvc, repo: /srv/data, path: images, format: folder{rev}}}"
     Path("params.yaml").write_text(f"prepare: {{source: {source}}}\n")
     found = stages(load_config(Path("params.yaml")), params_file=Path("params.yaml"), workspace=Path("work"))
     assert found["stages"]["prepare"].get("always_changed", False) == moves
-    assert not any("/srv/data" in dependency for dependency in found["stages"]["prepare"]["deps"])
+    assert not any("data" in dependency for dependency in found["stages"]["prepare"]["deps"])
 
 
 def test_a_params_file_with_a_space_in_its_name(tmp_path: Path) -> None:
