@@ -11,6 +11,7 @@ from regrow.graph.channels_first import switch_on_onednn
 from regrow.graph.declared_sizes import Budget, bounded, check_taken, check_tensors, refuse_excess
 from regrow.graph.ellipses import spell_out_ellipses
 from regrow.graph.keras3 import read_keras3
+from regrow.graph.layer_normalisation import keep_operations_apart
 from regrow.graph.saved_models import load_saved_model
 from regrow.graph.sharing import refuse_sharing_that_files_lose
 from regrow.graph.trust import refuse_code
@@ -73,6 +74,7 @@ def import_model(file: Path, trust: bool = False) -> Any:
             model = _loaded(file, found, trust=trust)
         check_tensors(model)
         check_taken(model, found.weights)
+        keep_operations_apart(model)
     except RegrowError as error:
         text = str(error)
         raise RegrowError(text if text.startswith(str(file)) else f"{file}: {text}") from None
