@@ -10,6 +10,7 @@ from regrow.errors import RegrowError, nearest
 from regrow.parameters import Parameters
 
 LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+MOST = 20  # faults that are told at once
 OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
 
@@ -42,7 +43,9 @@ def validate(
             faults.append(": ".join(part for part in said if part))
         if not faults:
             return None
-        raise RegrowError(*dict.fromkeys(faults)) from None
+        told = list(dict.fromkeys(faults))
+        more = [f"{where}: {len(told) - MOST:,} more such faults"] if len(told) > MOST else []
+        raise RegrowError(*told[:MOST], *more) from None
 
 
 def _written(location: tuple[int | str, ...], document: Any) -> tuple[int | str, ...]:

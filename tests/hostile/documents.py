@@ -41,14 +41,12 @@ params("a value that is binary", "prune: {sparsity: !!binary aGVsbG8=}")
 params("steering letters in a key", '"a\\e[2J\\u202eb": 1')
 params("steering letters in a value", 'train: {architecture: "a\\e[2J\\rb\\u202e"}')
 params("lines in a value", 'train: {architecture: "a\\nerror: fine"}')
-params("a key of 100,000 letters", f"{'a' * 1000}: 1\n" + f"? {'b' * 100_000}\n: 2")
+params("a key of 100,000 letters", f"? {'b' * 100_000}\n: 2")
 params("a value of 100,000 letters", f"train: {{architecture: {'a' * 100_000}}}")
-params("ten thousand unknown keys", "\n".join(f"k{number}: 1" for number in range(3)))
 params("infinity", "prune: {sparsity: .inf}")
 params("not a number", "prune: {sparsity: .nan}")
 params("a number that overflows", "prune: {sparsity: 1e999}")
 params("a negative count", "train: {fit: {epochs: -1}}")
-params("a huge count", f"train: {{fit: {{epochs: {2**62}}}}}")
 params("markup of a terminal's library", "train: {architecture: '[/bold][red]x'}")
 params("a sweep that is endless", "sweep: {grid: " + "[" * 3000 + "}", "sweep")
 params("dvc.yaml of aliases", REFUSED["aliases"][0], "dvc-yaml", "-o", "out.yaml")
@@ -108,9 +106,9 @@ def text(name: str, file: str, content: str, *arguments: str) -> None:
 
 for _name in ("digits", "open brackets", "aliases", "twice", "tab"):
     text(f"cluster: {_name}", "c.yaml", REFUSED[_name][0], "compile", "--cluster", "c.yaml", "-o", "out.yaml")
-    text(f"schedules: {_name}", "s.yaml", REFUSED[_name][0], "schedule", "plan", "s.yaml")
-text("cluster: another section", "c.yaml", "prune: {}", "compile", "--cluster", "c.yaml", "-o", "out.yaml")
-text("schedules: a text", "s.yaml", "nightly", "schedule", "plan", "s.yaml")
+    text(f"schedules: {_name}", "s.yaml", REFUSED[_name][0], "schedule", "diff", "s.yaml")
+text("cluster: a number", "c.yaml", "cluster: 7", "compile", "--cluster", "c.yaml", "-o", "out.yaml")
+text("schedules: a text", "s.yaml", "nightly", "schedule", "diff", "s.yaml")
 
 BAD_JSON = {
     "an integer of 5,000 digits": '{"classes": ' + "9" * 5000 + "}",
