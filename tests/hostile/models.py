@@ -46,6 +46,7 @@ def sequential(*layers: Any) -> dict[str, Any]:
 def weights(*, kernel: Any = None, name: str = "dense") -> bytes:
     stream = io.BytesIO()
     with h5py.File(stream, "w") as file:
+        file.create_group("vars")  # of the model itself: none
         place = file.create_group(f"layers/{name}/vars")
         place["0"] = np.zeros((4, UNITS), np.float32) if kernel is None else kernel
         place["1"] = np.zeros(UNITS, np.float32)
@@ -138,6 +139,7 @@ keras("a Lambda layer in a model in a model", config=sequential(sequential(seque
 def declared(folder: Path) -> list[str]:
     stream = io.BytesIO()
     with h5py.File(stream, "w") as file:
+        file.create_group("vars")
         place = file.create_group("layers/dense/vars")
         place.create_dataset("0", (1 << 40, UNITS), "f4", chunks=(1 << 10, UNITS))
         place["1"] = np.zeros(UNITS, np.float32)
@@ -148,6 +150,7 @@ def declared(folder: Path) -> list[str]:
 @MODELS.add("weights: an array in another file")
 def elsewhere(folder: Path) -> list[str]:
     with h5py.File(folder / "weights.h5", "w") as file:
+        file.create_group("vars")
         place = file.create_group("layers/dense/vars")
         place.create_dataset("0", (4, UNITS), "f4", external=[(str(folder / "canary"), 0, 4 * UNITS * 4)])
         place["1"] = np.zeros(UNITS, np.float32)
