@@ -54,7 +54,8 @@ SECRET_NAME = re.compile(
 SHORTEST = 8  # letters of a variable's value that is looked for everywhere
 
 # Up to white space, or to a quote or bracket that closes: one before a letter may be part of a password.
-_RUN = r"""(?:[^\s"'`<>]|["'`>](?![\s,:;.)}\]<>"'`\\]|$)|<(?!/))*"""
+# A quote that is written twice or more, as YAML in YAML has it, is one.
+_RUN = r"""(?:[^\s"'`<>]|["'`>](?![\s,:;.)}\]<>"'`\\]|$)|(?:'+|"+)(?=\w)|<(?!/))*"""
 _ADDRESS = re.compile(
     rf"(?P<scheme>(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{{0,30}}):(?P<slashes>/+)(?P<rest>{_RUN})"
 )
@@ -71,12 +72,14 @@ _NAME = (
 _NO_SECRET = (
     r"(?<!oov_token)(?<!mask_token)(?<!pad_token)(?<!start_token)(?<!end_token)(?<!unk_token)(?<!\.secret)"
 )
-_VALUE = (
-    rf"""(?:"[^"\n]*"|'[^'\n]*'|\{{[^}}\n]*\}}|(?:(?!&){_RUN.removesuffix("*").replace("[^", "[^&")})+)"""
+_QUOTED = (
+    r"""'{2,}[^'\n]+'{2,}|"{2,}[^"\n]+"{2,}|\\"[^"\n]*\\"|\\'[^'\n]*\\'|"[^"\n]*"|'[^'\n]*'|\{[^}\n]*\}"""
 )
+_UNQUOTED = _RUN.removesuffix("*").replace("[^", "[^&")
+_VALUE = rf"(?:{_QUOTED}|(?:(?!&){_UNQUOTED})+)"
 _ASSIGNED = re.compile(rf"(?P<name>{_BEFORE}{_NAME}{_NO_SECRET}['\"]?\s?=\s?)(?P<value>{_VALUE})")
 _LISTED = re.compile(
-    rf"(?P<name>(?P<quote>['\"]){_BEFORE}{_NAME}{_NO_SECRET}(?P=quote)\s*:\s*)(?P<value>{_VALUE})"
+    rf"(?P<name>(?P<quote>\\?['\"]{{1,8}}){_BEFORE}{_NAME}{_NO_SECRET}(?P=quote)\s*:\s*)(?P<value>{_VALUE})"
 )
 _QUERY = re.compile(
     r"(?P<name>[?&;](?i:sig|sas|key|pass|pw|auth|signature|sastoken|code|se_?cret)=)(?P<value>[^\s&\"'<>]+)"
@@ -89,6 +92,8 @@ _SHAPES = re.compile(
     r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|(?:AKIA|ASIA)[0-9A-Z]{16}|xox[abprs]-[\w-]{10,}"
     r"|hf_[A-Za-z0-9]{24,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})"
 )
+# Of urllib, for an address whose password it took for a port.
+_CAST = re.compile(r"(?P<name>could not be cast to integer value as )(?P<value>'.*'|\".*\")")
 _ENCODED = re.compile(r"(?P<name>(?i:%3A%2F%2F))(?:(?!%2F)[^\s&\"'/])*(?P<at>%40)")
 _PORT = re.compile(r"(?:\d{0,5}|PORT|port|\{\w*\}|<\w+>)(?!\w)")
 _DIGEST = re.compile(r"(?:sha\d{3}|md5|blake\w+):", re.I)
@@ -100,7 +105,7 @@ def redacted(text: str) -> str:
     for secret in _environment_secrets():
         if secret in text:
             text = text.replace(secret, MARK)
-    if not any(sign in text for sign in "@=:_%-"):
+    if not any(sign in text for sign in "@=:_%-") and "integer value as" not in text:
         return text
     parts, end = [], 0
     while (match := _ADDRESS.search(text, end)) is not None:
@@ -248,7 +253,7 @@ def _bare_one(match: re.Match[str]) -> str:
 def _named(text: str) -> str:
     """``text`` without the values that stand beside a secret's name, and without tokens known by their form."""
     text = _HEADER.sub(rf"\g<name>{MARK}", text)
-    for pattern in (_ASSIGNED, _LISTED, _QUERY):
+    for pattern in (_ASSIGNED, _LISTED, _QUERY, _CAST):
         text = pattern.sub(_value, text)
     text = _ENCODED.sub(rf"\g<name>{MARK}\g<at>", text)
     return _SHAPES.sub(MARK, text)

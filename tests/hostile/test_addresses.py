@@ -31,6 +31,10 @@ def test_a_source_with_credentials_is_refused_and_they_are_not_repeated(
     hidden(done, tmp_path, form)
     assert done.status == 1
     assert done.errors.startswith("error: ")
+
+
+@pytest.mark.parametrize("form", FORMS[::6])
+def test_no_section_takes_credentials(form: str, command: Command, tmp_path: Path) -> None:
     done = command(["prepare", "--set", f"train.import={{path: {as_yaml(form)}}}"], tmp_path)
     hidden(done, tmp_path, form)
     assert "holds credentials" in done.errors

@@ -75,6 +75,10 @@ _WITH_SECRET = (
     "//user:{S}@host/x",
     "user:/{S}@host.org",
     "user:{S}@host/path@v1",
+    "{''password'': ''S3CRETxyz''}",
+    "'http://u:a''S3CRETxyz@host'",
+    r'"{\"token\": \"S3CRETxyz\"}"',
+    r"'http://u:a\'S3CRETxyz@host'",
 )
 FORMS = [text.replace("{S}", SECRET) for text in _WITH_SECRET]
 DIGEST = "sha256:" + "ab" * 32

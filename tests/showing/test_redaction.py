@@ -39,6 +39,7 @@ def test_what_surrounds_a_secret_stays() -> None:
         redacted(f'{{"repo":"https://u:{SECRET}@h","to":"me@x.org"}}')
         == '{"repo":"https://***@h","to":"me@x.org"}'
     )
+    assert redacted(f"Port could not be cast to integer value as '{SECRET}'").endswith("integer value as ***")
     assert bare_address(f"https://me:{SECRET}@host/x.git") == "https://host/x.git"
 
 
