@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +19,7 @@ from regrow.cluster.compile_command import compile_command
 from regrow.cluster.schedule_commands import schedule
 from regrow.dvc_command import code, dvc_yaml
 from regrow.errors import RegrowError, RunInterruptedError
-from regrow.options import params_options, read_config, workspace_option
+from regrow.options import params_options, read_config, trust_option, workspace_option
 from regrow.registry.rollback_command import rollback
 from regrow.showing.escapes import escaped, shown
 from regrow.showing.output import OutputError, guard_streams, open_missing_streams, say, silence
@@ -190,11 +191,7 @@ def keys(section: str | None) -> None:
 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--trust",
-    is_flag=True,
-    help="Load a model that holds code of its own (Lambda layers), and let it run; not one that Keras 3 saved.",
-)
+@partial(trust_option, begin="Load MODEL even if it holds")
 @click.option("--groups", is_flag=True, help="Print which channels can only be removed together, instead.")
 def inspect(model: Path, trust: bool, groups: bool) -> None:
     """Print the layers of MODEL with shapes, parameters, MACs and sparsity."""

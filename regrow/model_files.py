@@ -21,6 +21,7 @@ def run_on_file(
     *,
     output: Path | None,
     paths: Mapping[str, Path | None],
+    trust: bool = False,
 ) -> None:
     """Run ``spec.on_file`` on ``model`` and print what it gives.
 
@@ -30,6 +31,7 @@ def run_on_file(
         model: stands for the step's first input.
         output: the directory to write; default: the model's name with ``-pruned``, in the current folder.
         paths: inputs and outputs that were named; of these only further inputs can be used.
+        trust: whether code that ``model`` holds may run.
 
     Raises:
         RegrowError: ``output`` holds something else, or a path cannot be used, or the step's own.
@@ -47,7 +49,7 @@ def run_on_file(
     _check_target(target, model)
     replaced = target.exists()
     with new_directory(target) as place:
-        shown = spec.on_file(FileUse(model=model, params=params, inputs=given, output=place))
+        shown = spec.on_file(FileUse(model=model, params=params, inputs=given, output=place, trust=trust))
     on = console()
     on.print(shown)
     how = "written, in place of an earlier result" if replaced else "written"

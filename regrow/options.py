@@ -41,6 +41,16 @@ def params_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def trust_option(command: Callable[..., Any], begin: str) -> Callable[..., Any]:
+    """``--trust``, as ``trust``; its help begins with ``begin``."""
+    return click.option(
+        "--trust",
+        is_flag=True,
+        help=f"{begin} Python code (Lambda layers) or operations that are not known to compute only, and let them run"
+        " with your rights; for a file whose maker you trust. What Keras 3 saved is read without them in any case.",
+    )(command)
+
+
 def cluster_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--cluster``, as ``cluster_file``."""
     return click.option(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from regrow.errors import RegrowError
-from regrow.options import params_options, read_config, workspace_option
+from regrow.options import params_options, read_config, trust_option, workspace_option
 from regrow.showing.output import say
 from regrow.steps import get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
@@ -41,6 +41,7 @@ def step_command(name: str) -> click.Command:
         only_named: bool,
         model: Path | None = None,
         output: Path | None = None,
+        trust: bool = False,
         **paths: Any,
     ) -> None:
         if model is not None:
@@ -56,7 +57,11 @@ def step_command(name: str) -> click.Command:
             _only_of(name, overrides, model)
             # The params.yaml of the folder that one happens to stand in is not meant for this file.
             params = step_params(load_config(params_file, overrides), name)
-            run_on_file(spec, params, model, output=output, paths=paths)
+            run_on_file(spec, params, model, output=output, paths=paths, trust=trust)
+        elif trust:
+            raise RegrowError(
+                "--trust: belongs to a MODEL file; the models that steps hand to each other hold no code"
+            )
         elif output is not None:
             raise RegrowError(
                 "-o: belongs to a MODEL file; the outputs of the step have options of their own"
@@ -122,6 +127,7 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="DIR",
         help="With MODEL: the directory for the result.  [default: the model's name with -pruned]",
     )(command)
+    command = trust_option(command, "With MODEL: load it even if it holds")
     return click.argument("model", type=click.Path(path_type=Path), required=False)(command)
 
 

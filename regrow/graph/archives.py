@@ -30,7 +30,7 @@ def normalise_archive(path: Path, plain: Mapping[str, Callable[[bytes], bytes]] 
             archive.writestr(zipfile.ZipInfo(name, EPOCH), members[name])
 
 
-def read_archive(path: Path, *, safe_mode: bool) -> Any:
+def read_archive(path: Path, *, safe_mode: bool, custom_objects: Mapping[str, type]) -> Any:
     """The `tf_keras` model in the ``.keras`` archive ``path``, not compiled.
 
     Keras reads the weights inside the archive, and each of HDF5's steps back makes `zipfile` read it again from
@@ -44,13 +44,13 @@ def read_archive(path: Path, *, safe_mode: bool) -> Any:
         names = archive.namelist()
         if WEIGHTS not in names or any(name.startswith("assets/") for name in names):
             return tf_keras.models.load_model(
-                path, compile=False, safe_mode=safe_mode, custom_objects=application_layers()
+                path, compile=False, safe_mode=safe_mode, custom_objects=dict(custom_objects)
             )
         config = json.loads(archive.read("config.json"))
         config.pop("compile_config", None)
         with ObjectSharingScope():
             model = tf_keras.saving.deserialize_keras_object(
-                config, safe_mode=safe_mode, custom_objects=application_layers()
+                config, safe_mode=safe_mode, custom_objects=dict(custom_objects)
             )
         with tempfile.TemporaryDirectory() as folder:
             model.load_weights(archive.extract(WEIGHTS, folder))

@@ -25,7 +25,7 @@ def _spell_out(node: Any) -> None:
         node.call_kwargs["slice_spec"] = spec
     else:
         node.call_args = (node.call_args[0], spec, *node.call_args[2:])
-    _note_tensors(node)
+    note_tensors(node)
 
 
 def _without_ellipsis(parts: list[Any], rank: int) -> list[Any]:
@@ -36,7 +36,7 @@ def _without_ellipsis(parts: list[Any], rank: int) -> list[Any]:
     return found
 
 
-def _note_tensors(node: Any) -> None:
+def note_tensors(node: Any) -> None:
     """What Keras' ``Node`` has noted of where its tensors stand among its arguments."""
     import tensorflow as tf
 

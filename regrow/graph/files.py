@@ -15,6 +15,7 @@ from regrow.graph.layer_normalisation import keep_operations_apart
 from regrow.graph.saved_models import load_saved_model
 from regrow.graph.sharing import refuse_sharing_that_files_lose
 from regrow.graph.trust import refuse_code
+from regrow.graph.wrappers import is_wrapped, pruning_classes, refuse_wrapped, stripped
 from regrow.storage.regular_files import irregular
 
 MODEL = "model.keras"
@@ -67,13 +68,13 @@ def import_model(file: Path, trust: bool = False) -> Any:
     if not folder:
         switch_on_onednn([file])
     refuse_excess(found.config, file)
+    refuse_wrapped(found.config, file)
     if not trust:
         refuse_code(found, file)
     try:
         with bounded(Budget(found.stored)):
             model = _loaded(file, found, trust=trust)
         check_tensors(model)
-        check_taken(model, found.weights)
         keep_operations_apart(model)
     except RegrowError as error:
         text = str(error)
@@ -87,11 +88,20 @@ def import_model(file: Path, trust: bool = False) -> Any:
 def _loaded(file: Path, found: ModelFile, *, trust: bool) -> Any:
     import tf_keras
 
+    wrapped = is_wrapped(found.config)
+    named = {**application_layers(), **(pruning_classes(file) if wrapped else {})}
     if file.is_dir():
-        return load_saved_model(file, found.config, custom_objects=application_layers())
-    if file.suffix != ".keras":
-        return tf_keras.models.load_model(file, compile=False, custom_objects=application_layers())
-    return read_keras3(file) if found.from_keras3 else read_archive(file, safe_mode=not trust)
+        model = load_saved_model(file, found.config, trust=trust, custom_objects=named)
+    elif file.suffix != ".keras":
+        model = tf_keras.models.load_model(file, compile=False, custom_objects=named)
+    elif found.from_keras3:
+        model = read_keras3(file)
+    else:
+        model = read_archive(file, safe_mode=not trust, custom_objects=named)
+    if wrapped:  # what wraps is stored beside its layer, and holds the weights once more
+        return stripped(model)
+    check_taken(model, found.weights)
+    return model
 
 
 def load_file(path: Path, *, trust: bool = False) -> Any:

@@ -13,6 +13,7 @@ from regrow.graph.ellipses import spell_out_ellipses
 from regrow.graph.kernels import layers, shortest
 from regrow.graph.recording import refuse_unrecorded
 from regrow.graph.sharing import refuse_sharing_across_wrappers
+from regrow.graph.squeezing import spell_out_squeezes
 from regrow.graph.variables import variables
 from regrow.graph.view import View, is_model, view_of
 
@@ -46,6 +47,7 @@ class Graph:
         _refuse_opaque(model)
         refuse_sharing_across_wrappers(model)
         spell_out_ellipses(model)
+        spell_out_squeezes(model)
         try:
             config = _without_build_shapes(model.get_config())
         except (NotImplementedError, TypeError, ValueError) as error:

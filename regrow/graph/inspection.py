@@ -1,6 +1,6 @@
 """A model file as a table: layers, shapes, parameters, MACs, sparsity."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +8,21 @@ from rich.table import Table
 
 from regrow.graph.costs import LayerCost, layer_costs
 from regrow.graph.files import load_file
+from regrow.graph.finite import not_finite, shown
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """All layers of a model, and their sums: ``sparsity`` is the share of zeros among the weights of kernels."""
+    """All layers of a model, and their sums: ``sparsity`` is the share of zeros among the weights of kernels.
+
+    ``not_finite`` counts the values that are NaN or infinite, by ``layer/array``; arrays without are left out.
+    """
 
     layers: list[LayerCost]
     parameters: int
     macs: int
     sparsity: float
+    not_finite: dict[str, int] = field(default_factory=dict)
 
 
 def inspect_model(path: Path, *, trust: bool = False) -> Inspection:
@@ -38,6 +43,7 @@ def inspection(model: Any) -> Inspection:
         parameters=sum(cost.parameters for cost in costs),
         macs=sum(cost.macs for cost in costs),
         sparsity=sum(cost.zeros for cost in costs) / kernels if kernels else 0.0,
+        not_finite=not_finite(model),
     )
 
 
@@ -63,7 +69,10 @@ def render(model: Any, *, title: str = "") -> Table:
         pad_edge=False,
         header_style="bold underline",
         footer_style="bold",
+        caption_justify="left",
     )
+    if found.not_finite:
+        table.caption = f"weights that are NaN or infinite: {shown(found.not_finite)}"
     table.add_column("layer", "total", overflow="fold")
     table.add_column("kind", overflow="fold", max_width=len("BatchNormalization"))
     table.add_column("output", no_wrap=True)

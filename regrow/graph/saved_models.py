@@ -72,12 +72,19 @@ def stored_bytes(folder: Path) -> int:
     return sum(part.stat().st_size for part in parts)
 
 
-def load_saved_model(folder: Path, config: dict[str, Any], *, custom_objects: dict[str, type]) -> Any:
-    """The `tf_keras` model of ``config``, not compiled, with the weights in the checkpoint of ``folder``."""
+def load_saved_model(
+    folder: Path, config: dict[str, Any], *, trust: bool, custom_objects: dict[str, type]
+) -> Any:
+    """The `tf_keras` model of ``config``, not compiled, with the weights in the checkpoint of ``folder``.
+
+    Python code in ``config`` is made into functions only with ``trust``.
+    """
     import tensorflow as tf
     import tf_keras
+    from tf_keras.src.saving.serialization_lib import SafeModeScope
 
-    model = tf_keras.models.model_from_json(json.dumps(config), custom_objects=custom_objects)
+    with SafeModeScope(not trust):
+        model = tf_keras.models.model_from_json(json.dumps(config), custom_objects=custom_objects)
     stored = tf.train.Checkpoint(model).read(str(folder / VARIABLES / "variables"))
     stored.assert_existing_objects_matched().expect_partial()
     check_taken(model, _stored_weights(folder))

@@ -10,6 +10,7 @@ from regrow.graph.architecture import ModelFile
 from regrow.graph.pure_classes import keras_objects, pure_layers
 from regrow.graph.pure_operations import MEMBERS, computes_only, member_computes_only
 from regrow.graph.recording import added_in
+from regrow.graph.wrappers import unwrapped
 
 ACTIVATIONS = re.compile(
     "elu|exponential|gelu|hard_sigmoid|leaky_relu|linear|mish|relu|relu6|selu|sigmoid|silu|softmax|softplus|softsign"
@@ -28,7 +29,7 @@ def refuse_code(found: ModelFile, file: Path) -> None:
         RegrowError: a ``Lambda`` layer, marshalled or pickled code, a class that is not one of Keras' pure ones, a
             TensorFlow symbol that does more than compute, or a file that a layer would read.
     """
-    config = found.config
+    config = unwrapped(found.config)
     checks = [_first(config, _unknown_operation), code_in(config)]
     reasons = [
         " is an operation of TensorFlow that is not known to compute only; express it with Keras' own layers "
@@ -111,7 +112,7 @@ def _code(config: dict[str, Any]) -> str | None:
     fields = inner if isinstance(inner, dict) else {}
     named = _named(config)
     if not isinstance(kind, str):
-        return "a function" if config.get("function_type") == "lambda" else None
+        return "a function" if config.get("function_type") == "lambda" or _marshalled(config) else None
     if kind.rsplit(">", 1)[-1] in CODE or fields.get("function_type") == "lambda":
         return named
     if kind == "function":
@@ -124,6 +125,18 @@ def _code(config: dict[str, Any]) -> str | None:
     if module is None or str(module).split(".", 1)[0] in ("keras", "tf_keras"):
         return None
     return f"{named} of '{module}'"
+
+
+def _marshalled(config: dict[str, Any]) -> bool:
+    """Whether this is how `tf_keras` writes a lambda in an .h5 file: its code, its defaults and what it closes over."""
+    value = config.get("value")
+    return (
+        set(config) == {"value"}
+        and isinstance(value, list)
+        and len(value) == 3
+        and isinstance(value[0], str)
+        and all(isinstance(part, list | None) for part in value[1:])
+    )
 
 
 def _unknown_operation(config: dict[str, Any]) -> str | None:

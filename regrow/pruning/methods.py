@@ -58,10 +58,13 @@ def prune(model: Any, task: Task) -> Outcome:
 
     Raises:
         RegrowError: nothing can be pruned, the target cannot be met, a pattern in ``skip`` matches no layer, or a
-            method needs data that is not there.
+            method needs data that is not there; or weights are NaN or infinite.
     """
+    from regrow.graph.finite import refuse_not_finite
+
     if task.dataset is None:
         check_without_dataset(task.params)
+    refuse_not_finite(model)
     done = Outcome(model=model)
     for name in task.params.method:
         later = METHODS[name](done, task)

@@ -66,10 +66,12 @@ def run_on_file(use: FileUse[PruneParams]) -> Any:
         )
     _tell(0, f"reading {use.model}")
     from regrow.graph.files import load_file
+    from regrow.graph.finite import refuse_not_finite
     from regrow.graph.inspection import inspection
     from regrow.pruning.tables import outcome_tables
 
-    model = load_file(use.model)
+    model = load_file(use.model, trust=use.trust)
+    refuse_not_finite(model, named=str(use.model))
     before = inspection(model)
     dataset = open_dataset(use.inputs["dataset"]) if "dataset" in use.inputs else None
     task = Task(

@@ -66,13 +66,14 @@ class FileUse(Generic[P]):
     """What a step is handed that works on a model file of the user's, outside any workspace.
 
     ``inputs`` are those that were named on the command line. ``output`` is an empty directory; what is written there
-    appears under its final name only when the function returns.
+    appears under its final name only when the function returns. ``trust`` lets code that the model holds run.
     """
 
     model: Path
     params: P
     inputs: Mapping[str, Path]
     output: Path
+    trust: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

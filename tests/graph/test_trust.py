@@ -107,6 +107,7 @@ def test_a_class_from_elsewhere_is_refused_before_its_module_is_imported(small: 
         {"class_name": "ClassMethod", "config": {"cls_symbol": "Variable", "fn_name": "from_proto"}},
         {"class_name": "Dense", "module": "keras_evil.layers", "config": {}},
         {"class_name": "X", "config": {"function": ["4wE", None, None], "function_type": "lambda"}},
+        {"class_name": "Dense", "config": {"name": "d", "activation": {"value": ["4wE", None, [1]]}}},
     ],
 )
 def test_code_is_found(config: dict[str, Any]) -> None:

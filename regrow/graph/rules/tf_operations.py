@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from regrow.graph.rules.call import LayerCall
+from regrow.graph.rules.call import Axes, LayerCall
 from regrow.graph.rules.merging import broadcast, multiplied, tensors_in
 from regrow.graph.rules.registry import AxisIds, Outputs, Rule, rule
 from regrow.graph.rules.shaping import permuted
@@ -95,7 +95,15 @@ def tensorflow_operation(call: LayerCall) -> Outputs:
     known = OPERATIONS.get(name) if module in MODULES or symbol in OTHER_MODULES else None
     if known is None:
         return call.left_whole(f"is the operation {symbol}, which no rule knows")
+    if known.__module__.endswith(".tf_shaping") and not _comes_first(call):
+        return call.left_whole(f"is the operation {symbol} on a constant")
     return known(call)
+
+
+def _comes_first(call: LayerCall) -> bool:
+    """Whether what is moved, cut or joined is a tensor, and not a constant that a tensor says how to move."""
+    first = call.arguments[0] if call.arguments else call.input
+    return any(isinstance(part, Axes) for part in (first if isinstance(first, list | tuple) else [first]))
 
 
 def bound(call: LayerCall) -> Mapping[str, Any]:
