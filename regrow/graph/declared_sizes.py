@@ -9,9 +9,10 @@ from typing import Any
 
 from regrow.errors import RegrowError
 
-# Variables that are not stored, such as the states of random generators, and what is stored in fewer bytes.
+# Variables that are not stored, such as the states of random generators; and what is stored in fewer bytes, or built in
+# both libraries, as a model of Keras 3 with masks is.
 UNSTORED = 1 << 16
-WIDENED = 2
+WIDENED = 4
 # Values of one example in one tensor: 64 frames of 1920 × 1080 × 3 are 4e8.
 LARGEST_TENSOR = 1 << 29
 LONGEST_AXIS = 1 << 24
