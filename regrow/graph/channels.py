@@ -112,6 +112,15 @@ class Channels:
         """Bytes of the arrays without ``removed``."""
         return self._bytes.total(~self.mask(removed))
 
+    def savings(self, cost: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """What ``cost`` (macs, parameters or bytes) would fall by without each unit alone: float64, (units,).
+
+        To first order: where a unit is on several axes of one array, such as in and out of a residual block's
+        convolution, what both axes lose together is counted twice.
+        """
+        products: Products = getattr(self, f"_{cost}")
+        return products.slopes(self.count)
+
     @cached_property
     def _macs(self) -> "Products":
         return Products([(cost.number, cost.units) for cost in self.costs])
@@ -165,3 +174,14 @@ class Products:
         flat = np.append(kept[self._flat], True).astype(np.int64)
         sizes = np.add.reduceat(flat, np.append(self._starts, len(self._flat)))
         return int((self._numbers * sizes[self._columns].prod(axis=1)).sum())
+
+    def slopes(self, count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The derivative of the sum by the presence of each of ``count`` units, all being there."""
+        ends = np.append(self._starts[1:], len(self._flat)) if len(self._starts) else self._starts
+        lengths = np.append(ends - self._starts, 1)
+        sizes = lengths[self._columns].astype(np.float64)
+        by_vector = np.zeros(len(lengths))
+        for column in range(sizes.shape[1]):
+            others = self._numbers * np.delete(sizes, column, axis=1).prod(axis=1)
+            by_vector += np.bincount(self._columns[:, column], others, minlength=len(lengths))
+        return np.bincount(self._flat, np.repeat(by_vector[:-1], lengths[:-1]), minlength=count)

@@ -104,6 +104,10 @@ class LayerCall:
             raise ValueError(f"the layer has no array '{array}'")
         return self.record.produced(self._name(array), axis, self.path, copies)
 
+    def known(self, array: str, axis: int) -> Ids | None:
+        """The ids of an array axis, if this or an earlier call of the layer has said them."""
+        return self.record.known(self._name(array), axis)
+
     def consumed(self, array: str, axis: int, ids: Ids | None) -> None:
         """The array axis is indexed by channels that the layer takes in and sums over."""
         self._indexed(array, axis, ids, "input")
@@ -140,6 +144,10 @@ class LayerCall:
             for _, ids in tensor.traced():
                 self.pinned(ids, why)
         return [(None,) * len(shape) for shape in self.shapes]
+
+    def noted(self, why: str) -> None:
+        """The layer keeps its channels, and they are not traced; ``why`` follows its name in the report."""
+        self.record.whole.setdefault(self.path, f"{self.named} {why}")
 
     def compensated(self, array: str, ids: Ids) -> None:
         """The layer divides by the root of the number of these channels: ``array`` makes up for those removed."""

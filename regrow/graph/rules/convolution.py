@@ -89,7 +89,26 @@ def separable_convolution(call: LayerCall) -> AxisIds:
 
 
 def _depthwise(call: LayerCall) -> Ids | None:
-    taken = call.input.ids[channel_axis(call)]
-    call.indexed("depthwise_kernel", -2, taken)
-    call.macs(call.positions(call.shapes[0], spatial_axes(call)), "depthwise_kernel")
-    return None if taken is None else np.repeat(taken, int(call.config["depth_multiplier"]))
+    """The ids of what the depthwise kernel makes: they go with the channels taken in, or by the multiplier.
+
+    Where the channels taken in stay because none are traced, as those of the model's input, or there is but one,
+    ``depth_multiplier`` can be lowered: index *q* of the multiplier goes for every channel at once.
+    """
+    kernel, taken = "depthwise_kernel", call.input.ids[channel_axis(call)]
+    channels, multiplier = (call.array_shape(kernel) or ())[-2:]
+    of_each = call.known(kernel, -1)
+    # A shared layer has one config: it is cut by the multiplier if all its calls can be.
+    lowered = multiplier > 1 and (channels == 1 or (taken is None and call.known(kernel, -2) is None))
+    if lowered:
+        of_each = call.produced(kernel, -1)
+        call.sized("depth_multiplier", of_each)
+    elif of_each is not None:
+        call.pinned(of_each, "is also used on channels that may go, each with all that it makes of one")
+    call.indexed(kernel, -2, taken)
+    call.macs(call.positions(call.shapes[0], spatial_axes(call)), kernel)
+    if lowered:
+        return of_each if channels == 1 else np.tile(of_each, channels)
+    if taken is None:
+        call.noted("takes in channels that stay, such as the model's input, and makes as many of its own")
+        return None
+    return np.repeat(taken, multiplier)

@@ -49,6 +49,10 @@ class Record:
         ids = self.axes[array, axis][0]
         return ids if copies == 1 else ids[:length]
 
+    def known(self, array: str, axis: int) -> Ids | None:
+        """The ids of an array axis, as far as they have been said."""
+        return self.axes.get((array, self._axis(array, axis)), (None,))[0]
+
     def _axis(self, array: str, axis: int) -> int:
         rank = len(self.array_shapes[array])
         if not -rank <= axis < rank:
