@@ -193,13 +193,25 @@ def keys(section: str | None) -> None:
 @click.argument("model", type=click.Path(path_type=Path))
 @partial(trust_option, begin="Load MODEL even if it holds")
 @click.option("--groups", is_flag=True, help="Print which channels can only be removed together, instead.")
-def inspect(model: Path, trust: bool, groups: bool) -> None:
+@click.option(
+    "--latency",
+    is_flag=True,
+    help="Also convert MODEL to TFLite, fp32 and int8, and measure its milliseconds.",
+)
+def inspect(model: Path, trust: bool, groups: bool, latency: bool) -> None:
     """Print the layers of MODEL with shapes, parameters, MACs and sparsity."""
     from regrow.graph.group_table import render_groups
     from regrow.graph.inspection import render_file
     from regrow.showing.console import console
 
-    console().print((render_groups if groups else render_file)(model, trust=trust))
+    terminal = console()
+    terminal.print((render_groups if groups else render_file)(model, trust=trust))
+    if latency:
+        from regrow.evaluation.model_latency import measure_latencies
+        from regrow.evaluation.model_latency import table as latency_table
+        from regrow.graph.files import load_file
+
+        terminal.print(latency_table(measure_latencies({"model": load_file(model, trust=trust)})))
 
 
 for _name in (*NAMES, *SWEEP_NAMES):

@@ -22,6 +22,7 @@ def run_on_file(
     output: Path | None,
     paths: Mapping[str, Path | None],
     trust: bool = False,
+    latency: bool = False,
 ) -> None:
     """Run ``spec.on_file`` on ``model`` and print what it gives.
 
@@ -32,6 +33,7 @@ def run_on_file(
         output: the directory to write; default: the model's name with ``-pruned``, in the current folder.
         paths: inputs and outputs that were named; of these only further inputs can be used.
         trust: whether code that ``model`` holds may run.
+        latency: measure milliseconds before and after too.
 
     Raises:
         RegrowError: ``output`` holds something else, or a path cannot be used, or the step's own.
@@ -49,7 +51,8 @@ def run_on_file(
     _check_target(target, model)
     replaced = target.exists()
     with new_directory(target) as place:
-        shown = spec.on_file(FileUse(model=model, params=params, inputs=given, output=place, trust=trust))
+        use = FileUse(model=model, params=params, inputs=given, output=place, trust=trust, latency=latency)
+        shown = spec.on_file(use)
     on = console()
     on.print(shown)
     how = "written, in place of an earlier result" if replaced else "written"

@@ -42,6 +42,7 @@ def step_command(name: str) -> click.Command:
         model: Path | None = None,
         output: Path | None = None,
         trust: bool = False,
+        latency: bool = False,
         **paths: Any,
     ) -> None:
         if model is not None:
@@ -57,7 +58,7 @@ def step_command(name: str) -> click.Command:
             _only_of(name, overrides, model)
             # The params.yaml of the folder that one happens to stand in is not meant for this file.
             params = step_params(load_config(params_file, overrides), name)
-            run_on_file(spec, params, model, output=output, paths=paths, trust=trust)
+            run_on_file(spec, params, model, output=output, paths=paths, trust=trust, latency=latency)
         elif trust:
             raise RegrowError(
                 "--trust: belongs to a MODEL file; the models that steps hand to each other hold no code"
@@ -66,6 +67,8 @@ def step_command(name: str) -> click.Command:
             raise RegrowError(
                 "-o: belongs to a MODEL file; the outputs of the step have options of their own"
             )
+        elif latency:
+            raise RegrowError("--latency: belongs to a MODEL file; in the pipeline, `evaluate` measures it")
         else:
             config = read_config(params_file, overrides, data=name in READ_DATA)
             inputs = _named(spec, paths) if only_named else _found(spec, paths, workspace=workspace)
@@ -128,6 +131,11 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="With MODEL: the directory for the result.  [default: the model's name with -pruned]",
     )(command)
     command = trust_option(command, "With MODEL: load it even if it holds")
+    command = click.option(
+        "--latency",
+        is_flag=True,
+        help="With MODEL: also measure the milliseconds of MODEL and of the result, as fp32 and int8 TFLite, in turns.",
+    )(command)
     return click.argument("model", type=click.Path(path_type=Path), required=False)(command)
 
 

@@ -22,7 +22,8 @@ from regrow.graph.kernels import sparsity
 from regrow.pruning.pruning import Pruning
 from tests.pruning.every_layer import plain_kernels
 
-HALF = ("--set", "prune.target.macs=0.5")
+# What is left of a model of eight channels, of which four stay, in one of the few ways that there are.
+SMALLER = ("--set", "prune.target.macs=0.45")
 
 
 @pytest.fixture
@@ -45,13 +46,13 @@ def refused(*arguments: str) -> str:
     return message
 
 
-def test_half_the_macs_without_data(file: Path, small_model: Any, tmp_path: Path) -> None:
+def test_fewer_macs_without_data(file: Path, small_model: Any, tmp_path: Path) -> None:
     # A params.yaml that happens to lie there is not this file's.
     (tmp_path / "params.yaml").write_text("prune: {method: magnitude, sparsity: 0.9}\n")
-    result = regrow("prune", "mine.h5", *HALF)
+    result = regrow("prune", "mine.h5", *SMALLER)
     assert result.exception is None, result.output
     model = load_model(tmp_path / "mine-pruned")
-    assert count_macs(model) / count_macs(small_model) == pytest.approx(0.5, rel=0.03)
+    assert count_macs(model) / count_macs(small_model) == pytest.approx(0.45, rel=0.03)
     Pruning.read(tmp_path / "mine-pruned/pruning").verify(model)
     report = read_json(tmp_path / "mine-pruned/report.json")["channels"]
     assert f"{report['after']['macs']:,}" in result.output
@@ -61,7 +62,7 @@ def test_half_the_macs_without_data(file: Path, small_model: Any, tmp_path: Path
     assert all(f"{group['before']} → {group['after']}" in result.output for group in shrunk)
     assert "left whole: head: they are the model's outputs" in result.output
     assert "mine-pruned: written\n" in result.output
-    again = regrow("prune", "mine.h5", *HALF)
+    again = regrow("prune", "mine.h5", *SMALLER)
     assert again.exception is None, "its own results are replaced"
     assert "mine-pruned: written, in place of an earlier result\n" in again.output
     assert "prune: 3/3 done" in again.output
@@ -69,7 +70,7 @@ def test_half_the_macs_without_data(file: Path, small_model: Any, tmp_path: Path
 
 def test_a_sequence_into_a_named_directory(file: Path, tmp_path: Path) -> None:
     result = regrow(
-        "prune", "mine.h5", *HALF, "--set", "prune.method=[channels,magnitude]", "-o", "out/small"
+        "prune", "mine.h5", *SMALLER, "--set", "prune.method=[channels,magnitude]", "-o", "out/small"
     )
     assert result.exception is None, result.output
     assert sparsity(load_model(tmp_path / "out/small")) == pytest.approx(0.8, abs=0.01)
@@ -77,7 +78,7 @@ def test_a_sequence_into_a_named_directory(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_dataset_may_be_named_for_a_criterion(file: Path, digits: Dataset) -> None:
-    taylor = (*HALF, "--set", "prune.channels.criterion=taylor", "--set", "prune.channels.rescore=1")
+    taylor = (*SMALLER, "--set", "prune.channels.criterion=taylor", "--set", "prune.channels.rescore=1")
     assert "'taylor' needs calibration examples; give a dataset that" in refused("prune", "mine.h5", *taylor)
     result = regrow("prune", "mine.h5", *taylor, "--dataset", str(digits.path))
     assert result.exception is None, result.output
@@ -91,7 +92,7 @@ def test_examples_of_another_shape_are_refused(digits: Dataset, tmp_path: Path) 
         [layers.Input((28, 28, 1)), layers.Conv2D(8, 3), layers.Flatten(), layers.Dense(10)]
     )
     other.save(tmp_path / "other.keras")
-    options = (*HALF, "--set", "prune.channels.criterion=apoz", "-o", str(tmp_path / "out"))
+    options = (*SMALLER, "--set", "prune.channels.criterion=apoz", "-o", str(tmp_path / "out"))
     message = refused("prune", str(tmp_path / "other.keras"), *options, "--dataset", str(digits.path))
     assert message == "calibration: examples have shape (8, 8, 1), but the model takes (28, 28, 1)"
     assert not (tmp_path / "out").exists()
@@ -100,20 +101,24 @@ def test_examples_of_another_shape_are_refused(digits: Dataset, tmp_path: Path) 
 def test_mistakes_are_one_sentence_each(file: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").touch()
-    assert "no such model file" in refused("prune", "absent.h5", *HALF)
-    assert "notes.txt: is not a model file" in refused("prune", "mine/notes.txt", *HALF)
+    assert "no such model file" in refused("prune", "absent.h5", *SMALLER)
+    assert "notes.txt: is not a model file" in refused("prune", "mine/notes.txt", *SMALLER)
     assert "cannot be reached" in refused("prune", "mine.h5", "--set", "prune.target.macs=0.001")
-    assert "'nothing' matches no layer" in refused("prune", "mine.h5", *HALF, "--set", "prune.skip=[nothing]")
-    assert "holds other files" in refused("prune", "mine.h5", *HALF, "-o", "mine")
+    assert "'nothing' matches no layer" in refused(
+        "prune", "mine.h5", *SMALLER, "--set", "prune.skip=[nothing]"
+    )
+    assert "holds other files" in refused("prune", "mine.h5", *SMALLER, "-o", "mine")
     accepted = "accepted: a directory, new or with an earlier result, for model.keras, pruning, report.json"
     assert (
-        refused("prune", "mine.h5", *HALF, "-o", "mine/notes.txt")
+        refused("prune", "mine.h5", *SMALLER, "-o", "mine/notes.txt")
         == f"-o mine/notes.txt: is a file; {accepted}"
     )
-    named = refused("prune", "mine.h5", *HALF, "-o", "small.keras")
+    named = refused("prune", "mine.h5", *SMALLER, "-o", "small.keras")
     assert named == f"-o small.keras: is the name of a file; {accepted}"
-    assert "holds the model that is read" in refused("prune", "mine.h5", *HALF, "-o", ".")
-    assert "--parent: cannot be used with a MODEL" in refused("prune", "mine.h5", *HALF, "--parent", "mine")
+    assert "holds the model that is read" in refused("prune", "mine.h5", *SMALLER, "-o", ".")
+    assert "--parent: cannot be used with a MODEL" in refused(
+        "prune", "mine.h5", *SMALLER, "--parent", "mine"
+    )
     assert "-o: belongs to a MODEL" in refused("prune", "-o", "out")
     gradual = ("--set", "prune.schedule=gradual")
     assert "'gradual' trains on and needs a dataset" in refused("prune", "mine.h5", *gradual)
@@ -123,9 +128,9 @@ def test_mistakes_are_one_sentence_each(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        (*HALF, "--set", "prune.channels.criterion=taylor"),
-        (*HALF, "--set", "prune.method=layers", "--set", "prune.layers.criterion=apoz"),
-        (*HALF, "--set", "prune.rounds=2"),
+        (*SMALLER, "--set", "prune.channels.criterion=taylor"),
+        (*SMALLER, "--set", "prune.method=layers", "--set", "prune.layers.criterion=apoz"),
+        (*SMALLER, "--set", "prune.rounds=2"),
         ("--set", "prune.schedule=gradual"),
     ],
 )
@@ -165,14 +170,14 @@ def test_code_and_subclasses_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     own(np.zeros((1, 4), np.float32))
     own.save("own", save_format="tf")
     own.save("own.keras")
-    assert "layer 'lambda' carries Python code" in refused("prune", "lambda.keras", *HALF)
+    assert "layer 'lambda' carries Python code" in refused("prune", "lambda.keras", *SMALLER)
     subclassed = "is a model of class 'Own', a subclassed one; accepted: Functional and Sequential models"
-    assert refused("prune", "own.keras", *HALF) == f"own.keras: {subclassed}"
-    assert "own: " in refused("prune", "own", *HALF)
+    assert refused("prune", "own.keras", *SMALLER) == f"own.keras: {subclassed}"
+    assert "own: " in refused("prune", "own", *SMALLER)
 
 
 def test_a_value_for_another_section_is_refused(file: Path) -> None:
-    message = refused("prune", "mine.h5", *HALF, "--set", "train.fit.epochs=3")
+    message = refused("prune", "mine.h5", *SMALLER, "--set", "train.fit.epochs=3")
     assert message == (
         "--set train.fit.epochs=3: section 'train' is of no use to mine.h5 alone; accepted: prune.KEY=VALUE"
     )
@@ -191,7 +196,7 @@ def test_a_layer_that_no_rule_knows_is_named_in_the_report(
     x = layers.Discretization(bin_boundaries=[0.0])(x)
     x = layers.Conv2D(6, 1, name="after")(tf_keras.layers.Rescaling(1.0)(x))
     tf_keras.Model(inputs, layers.GlobalAveragePooling2D()(x)).save("odd.keras")
-    result = regrow("prune", "odd.keras", *HALF)
+    result = regrow("prune", "odd.keras", "--set", "prune.target.macs=0.5")
     assert result.exception is None, result.output
     found = read_json(tmp_path / "odd-pruned/report.json")["channels"]["left_whole"]
     assert list(found) == ["discretization"]
@@ -213,7 +218,7 @@ def test_groups_are_printed(file: Path) -> None:
 
 def test_keys_of_other_methods_are_said_to_be_of_no_use(file: Path) -> None:
     result = CliRunner().invoke(
-        cli, ["prune", "mine.h5", *HALF, "--set", "prune.layers.blocks=1", "--set", "prune.n=1"]
+        cli, ["prune", "mine.h5", *SMALLER, "--set", "prune.layers.blocks=1", "--set", "prune.n=1"]
     )
     assert result.exit_code == 0, result.output
     assert "prune: not used with method channels: layers, n" in result.output
@@ -264,3 +269,35 @@ def test_kernels_inside_layers_are_zeroed_and_counted(
     assert f"{zeros / total:.1%}" in result.output
     shown = regrow("inspect", "given-pruned/model.keras").output
     assert f"{zeros / total:.1%}" in shown
+
+
+def test_latency_of_both_models_is_printed(file: Path, tmp_path: Path) -> None:
+    result = regrow("prune", "mine.h5", *SMALLER, "--latency")
+    assert result.exception is None, result.output
+    found = read_json(tmp_path / "mine-pruned/report.json")["latency"]
+    for name, shown in (("tflite_fp32", "fp32 TFLite"), ("tflite_int8", "int8 TFLite")):
+        ms, share = found["ms"][name], found["ratio"][name]["pruned"]
+        row = rf"ms, {shown} +│ +{ms['parent']:.3f} │ +{ms['pruned']:.3f} │ +{share:.1%}"
+        assert re.search(row, result.output), result.output
+    text = " ".join(result.output.split())
+    assert (
+        "one example, one thread, in turns, on this machine; int8 is calibrated on random values from" in text
+    )
+    assert "--latency measures" not in text
+
+
+def test_without_it_time_is_said_to_be_another_thing(file: Path) -> None:
+    lines = regrow("prune", "mine.h5", *SMALLER).output.strip()
+    told = "a share of MACs is seldom the same share of time: --latency measures both models as fp32 and int8 TFLite"
+    assert told in " ".join(lines.split())
+    zeros = regrow("prune", "mine.h5", "--set", "prune.sparsity=0.5").output
+    assert "--latency" not in zeros
+
+
+def test_latency_is_of_a_model(file: Path) -> None:
+    shown = regrow("inspect", "mine.h5", "--latency")
+    assert shown.exception is None, shown.output
+    assert re.search(r"int8 TFLite +│ +[\d.]+", shown.output), shown.output
+    assert refused("prune", "--latency") == (
+        "--latency: belongs to a MODEL file; in the pipeline, `evaluate` measures it"
+    )

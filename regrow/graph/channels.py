@@ -1,7 +1,7 @@
 """What tracing finds: units that can be removed, the arrays they index, and what a model costs without them."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -112,6 +112,15 @@ class Channels:
         """Bytes of the arrays without ``removed``."""
         return self._bytes.total(~self.mask(removed))
 
+    def by_layer(self, cost: str, removed: Removed = ()) -> dict[str, int]:
+        """``cost`` (macs, parameters or bytes) of each layer that has some, without ``removed``."""
+        kept = ~self.mask(removed)
+        found: dict[str, int] = {}
+        for layer, number, factors in self._terms(cost):
+            price = number * math.prod(int(np.count_nonzero(kept[units])) for units in factors)
+            found[layer] = found.get(layer, 0) + price
+        return found
+
     def savings(self, cost: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         """What ``cost`` (macs, parameters or bytes) would fall by without each unit alone: float64, (units,).
 
@@ -123,30 +132,31 @@ class Channels:
 
     @cached_property
     def _macs(self) -> "Products":
-        return Products([(cost.number, cost.units) for cost in self.costs])
+        return Products(term[1:] for term in self._terms("macs"))
 
     @cached_property
     def _parameters(self) -> "Products":
-        return Products(self._array_products(of_bytes=False))
+        return Products(term[1:] for term in self._terms("parameters"))
 
     @cached_property
     def _bytes(self) -> "Products":
-        return Products(self._array_products(of_bytes=True))
+        return Products(term[1:] for term in self._terms("bytes"))
 
-    def _array_products(self, *, of_bytes: bool) -> list[tuple[int, tuple[Ids, ...]]]:
+    def _terms(self, cost: str) -> Iterator[tuple[str, int, tuple[Ids, ...]]]:
+        """The products whose sum is ``cost``, each with its layer."""
+        if cost == "macs":
+            yield from ((item.layer, item.number, item.units) for item in self.costs)
+            return
         axes: dict[str, list[Slot]] = {}
         for slot in self.slots:
             axes.setdefault(slot.array, []).append(slot)
-        products = []
         for name, array in self.graph.arrays.items():
             traced = axes.get(name, [])
+            layer = traced[0].layer if traced else name.rpartition("/")[0]
             number = array.size
             for slot in traced:
                 number //= len(slot.units)
-            products.append(
-                (number * (array.itemsize if of_bytes else 1), tuple(slot.units for slot in traced))
-            )
-        return products
+            yield layer, number * (array.itemsize if cost == "bytes" else 1), tuple(s.units for s in traced)
 
 
 class Products:
@@ -184,4 +194,6 @@ class Products:
         for column in range(sizes.shape[1]):
             others = self._numbers * np.delete(sizes, column, axis=1).prod(axis=1)
             by_vector += np.bincount(self._columns[:, column], others, minlength=len(lengths))
-        return np.bincount(self._flat, np.repeat(by_vector[:-1], lengths[:-1]), minlength=count)
+        found = np.zeros(count)
+        np.add.at(found, self._flat, np.repeat(by_vector[:-1], lengths[:-1]))
+        return found

@@ -72,10 +72,18 @@ class Cells:
 
 
 def layer_sizes(channels: Channels) -> dict[Layer, Ids]:
-    """The units of each layer that makes channels, by path and the config key that is their number."""
+    """The units of each layer that makes channels, by path and the config key that is their number.
+
+    A depthwise layer has its multiplier's units once for each channel that it takes in.
+    """
     makers = {slot.layer for slot in channels.slots if slot.role == "output"}
+    taken_in = {
+        slot.layer: channels.graph.arrays[slot.array].shape[-2]
+        for slot in channels.slots
+        if slot.array.endswith("/depthwise_kernel")
+    }
     return {
-        (path, key): units
+        (path, key): np.tile(units, taken_in[path]) if "depth_multiplier" in key else units
         for (path, key), units in channels.config_sizes.items()
         if path in makers and not NOT_COUNTED & set(key)
     }

@@ -1,13 +1,15 @@
 """Section ``channels`` of the pruning report: what shrank, and why the rest did not."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from regrow.graph.channels import Channels
 from regrow.graph.ties import Ids
+from regrow.pruning.cells import Layer
 from regrow.pruning.criteria.evidence import Array
+from regrow.pruning.limits import Limits, limits_of, sizes_by_group
 from regrow.pruning.targets import ChannelOptions, Target
 
 
@@ -17,22 +19,33 @@ def channel_report(
     options: ChannelOptions,
     target: Target,
     *,
+    round_to: int,
     latencies: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
     """Costs before and after, and channel counts by group and by layer.
 
     ``left_whole`` gives the reason where no channel may go; beside the groups it is that of each layer that no rule
     could follow, by its name. A layer has a row for each size in its config that
-    counts channels: ``filters``, ``units``, ``key_dim``.
+    counts channels: ``filters``, ``units``, ``key_dim``. A group that shrank has how many channels the layer of it that
+    is nearest to its limit has left, ``fewest``, the limit, ``least``, and what it was rounded to, ``rounded_to``, if
+    not to ``round_to``, which is that of ``options`` or what fitted in its place. A group that its limit kept from
+    shrinking has ``least`` alone.
     """
     before, after = ({**_costs(channels, mask)} for mask in (np.zeros_like(removed), removed))
     if latencies is not None:
         before["latency_ms"], after["latency_ms"] = (round(value, 4) for value in latencies)
+    limits = limits_of(channels, floor=options.floor, min_channels=options.min_channels, round_to=round_to)
+    sizes = sizes_by_group(channels, channels)
     return {
         "target": {target.name: target.value},
         "criterion": options.criterion,
         "normalise": options.normalisation,
         "scope": options.scope,
+        "rank": "score_per_cost" if options.per_cost else "score",
+        "floor": options.floor,
+        "min_channels": options.min_channels,
+        "round_to": options.round_to,
+        **({"rounded_to": round_to} if round_to != options.round_to else {}),
         "before": before,
         "after": after,
         "left_whole": dict(channels.whole),
@@ -41,8 +54,9 @@ def channel_report(
                 "name": group.name,
                 "layers": list(group.layers),
                 **_counts(channels, group.units, removed),
+                **_narrowest(group.units, sizes.get(number, {}), limits[number], removed, round_to=round_to),
             }
-            for group in channels.groups
+            for number, group in enumerate(channels.groups)
         ],
         "layers": [
             {
@@ -80,3 +94,22 @@ def _counts(channels: Channels, units: Ids, removed: Array) -> dict[str, Any]:
         "after": int(np.count_nonzero(~removed[units])),
         **({"left_whole": "; ".join(reasons)} if reasons else {}),
     }
+
+
+def _narrowest(
+    units: Ids, sizes: Mapping[Layer, Ids], limits: Limits, removed: Array, *, round_to: int
+) -> dict[str, Any]:
+    """Of the layers of a group that shrank, the one nearest to its limit; the limit of one that could not shrink."""
+    own: dict[Layer | None, Ids] = {layer: of[np.isin(of, units)] for layer, of in sizes.items()}
+    own = own or {None: units}
+    if not removed[units].any():
+        stuck = [limits.least[layer] for layer, of in own.items() if limits.least[layer] >= len(of)]
+        return {"least": min(stuck)} if stuck else {}
+    rows = [
+        (int(np.count_nonzero(~removed[of])), limits.least[layer])
+        for layer, of in own.items()
+        if removed[of].any()
+    ]
+    fewest, least = min(rows, key=lambda row: (row[0] > row[1], row[0]))
+    rounded = {"rounded_to": limits.multiple} if limits.multiple != round_to else {}
+    return {"fewest": fewest, "least": least, **rounded}

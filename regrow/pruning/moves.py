@@ -8,8 +8,9 @@ import numpy as np
 
 from regrow.graph.channels import Channels
 from regrow.graph.ties import Ids
-from regrow.pruning.cells import Cells, Layer, cells_of, layer_sizes
+from regrow.pruning.cells import Cells, cells_of
 from regrow.pruning.criteria.evidence import Array
+from regrow.pruning.limits import Limits, limits_of, sizes_by_group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,15 @@ class Moves:
 
 
 def order_moves(
-    channels: Channels, scores: Array, *, whole: Channels, scope: str, floor: float, round_to: int
+    channels: Channels,
+    scores: Array,
+    *,
+    whole: Channels,
+    scope: str,
+    floor: float,
+    min_channels: int,
+    round_to: int,
+    savings: Array | None = None,
 ) -> Moves:
     """All moves that leave each layer its floor and each axis a channel.
 
@@ -54,32 +63,28 @@ def order_moves(
         scores: float64, (units,); NaN for a unit that stays.
         whole: the channels before any was removed; shares are of these.
         scope: "global" orders by score, "per_layer" by the share that is lost of what is made together.
-        floor: share of each layer's channels that stays; at least one does.
-        round_to: a layer that shrinks keeps a multiple of this many channels, see `Cells.remainders`.
+        floor: share of each layer's channels that stays.
+        min_channels: number of each layer's channels that stays, all if it has fewer.
+        round_to: a layer that shrinks keeps a multiple of this many channels, see `Cells.remainders` and
+            `regrow.pruning.limits`.
+        savings: float64, (units,): what is saved without each unit; scores are per unit of it. None: as they are.
     """
     free = channels.removable & np.isfinite(scores)
     free[_last_of_axes(channels, scores, free)] = False
-    sizes, before = layer_sizes(channels), layer_sizes(whole)
-    group_of = np.full(channels.count, -1, np.int64)
-    for number, group in enumerate(whole.groups):
-        group_of[group.units] = number
-    of_group: dict[int, dict[Layer, Ids]] = {}
-    for layer, units in sizes.items():
-        for number in np.unique(group_of[units]).tolist():
-            of_group.setdefault(number, {})[layer] = units
+    sizes = sizes_by_group(channels, whole)
+    limits = limits_of(whole, floor=floor, min_channels=min_channels, round_to=round_to)
     parts: list[Ids] = []
     keys: list[float] = []
     owners: list[int] = []
     for number, group in enumerate(channels.groups):
-        cells = cells_of(group, of_group.get(number, {}), channels.count, round_to)
-        size = len(whole.groups[number].units)
-        totals = [
-            size if layer is None else int(np.count_nonzero(group_of[before[layer]] == number))
-            for layer in cells.layers
-        ]
-        least = np.array([_least(total, floor, round_to) for total in totals], np.int64)
         pieces = _pieces(
-            cells, scores, free, least=least, round_to=round_to, shares=scope != "global", size=size
+            cells_of(group, sizes.get(number, {}), channels.count, limits[number].multiple),
+            scores,
+            free,
+            limits=limits[number],
+            shares=scope != "global",
+            size=len(whole.groups[number].units),
+            savings=savings,
         )
         for key, part in pieces:
             parts.append(part)
@@ -87,11 +92,6 @@ def order_moves(
             owners.append(number)
     order = np.argsort(np.array(keys), kind="stable")
     return joined(channels.count, [parts[move] for move in order], np.array(owners, np.int64)[order])
-
-
-def _least(total: int, floor: float, round_to: int) -> int:
-    """How many of ``total`` channels a layer that shrinks keeps at least."""
-    return math.ceil(max(1, math.ceil(floor * total - 1e-9)) / round_to) * round_to
 
 
 def joined(count: int, parts: list[Ids], groups: Ids) -> Moves:
@@ -108,18 +108,29 @@ def _last_of_axes(channels: Channels, scores: Array, free: Array) -> Ids:
 
 
 def _pieces(
-    cells: Cells, scores: Array, free: Array, *, least: Array, round_to: int, shares: bool, size: int
+    cells: Cells,
+    scores: Array,
+    free: Array,
+    *,
+    limits: Limits,
+    shares: bool,
+    size: int,
+    savings: Array | None,
 ) -> list[tuple[float, Ids]]:
     """The moves of one group in the only order in which they may be made, each with what it is ordered by.
 
     That is the mean score of its units or, with ``shares``, what the group has lost by then of its ``size`` units when
-    it was whole; it never falls.
+    it was whole; it never falls. With ``savings`` it is the score per unit of what is saved, times the group's size
+    when it was whole ÷ its size now. Without this factor wide and narrow layers would alternate: the MACs of a chain
+    are products of neighbours' widths, so a layer that has become narrow makes its neighbours' channels cheap to keep,
+    and they its own dear.
     """
     loose = [units[free[units]] for units in cells.units]
     loose = [units[np.argsort(scores[units], kind="stable")] for units in loose]
     if not any(map(len, loose)):
         return []
-    first = cells.remainders([len(units) for units in loose], least, round_to)
+    least = np.array([limits.least[layer] for layer in cells.layers], np.int64)
+    first = cells.remainders([len(units) for units in loose], least, limits.multiple)
     totals = cells.totals
     found: list[tuple[float, Ids]] = []
     begun = np.array([gone or 0 for gone in first], np.int64)
@@ -128,12 +139,12 @@ def _pieces(
             return []
         totals = totals - begun @ cells.counts
         units = np.concatenate([units[:gone] for units, gone in zip(loose, begun.tolist(), strict=True)])
-        found.append((float(scores[units].mean()), units))
+        found.append((_worth(scores, units, savings), units))
     queue = []
     for cell, (units, gone, step) in enumerate(zip(loose, first, cells.steps, strict=True)):
         starts = range(gone, len(units) - step + 1, step) if gone is not None else ()
         parts = [units[start : start + step] for start in starts]
-        queue += [(float(scores[part].mean()), cell, number, part) for number, part in enumerate(parts)]
+        queue += [(_worth(scores, part, savings), cell, number, part) for number, part in enumerate(parts)]
     done = np.zeros(len(loose), np.bool_)
     for worth, cell, _, part in sorted(queue, key=lambda item: item[:3]):
         less = len(part) * cells.counts[cell]
@@ -141,8 +152,21 @@ def _pieces(
         if not done[cell]:
             totals = totals - less
             found.append((worth, part))
-    keys = np.maximum.accumulate([worth for worth, _ in found]) if found else np.zeros(0)
-    if shares:
-        gone_by_then = np.cumsum([len(part) for _, part in found])
-        keys = (size - sum(map(len, cells.units)) + gone_by_then) / size
+    if not found:
+        return []
+    lost = np.cumsum([0, *(len(part) for _, part in found)]) + size - sum(map(len, cells.units))
+    keys = lost[1:] / size
+    if not shares:
+        worths = np.array([worth for worth, _ in found])
+        if savings is not None:
+            worths *= size / (size - lost[:-1])
+        keys = np.maximum.accumulate(worths)
     return [(float(key), part) for key, (_, part) in zip(keys, found, strict=True)]
+
+
+def _worth(scores: Array, units: Ids, savings: Array | None) -> float:
+    """The mean score of ``units``, or their score per unit of what they save together; infinite if that is nothing."""
+    if savings is None:
+        return float(scores[units].mean())
+    saved = float(savings[units].sum())
+    return float(scores[units].sum()) / saved if saved > 0 else math.inf

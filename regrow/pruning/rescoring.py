@@ -21,6 +21,7 @@ def rescored_moves(
     price: Price,
     budget: float,
     rounds: int,
+    savings: Callable[[Channels], Array] | None = None,
     **rules: Any,
 ) -> Moves:
     """All moves in order, scores computed anew ``rounds`` times on the way from the whole model to ``budget``.
@@ -31,7 +32,8 @@ def rescored_moves(
         price: of the model without units; never rises with more of them removed.
         budget: the price that is wanted in the end; each round but the last goes an equal part of the way.
         rounds: how often scores are computed; 1 is scoring the whole model only.
-        rules: ``scope``, ``floor`` and ``round_to`` of `order_moves`.
+        savings: what is saved without each unit of what is left, where scores are per unit of that.
+        rules: ``scope``, ``floor``, ``min_channels`` and ``round_to`` of `order_moves`.
     """
     removed = np.zeros(channels.count, np.bool_)
     whole = price(removed)
@@ -39,7 +41,8 @@ def rescored_moves(
     owners: list[Ids] = []
     for number in range(1, rounds + 1):
         left = without(channels, removed) if removed.any() else channels
-        moves = order_moves(left, score(left), whole=channels, **rules)
+        saved = savings(left) if savings is not None else None
+        moves = order_moves(left, score(left), whole=channels, savings=saved, **rules)
         taken = len(moves)
         if number < rounds:
             limit = whole - (whole - budget) * number / rounds

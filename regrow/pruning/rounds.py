@@ -9,6 +9,7 @@ from regrow.graph.graph import Graph
 from regrow.graph.tracing import trace
 from regrow.progress import Progress
 from regrow.pruning.criteria.evidence import Calibration
+from regrow.pruning.notes import channel_notes
 from regrow.pruning.parameters import PruneParams
 from regrow.pruning.pruning import Pruning
 from regrow.pruning.sparse_training import SparseTraining, shrinker
@@ -164,4 +165,5 @@ def _joined(reports: list[dict[str, Any]], params: PruneParams) -> dict[str, Any
             {**row, "before": counts.get(tuple(row[key] for key in keys), row["before"])}
             for row in last[table]
         ]
+    joined["notes"] = channel_notes(joined)
     return joined

@@ -48,9 +48,11 @@ class Found:
 def meet(moves: Moves, price: Price, budget: float) -> Found:
     """The fewest moves after which ``price`` (never rising with more moves) is at most ``budget``.
 
-    Where the last move overshoots by more than 3%, its group is left as it is and the moves after it are tried.
+    Where the last move overshoots by more than 3%, its group is left as it is and the moves after it are tried; where
+    that does not meet the budget either, the move is made and what went before it is taken back as far as need be.
     """
     found = Found(budget=budget)
+    overshooting: list[tuple[Moves, int]] = []
 
     def noted(removed: Array) -> float:
         return found.note(price(removed), removed)
@@ -60,8 +62,33 @@ def meet(moves: Moves, price: Price, budget: float) -> Found:
         if found.below is not None and found.below[0] >= (1 - TOLERANCE) * budget:
             return found
         if not number:
-            return found
+            break
+        overshooting.append((moves, number))
         moves = moves.without(int(moves.groups[number - 1]), after=number - 1)
+    for tried, number in overshooting:
+        if found.met is None:
+            _take_back(tried, number, noted, budget)
+    return found
+
+
+def _take_back(moves: Moves, number: int, noted: Price, budget: float) -> None:
+    """Price the first ``number`` moves without those of other groups than the last's, the latest taken back first.
+
+    A group's later moves are taken back before its earlier ones; one that cannot be is the last of its group.
+    """
+    parts = moves.parts()
+    removed = moves.removed(number)
+    settled = {int(moves.groups[number - 1])}
+    for move in reversed(range(number - 1)):
+        group = int(moves.groups[move])
+        if group in settled:
+            continue
+        fewer = removed.copy()
+        fewer[parts[move]] = False
+        if noted(fewer) <= budget:
+            removed = fewer
+        else:
+            settled.add(group)
 
 
 def fewest(moves: Moves, price: Price, budget: float) -> int | None:

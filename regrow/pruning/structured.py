@@ -15,10 +15,13 @@ from regrow.graph.tracing import trace
 from regrow.pruning.channel_report import channel_report
 from regrow.pruning.criteria.evidence import Array, Calibration
 from regrow.pruning.criteria.registry import NEEDING_DATA, score
+from regrow.pruning.limits import halves
 from regrow.pruning.moves import Moves
+from regrow.pruning.notes import channel_notes
 from regrow.pruning.pruning import Pruning
+from regrow.pruning.refusals import refusal
 from regrow.pruning.rescoring import rescored_moves
-from regrow.pruning.search import Found, meet, meet_by_measuring
+from regrow.pruning.search import meet, meet_by_measuring
 from regrow.pruning.selection import check_countable, check_patterns
 from regrow.pruning.targets import ChannelOptions, Target
 
@@ -34,12 +37,16 @@ class ChannelPruning:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Which units of ``channels`` go (a mask), what each was worth, and the latencies before and after, if measured."""
+    """Which units of ``channels`` go (a mask), what each was worth, and the latencies before and after, if measured.
+
+    ``round_to`` is what channel counts were rounded to: that of ``options``, or half of it where that does not fit.
+    """
 
     channels: Channels
     removed: Array
     scores: Array
     options: ChannelOptions
+    round_to: int
     target: Target
     latencies: tuple[float, float] | None
 
@@ -112,7 +119,7 @@ def choose_channels(
         )
 
     first = worth(channels)
-    removed, latencies = _chosen(
+    removed, used, latencies = _chosen(
         channels,
         lambda left: first if left is channels else worth(left),
         options,
@@ -120,7 +127,13 @@ def choose_channels(
         reference=reference or {},
     )
     return Choice(
-        channels=channels, removed=removed, scores=first, options=options, target=target, latencies=latencies
+        channels=channels,
+        removed=removed,
+        scores=first,
+        options=options,
+        round_to=used,
+        target=target,
+        latencies=latencies,
     )
 
 
@@ -131,12 +144,18 @@ def cut_channels(choice: Choice, trained: Any = None) -> ChannelPruning:
         channels = replace(channels, graph=replace(channels.graph, arrays=Graph.of(trained).arrays))
     smaller, surgery = remove(channels, choice.removed)
     explained = _without_score(channels, choice.scores, choice.options.criterion)
+    report = channel_report(
+        explained,
+        choice.removed,
+        choice.options,
+        choice.target,
+        round_to=choice.round_to,
+        latencies=choice.latencies,
+    )
     return ChannelPruning(
         model=built(channels.graph, smaller),
         pruning=Pruning(masks={}, surgery=surgery),
-        report=channel_report(
-            explained, choice.removed, choice.options, choice.target, latencies=choice.latencies
-        ),
+        report={**report, "notes": channel_notes(report)},
     )
 
 
@@ -167,20 +186,24 @@ def _chosen(
     target: Target,
     *,
     reference: Mapping[str, float],
-) -> tuple[Array, tuple[float, float] | None]:
-    """A mask of the units to remove; with a latency as target, the latencies before and after in ms."""
+) -> tuple[Array, int, tuple[float, float] | None]:
+    """A mask of the units to remove, what was rounded to; with a latency as target, those before and after in ms."""
     if target.name == "latency_ms":
-        return _by_latency(channels, worth, options, target)
+        removed, latencies = _by_latency(channels, worth, options, target)
+        return removed, options.round_to, latencies
     price: Callable[[Array], float] = getattr(channels, target.name)
     whole = reference.get(target.name, price(np.zeros(channels.count, np.bool_)))
-    found = None
-    # Where rounding leaves few choices, an order that was fixed on the way may miss what scoring once meets.
-    for rounds in sorted({options.scorings, 1}, reverse=True):
-        moves = _moves(channels, worth, options, price=price, budget=target.value * whole, rounds=rounds)
-        found = meet(moves, price, target.value * whole)
-        if found.met is not None:
-            return found.met[1], None
-    raise _refusal(target, options, found, scale=whole)
+    budget, first = target.value * whole, None
+    for multiple in halves(options.round_to):
+        tried = options.model_copy(update={"round_to": multiple})
+        # Where rounding leaves few choices, an order that was fixed on the way may miss what scoring once meets.
+        for rounds in sorted({options.scorings, 1}, reverse=True):
+            moves = _moves(channels, worth, tried, cost=target.name, budget=budget, rounds=rounds)
+            found = meet(moves, price, budget)
+            if found.met is not None:
+                return found.met[1], multiple, None
+        first = first or found
+    raise refusal(channels, target, options, first, scale=whole)
 
 
 def _by_latency(
@@ -201,10 +224,10 @@ def _by_latency(
         )
     # Latency cannot be foretold; MACs come near enough to say how far each scoring goes.
     budget = target.value / whole * channels.macs()
-    moves = _moves(channels, worth, options, price=channels.macs, budget=budget, rounds=options.scorings)
+    moves = _moves(channels, worth, options, cost="macs", budget=budget, rounds=options.scorings)
     found = meet_by_measuring(moves, measured, channels.macs, target.value)
     if found.met is None:
-        raise _refusal(target, options, found, scale=1.0)
+        raise refusal(channels, target, options, found, scale=1.0)
     return found.met[1], (whole, found.met[0])
 
 
@@ -213,32 +236,19 @@ def _moves(
     worth: Callable[[Channels], Array],
     options: ChannelOptions,
     *,
-    price: Callable[[Array], float],
+    cost: str,
     budget: float,
     rounds: int,
 ) -> Moves:
     return rescored_moves(
         channels,
         worth,
-        price=price,
+        price=getattr(channels, cost),
         budget=budget,
         rounds=rounds,
+        savings=(lambda left: left.savings(cost)) if options.per_cost else None,
         scope=options.scope,
         floor=options.floor,
+        min_channels=options.min_channels,
         round_to=options.round_to,
-    )
-
-
-def _refusal(target: Target, options: ChannelOptions, found: Found | None, *, scale: float) -> RegrowError:
-    field = f"prune.target.{target.name}"
-    limits = f"floor {options.floor:g}, round_to {options.round_to} and the layers that stay whole"
-    reached = [price / scale for price in found.reachable] if found is not None else []
-    unit = " ms" if target.name == "latency_ms" else ""
-    if found is None or found.below is None:
-        return RegrowError(
-            f"{field}: {target.value:g}{unit} cannot be reached; with {limits} the least is {reached[0]:.3g}{unit}"
-        )
-    near = " and ".join(f"{value:.3g}{unit}" for value in reached)
-    return RegrowError(
-        f"{field}: {target.value:g}{unit} cannot be met within 3%; with {limits} the nearest are {near}"
     )

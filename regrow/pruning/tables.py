@@ -7,8 +7,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from regrow.evaluation.model_latency import FORMATS, Latencies
 from regrow.graph.inspection import Inspection
 
+UNMEASURED = (
+    "a share of MACs is seldom the same share of time: --latency measures both models as fp32 and int8 TFLite"
+)
 SHOWN_REASONS = 5
 SHOWN_LAYERS = 2
 
@@ -19,8 +23,13 @@ def outcome_tables(
     *,
     blocks: Mapping[str, Any] | None,
     channels: Mapping[str, Any] | None,
+    latencies: Latencies | None = None,
 ) -> Group:
-    """The whole before and after, the blocks that went, the groups that shrank, and why others did not."""
+    """The whole before and after, the blocks that went, the groups that shrank, and why others did not.
+
+    ``latencies`` are those of ``parent`` and ``pruned``; where the model has become smaller and they are not there,
+    the last line says what they would.
+    """
     rows = [
         ("MACs", before.macs, after.macs),
         ("parameters", before.parameters, after.parameters),
@@ -35,6 +44,14 @@ def outcome_tables(
     for label, old, new in rows:
         table.add_row(label, f"{old:,}", f"{new:,}", f"{new / old:.1%}" if old else "")
     table.add_row("zeros in kernels", f"{before.sparsity:.1%}", f"{after.sparsity:.1%}", "")
+    told = []
+    if latencies is not None:
+        told = latencies.told()
+        for name, ms in latencies.ms.items():
+            kept = latencies.ratios[name]["pruned"]
+            table.add_row(f"ms, {FORMATS[name]}", f"{ms['parent']:.3f}", f"{ms['pruned']:.3f}", f"{kept:.1%}")
+    elif removals:
+        told = [UNMEASURED]
     parts: list[Any] = [table]
     if blocks is not None:
         parts.append(_dropped(blocks["blocks"]))
@@ -43,9 +60,10 @@ def outcome_tables(
             old, new = (channels[when]["latency_ms"] for when in ("before", "after"))
             table.add_row("latency, ms", f"{old:.3f}", f"{new:.3f}", f"{new / old:.1%}")
         unknown = [f"not followed: {why}" for why in channels["left_whole"].values()]
-        lines = [*_untouched(channels["groups"]), *_whole(channels["groups"]), *unknown]
+        notes = [f"note: {note}" for note in channels["notes"]]
+        lines = [*_untouched(channels["groups"]), *_whole(channels["groups"]), *unknown, *notes]
         parts += [_shrunk(channels["groups"]), *map(Text, lines)]
-    return Group(*parts)
+    return Group(*parts, *map(Text, told))
 
 
 def _dropped(blocks: Sequence[Mapping[str, Any]]) -> Table:
@@ -93,8 +111,8 @@ def _untouched(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     number = f"{len(kept)} group{'s' * (len(kept) != 1)}"
     return [
         f"lost nothing: {number} of {sum(group['before'] for group in kept):,} channels"
-        f" ({'; '.join(names[:SHOWN_REASONS])}{more}): others were worth less, or floor and round_to leave no smaller"
-        f" size"
+        f" ({'; '.join(names[:SHOWN_REASONS])}{more}): others were worth less, or floor, min_channels and round_to"
+        f" leave no smaller size"
     ]
 
 

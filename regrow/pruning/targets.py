@@ -61,11 +61,12 @@ class ChannelOptions(Parameters):
     """How channels are chosen."""
 
     criterion: CriterionName = Field(
-        "l2", description="what a channel is worth; taylor and apoz need the dataset"
+        "relative_l2", description="what a channel is worth; taylor and apoz need the dataset"
     )
     normalise: NormalisationName | None = Field(
         None,
-        description="scores are divided by this of their group; mean unless given, but none for lamp, apoz, random",
+        description="scores are divided by this of their group; mean unless given, but none for relative_l2, lamp,"
+        " apoz, random",
     )
     scope: Literal["global", "per_layer"] = Field(
         "global", description="one threshold for all groups, or the same share of each"
@@ -73,8 +74,19 @@ class ChannelOptions(Parameters):
     floor: float = Field(
         0.1, ge=0, lt=1, description="share of each layer's channels that stays, at least one"
     )
+    min_channels: int = Field(
+        4, ge=1, description="number of each layer's channels that stays, all of a layer that has no more"
+    )
+    rank: Literal["score", "score_per_cost"] | None = Field(
+        None,
+        description="scope global: the lowest scores go first, or (score_per_cost, unless given) the lowest per unit"
+        " of the target that is saved, more of it the less of their group is left",
+    )
     round_to: int = Field(
-        1, ge=1, description="channels of each layer that shrinks become a multiple of this, where possible"
+        1,
+        ge=1,
+        description="channels of each layer that shrinks become a multiple of this, of half of it (not below 4) where"
+        " this does not fit",
     )
     rescore: int | None = Field(
         None,
@@ -95,11 +107,21 @@ class ChannelOptions(Parameters):
         """What ``normalise`` comes to."""
         return self.normalise or ("none" if self.criterion in COMPARABLE else "mean")
 
+    @property
+    def per_cost(self) -> bool:
+        """What ``rank`` comes to."""
+        return self.scope == "global" and self.rank != "score"
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.criterion == "lamp" and self.normalise in ("mean", "max"):
+        if self.criterion in ("lamp", "relative_l2") and self.normalise in ("mean", "max"):
             raise ValueError(
-                f"normalise '{self.normalise}' and criterion 'lamp' exclude each other: LAMP is normalised already"
+                f"normalise '{self.normalise}' and criterion '{self.criterion}' exclude each other: its scores are"
+                " shares already"
+            )
+        if self.scope == "per_layer" and self.rank is not None:
+            raise ValueError(
+                f"rank '{self.rank}' belongs to scope 'global'; scope 'per_layer' takes the same share of each"
             )
         return self
 

@@ -1,5 +1,6 @@
 """``prune``: take residual blocks or channels out of the parent, or zero weights of it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ def run(context: StepContext[PruneParams]) -> None:
         pruning=context.outputs["pruning"],
         report=context.outputs["pruning_report"],
     )
+    for note in (done.channels or {}).get("notes", ()):
+        emit("notice", message=f"prune: {note}")
     removals = [report for report in (done.blocks, done.channels) if report is not None]
     if removals:
         before, after = removals[0]["before"], removals[-1]["after"]
@@ -83,10 +86,30 @@ def run_on_file(use: FileUse[PruneParams]) -> Any:
     )
     _tell(1, ", ".join(use.params.method))
     done = prune(model, task)
+    latencies = None
+    if use.latency:
+        from regrow.evaluation.model_latency import measure_latencies
+
+        _tell(2, "measuring")
+        # Masking has changed ``model`` in place; its zeros are as fast as what they took the place of.
+        latencies = measure_latencies({"parent": model, "pruned": done.model})
     _tell(2, "writing")
-    _write(done, use.params, model=use.output, pruning=use.output / "pruning", report=use.output)
+    _write(
+        done,
+        use.params,
+        model=use.output,
+        pruning=use.output / "pruning",
+        report=use.output,
+        more={} if latencies is None else {"latency": latencies.report()},
+    )
     _tell(3, "done")
-    return outcome_tables(before, inspection(done.model), blocks=done.blocks, channels=done.channels)
+    return outcome_tables(
+        before,
+        inspection(done.model),
+        blocks=done.blocks,
+        channels=done.channels,
+        latencies=latencies,
+    )
 
 
 def _tell(done: int, note: str) -> None:
@@ -94,7 +117,15 @@ def _tell(done: int, note: str) -> None:
     Progress("prune", total=3).update(done, note)
 
 
-def _write(done: Outcome, params: PruneParams, *, model: Path, pruning: Path, report: Path) -> None:
+def _write(
+    done: Outcome,
+    params: PruneParams,
+    *,
+    model: Path,
+    pruning: Path,
+    report: Path,
+    more: Mapping[str, Any] | None = None,
+) -> None:
     from regrow.graph.files import save_model
     from regrow.pruning.report import pruning_report
 
@@ -110,7 +141,7 @@ def _write(done: Outcome, params: PruneParams, *, model: Path, pruning: Path, re
         blocks=done.blocks,
         channels=done.channels,
     )
-    write_json(report / "report.json", found)
+    write_json(report / "report.json", {**found, **(more or {})})
 
 
 SPEC = StepSpec(

@@ -66,7 +66,8 @@ class FileUse(Generic[P]):
     """What a step is handed that works on a model file of the user's, outside any workspace.
 
     ``inputs`` are those that were named on the command line. ``output`` is an empty directory; what is written there
-    appears under its final name only when the function returns. ``trust`` lets code that the model holds run.
+    appears under its final name only when the function returns. ``trust`` lets code that the model holds run,
+    and ``latency`` asks for milliseconds before and after.
     """
 
     model: Path
@@ -74,6 +75,7 @@ class FileUse(Generic[P]):
     inputs: Mapping[str, Path]
     output: Path
     trust: bool = False
+    latency: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,10 @@ def _in_time() -> Any:
 
 
 LOWERED: dict[str, tuple[Callable[[], Any], int]] = {
-    "one channel": (lambda: _behind_input(layers.DepthwiseConv2D(3, depth_multiplier=8, name="deep"), (6, 6, 1)), 8),
+    "one channel": (
+        lambda: _behind_input(layers.DepthwiseConv2D(3, depth_multiplier=8, name="deep"), (6, 6, 1)),
+        8,
+    ),
     "three channels": (
         lambda: _behind_input(layers.DepthwiseConv2D(3, depth_multiplier=4, name="deep"), (6, 6, 3)),
         4,
@@ -71,12 +74,18 @@ LOWERED: dict[str, tuple[Callable[[], Any], int]] = {
         ),
         6,
     ),
-    "a series": (lambda: _behind_input(layers.DepthwiseConv1D(3, depth_multiplier=6, name="deep"), (9, 1)), 6),
+    "a series": (
+        lambda: _behind_input(layers.DepthwiseConv1D(3, depth_multiplier=6, name="deep"), (9, 1)),
+        6,
+    ),
     "a series of two": (
         lambda: _behind_input(layers.DepthwiseConv1D(3, depth_multiplier=3, name="deep"), (9, 2)),
         3,
     ),
-    "separable": (lambda: _behind_input(layers.SeparableConv2D(5, 3, depth_multiplier=4, name="deep"), (6, 6, 3)), 4),
+    "separable": (
+        lambda: _behind_input(layers.SeparableConv2D(5, 3, depth_multiplier=4, name="deep"), (6, 6, 3)),
+        4,
+    ),
     "separable series": (
         lambda: _behind_input(layers.SeparableConv1D(5, 3, depth_multiplier=4, name="deep"), (9, 1)),
         4,
@@ -92,10 +101,14 @@ LOWERED: dict[str, tuple[Callable[[], Any], int]] = {
 def test_the_multiplier_is_lowered_on_channels_that_stay(name: str) -> None:
     make, multiplier = LOWERED[name]
     channels = check_removal(make())
-    size = next(units for (path, key), units in channels.config_sizes.items() if key[-1] == "depth_multiplier")
+    size = next(
+        units for (path, key), units in channels.config_sizes.items() if key[-1] == "depth_multiplier"
+    )
     assert len(size) == multiplier
     assert channels.removable[size].all()
-    group = next(group for group in channels.groups if "deep" in group.layers and np.isin(size, group.units).all())
+    group = next(
+        group for group in channels.groups if "deep" in group.layers and np.isin(size, group.units).all()
+    )
     removed = size[1:3]
     smaller, surgery = remove(channels, removed)
     deep = smaller.to_model().get_layer("deep")

@@ -36,7 +36,9 @@ def moves_of(
     channels: Channels, *, seed: int = 0, floor: float = 0.0, round_to: int = 1, scope: str = "global"
 ) -> Moves:
     scores = np.random.default_rng(seed).random(channels.count)
-    return order_moves(channels, scores, whole=channels, scope=scope, floor=floor, round_to=round_to)
+    return order_moves(
+        channels, scores, whole=channels, scope=scope, floor=floor, min_channels=1, round_to=round_to
+    )
 
 
 def joined(first: int, second: int) -> Any:
@@ -79,7 +81,9 @@ def test_the_floor_is_of_each_layer() -> None:
     scores = np.where(
         np.isin(np.arange(channels.count), layer_sizes(channels)["left", ("filters",)]), 0.0, 1.0
     )
-    moves = order_moves(channels, scores, whole=channels, scope="global", floor=0.25, round_to=1)
+    moves = order_moves(
+        channels, scores, whole=channels, scope="global", floor=0.25, min_channels=1, round_to=1
+    )
     assert counts(channels, moves.removed(len(moves))) == {
         "left.filters": 5,
         "right.filters": 3,
@@ -136,7 +140,9 @@ def check_random(model: Any, seed: int) -> None:
             free[units[np.argmax(scores[units])]] = False
     can = achievable(channels, round_to, free)
     scope = ("global", "per_layer")[seed // 2 % 2]
-    moves = order_moves(channels, scores, whole=channels, scope=scope, floor=floor, round_to=round_to)
+    moves = order_moves(
+        channels, scores, whole=channels, scope=scope, floor=floor, min_channels=1, round_to=round_to
+    )
     sizes = layer_sizes(channels)
     group_of = np.full(channels.count, -1)
     for number, group in enumerate(channels.groups):

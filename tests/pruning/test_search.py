@@ -22,7 +22,10 @@ def channels(mixed: Any) -> Channels:
 def moves_of(channels: Channels, **rules: Any) -> tuple[Moves, np.ndarray]:
     scores = score(channels, model=None, criterion="l2", normalise="mean")
     return order_moves(
-        channels, scores, whole=channels, **({"scope": "global", "floor": 0.0, "round_to": 1} | rules)
+        channels,
+        scores,
+        whole=channels,
+        **({"scope": "global", "floor": 0.0, "min_channels": 1, "round_to": 1} | rules),
     ), scores
 
 
@@ -83,7 +86,9 @@ def test_an_axis_that_holds_part_of_a_group_keeps_a_channel() -> None:
     channels = trace(Graph.of(keras.Model(inputs, halves)))
     assert channels.removable.any()
     scores = np.arange(channels.count, dtype=float)
-    moves = order_moves(channels, scores, whole=channels, scope="global", floor=0.0, round_to=1)
+    moves = order_moves(
+        channels, scores, whole=channels, scope="global", floor=0.0, min_channels=1, round_to=1
+    )
     removed = moves.removed(len(moves))
     assert moves.units.size == 6
     assert all((~removed[units]).any() for units in channels.axes)
@@ -112,6 +117,41 @@ def test_a_move_that_overshoots_is_left_out() -> None:
     assert found.met is not None
     assert found.met[0] == 70
     assert found.met[1].tolist() == [False, True, True, False]
+
+
+def test_moves_before_one_that_overshoots_are_taken_back() -> None:
+    """Without the large move the budget is out of reach; with it, two of the small ones before it can stay."""
+    groups = np.array([1, 1, 1, 0, 1])
+    moves = Moves(count=5, units=np.arange(5), starts=np.arange(6), groups=groups)
+    weights = np.array([10, 10, 10, 50, 10])
+    found = meet(moves, lambda removed: float(100 - weights[removed].sum()), 40.0)
+    assert found.met is not None
+    assert found.met[0] == 40
+    # Of one group the later go back before the earlier.
+    assert found.met[1].tolist() == [True, False, False, True, False]
+
+
+def test_a_small_model_of_few_channels_meets_its_target() -> None:
+    """Eight channels of which four stay leave few prices: five, with all that the dense layer has."""
+    import tf_keras as keras
+
+    from regrow.pruning.structured import prune_channels
+    from regrow.pruning.targets import ChannelOptions, Target
+
+    layers = keras.layers
+    entry = keras.Input((8, 8, 1))
+    x = layers.Conv2D(8, 3, padding="same", name="stem")(entry)
+    x = layers.Add()([x, layers.Conv2D(8, 3, padding="same")(x)])
+    x = layers.Dense(16, name="hidden")(layers.Flatten()(x))
+    model = keras.Model(entry, layers.Dense(10)(x))
+    random = np.random.default_rng(0)
+    for scale in (0.01, 1.0, 100.0):  # the dense layer's channels go first, last, and between
+        model.set_weights([random.normal(size=array.shape) for array in model.get_weights()])
+        hidden = model.get_layer("hidden")
+        hidden.kernel.assign(hidden.kernel * scale)
+        options = ChannelOptions(criterion="l2", normalise="none", rank="score")
+        report = prune_channels(model, options, target=Target(macs=0.45)).report
+        assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.45, rel=0.03)
 
 
 def test_what_cannot_be_reached_leaves_the_least(channels: Channels) -> None:
@@ -176,7 +216,7 @@ def test_scores_follow_what_has_gone(channels: Channels) -> None:
         seen.append(found)
         return found
 
-    rules = {"scope": "global", "floor": 0.0, "round_to": 1}
+    rules = {"scope": "global", "floor": 0.0, "min_channels": 1, "round_to": 1}
     moves = rescored_moves(
         channels, worth, price=channels.macs, budget=0.4 * channels.macs(), rounds=4, **rules
     )

@@ -44,16 +44,18 @@ def test_groups_that_lose_nothing_are_summed_up() -> None:
         )
     ]
     costs = {"macs": 1, "parameters": 1, "bytes": 1}
-    report = {"before": costs, "after": costs, "left_whole": {}, "groups": rows}
+    report = {"before": costs, "after": costs, "left_whole": {}, "groups": rows, "notes": ["look"]}
     found = inspection(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
     console = Console(width=200, record=True)
     console.print(outcome_tables(found, found, blocks=None, channels=report))
     text = console.export_text()
     assert (
-        "lost nothing: 2 groups of 16 channels (kept; other): others were worth less, or floor and round_to leave no"
-        " smaller size\n"
+        "lost nothing: 2 groups of 16 channels (kept; other): others were worth less, or floor, min_channels and"
+        " round_to leave no smaller size\n"
     ) in text
     assert "left whole: pinned: it is" in text
+    assert "note: look\n" in text
+    assert text.rstrip().endswith("--latency measures both models as fp32 and int8 TFLite")
     report["groups"] = rows[:1]
     console.print(outcome_tables(found, found, blocks=None, channels=report))
     assert "lost nothing" not in console.export_text()

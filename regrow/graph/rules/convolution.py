@@ -96,19 +96,18 @@ def _depthwise(call: LayerCall) -> Ids | None:
     """
     kernel, taken = "depthwise_kernel", call.input.ids[channel_axis(call)]
     channels, multiplier = (call.array_shape(kernel) or ())[-2:]
-    of_each = call.known(kernel, -1)
+    call.macs(call.positions(call.shapes[0], spatial_axes(call)), kernel)
     # A shared layer has one config: it is cut by the multiplier if all its calls can be.
-    lowered = multiplier > 1 and (channels == 1 or (taken is None and call.known(kernel, -2) is None))
-    if lowered:
+    if multiplier > 1 and (channels == 1 or (taken is None and call.known(kernel, -2) is None)):
         of_each = call.produced(kernel, -1)
         call.sized("depth_multiplier", of_each)
-    elif of_each is not None:
-        call.pinned(of_each, "is also used on channels that may go, each with all that it makes of one")
-    call.indexed(kernel, -2, taken)
-    call.macs(call.positions(call.shapes[0], spatial_axes(call)), kernel)
-    if lowered:
+        call.indexed(kernel, -2, taken)
         return of_each if channels == 1 else np.tile(of_each, channels)
+    call.pinned(
+        call.known(kernel, -1), "is also used on channels that may go, each with all that is made of it"
+    )
+    call.indexed(kernel, -2, taken)
     if taken is None:
-        call.noted("takes in channels that stay, such as the model's input, and makes as many of its own")
+        call.noted("takes in channels that stay, such as the model's input, and makes no fewer of its own")
         return None
     return np.repeat(taken, multiplier)

@@ -20,6 +20,22 @@ def group_l2(evidence: Evidence) -> Array:
     return _over_weights(evidence.channels, lambda name: np.square(arrays[name]))
 
 
+def relative_l2(evidence: Evidence) -> Array:
+    """Σ over arrays of the share of the array's squares that the unit's slices hold: what each layer loses of itself.
+
+    A unit of channels that many layers make or take in counts in all of them, so scores of different groups can be
+    compared as they are.
+    """
+    arrays = evidence.channels.graph.arrays
+
+    def shares(name: str) -> Array:
+        squares = np.square(arrays[name], dtype=np.float64)
+        total = squares.sum()
+        return squares / total if total > 0 else squares
+
+    return _over_weights(evidence.channels, shares)
+
+
 def lamp(evidence: Evidence) -> Array:
     """LAMP (Lee 2021) with a unit in the place of a weight: s_u / Σ_{v: s_v ≥ s_u} s_v within each group.
 

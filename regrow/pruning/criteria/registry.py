@@ -16,11 +16,12 @@ from regrow.pruning.criteria.magnitude import (
     group_l2,
     lamp,
     random,
+    relative_l2,
 )
 from regrow.pruning.criteria.taylor import taylor
 
 CriterionName = Literal[
-    "l1", "l2", "batch_norm_scale", "taylor", "lamp", "geometric_median", "apoz", "random"
+    "l1", "l2", "batch_norm_scale", "taylor", "lamp", "relative_l2", "geometric_median", "apoz", "random"
 ]
 NormalisationName = Literal["mean", "max", "none"]
 CRITERIA: dict[str, Callable[[Evidence], Array]] = {
@@ -29,13 +30,14 @@ CRITERIA: dict[str, Callable[[Evidence], Array]] = {
     "batch_norm_scale": batch_norm_scale,
     "taylor": taylor,
     "lamp": lamp,
+    "relative_l2": relative_l2,
     "geometric_median": geometric_median,
     "apoz": apoz,
     "random": random,
 }
 NEEDING_DATA = frozenset({"taylor", "apoz"})
 # Their scores can be compared between groups as they are.
-COMPARABLE = frozenset({"lamp", "random", "apoz"})
+COMPARABLE = frozenset({"lamp", "relative_l2", "random", "apoz"})
 
 
 def by_mean(scores: Array) -> Array:

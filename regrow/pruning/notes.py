@@ -1,0 +1,90 @@
+"""What the user should know of a removal of channels that met its target all the same. No TensorFlow here."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+FEW_CHANNELS = 3
+# Shares of MACs and of parameters that are this many times apart come from layers of very different fates.
+FAR_APART = 2.0
+SHOWN = 5
+
+
+def channel_notes(report: Mapping[str, Any]) -> list[str]:
+    """Sentences about section ``channels`` of a report: narrow layers, lopsided costs, other multiples than asked."""
+    shrunk = [group for group in report["groups"] if group["after"] < group["before"]]
+    return [*_rounding(report, shrunk), *_narrow(report, shrunk), *_lopsided(report)]
+
+
+def _rounding(report: Mapping[str, Any], shrunk: Sequence[Mapping[str, Any]]) -> list[str]:
+    asked, used = report["round_to"], report.get("rounded_to", report["round_to"])
+    found = []
+    if used != asked:
+        found.append(
+            f"round_to: the target cannot be met within 3% with multiples of {asked}; channels are rounded to {used}"
+        )
+    by_multiple: dict[int, list[str]] = {}
+    for group in shrunk:
+        if "rounded_to" in group:
+            by_multiple.setdefault(group["rounded_to"], []).append(_change(group))
+    found += [
+        f"round_to: multiples of {used} leave no smaller size that floor and min_channels allow; rounded to"
+        f" {multiple}: {_listed(names)}"
+        for multiple, names in by_multiple.items()
+    ]
+    stuck = [
+        _named(group)
+        for group in report["groups"]
+        if group["after"] == group["before"] and "least" in group and "left_whole" not in group
+    ]
+    if used > 1 and stuck:
+        found.append(
+            f"round_to: multiples of {used} leave no smaller size, so that others had to give more: {_listed(stuck)};"
+            " a smaller round_to or min_channels lets these shrink"
+        )
+    return found
+
+
+def _narrow(report: Mapping[str, Any], shrunk: Sequence[Mapping[str, Any]]) -> list[str]:
+    narrow = [
+        _change(group)
+        for group in shrunk
+        if group.get("fewest", group["after"]) <= max(FEW_CHANNELS, group.get("least", 0))
+    ]
+    if not narrow:
+        return []
+    return [
+        f"few channels are left: {_listed(narrow)} (floor {report['floor']:g}, min_channels {report['min_channels']},"
+        f" or {FEW_CHANNELS} and fewer); look at the accuracy, raise one of the two, or ask for less"
+    ]
+
+
+def _lopsided(report: Mapping[str, Any]) -> list[str]:
+    before, after = report["before"], report["after"]
+    if not (before["macs"] and after["macs"] and before["parameters"] and after["parameters"]):
+        return []
+    kept = {name: after[name] / before[name] for name in ("macs", "parameters")}
+    words = {"macs": "MACs", "parameters": "parameters"}
+    fewer, more = sorted(kept, key=kept.__getitem__)
+    if kept[more] < FAR_APART * kept[fewer]:
+        return []
+    return [
+        f"{words[fewer]} fell to {kept[fewer]:.1%} and {words[more]} only to {kept[more]:.1%}: the layers that hold the"
+        f" {words[fewer]} gave most; a target of {fewer}, or scope: per_layer, shares it out in another way"
+    ]
+
+
+def _change(group: Mapping[str, Any]) -> str:
+    """A group's layers and its channels before and after, or those of its narrowest layer where that is another."""
+    told = f"{_named(group)} {group['before']:,} → {group['after']:,}"
+    fewest = group.get("fewest", group["after"])
+    return told if fewest == group["after"] else f"{told} (a layer {fewest:,})"
+
+
+def _named(group: Mapping[str, Any]) -> str:
+    layers = group["layers"]
+    return layers[0] if len(layers) == 1 else f"{layers[0]} and {len(layers) - 1} more"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{'; '.join(names[:SHOWN])}{more}"

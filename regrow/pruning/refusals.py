@@ -1,0 +1,75 @@
+"""Why a target cannot be met, and which layers stand in its way."""
+
+import numpy as np
+
+from regrow.errors import RegrowError
+from regrow.graph.channels import Channels
+from regrow.pruning.channel_report import reasons_of
+from regrow.pruning.criteria.evidence import Array
+from regrow.pruning.search import Found
+from regrow.pruning.targets import ChannelOptions, Target
+
+SHOWN_LAYERS = 4
+# A layer that has less of the model's cost than this stands in nobody's way.
+WORTH_NAMING = 0.02
+
+
+def refusal(
+    channels: Channels, target: Target, options: ChannelOptions, found: Found | None, *, scale: float
+) -> RegrowError:
+    """The error of a target that cannot be met; ``found`` are the nearest prices, ``scale`` what a share of 1 costs."""
+    field = f"prune.target.{target.name}"
+    limits = (
+        f"floor {options.floor:g}, min_channels {options.min_channels}, round_to {options.round_to} and the layers"
+        " that stay whole"
+    )
+    reached = [price / scale for price in found.reachable] if found is not None else []
+    unit = " ms" if target.name == "latency_ms" else ""
+    if found is None or found.below is None:
+        least = found.above[1] if found is not None and found.above is not None else None
+        return RegrowError(
+            f"{field}: {target.value:g}{unit} cannot be reached; with {limits} the least is {reached[0]:.3g}{unit}"
+            f"{blocking(channels, target.name, least)}"
+        )
+    near = " and ".join(f"{value:.3g}{unit}" for value in reached)
+    return RegrowError(
+        f"{field}: {target.value:g}{unit} cannot be met within 3%; with {limits} the nearest are {near}"
+    )
+
+
+def blocking(channels: Channels, cost: str, removed: Array | None) -> str:
+    """The layers that hold most of what is left without ``removed``, as the end of a sentence; "" if there are none.
+
+    Shares are of the whole model's ``cost``; latencies are told by MACs.
+    """
+    if removed is None:
+        return ""
+    cost = "macs" if cost == "latency_ms" else cost
+    whole = max(1, getattr(channels, cost)())
+    left = channels.by_layer(cost, removed)
+    largest = sorted(left, key=lambda layer: -left[layer])[:SHOWN_LAYERS]
+    named = [
+        f"'{layer}' {left[layer] / whole:.0%} ({_why(channels, layer, removed)})"
+        for layer in largest
+        if left[layer] >= WORTH_NAMING * whole
+    ]
+    return f"; of all {cost if cost != 'macs' else 'MACs'} are still in {', '.join(named)}" if named else ""
+
+
+def _why(channels: Channels, layer: str, removed: Array) -> str:
+    """Why ``layer`` is not smaller."""
+    if layer in channels.whole:
+        return channels.whole[layer]
+    units = [slot.units for slot in channels.slots if slot.layer == layer and slot.role != "channel"]
+    if not units:
+        return "none of its channels are traced"
+    flat = np.unique(np.concatenate(units))
+    reasons = reasons_of(channels, flat)
+    if reasons:
+        return "; ".join(reasons)
+    staying = sum(1 for unit in flat.tolist() if unit in channels.reasons)
+    if staying > len(flat) / 2:
+        return "; ".join(
+            dict.fromkeys(channels.reasons[unit] for unit in flat.tolist() if unit in channels.reasons)
+        )
+    return "at its limit"

@@ -1,0 +1,90 @@
+"""Latency of models that are not exported yet: what is fed, what is measured, what cannot be."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+from rich.console import Console
+
+from regrow.errors import RegrowError
+from regrow.evaluation.model_latency import measure_latencies, random_inputs, table
+
+layers = keras.layers
+
+
+def classifier(width: int, first: Any = None) -> Any:
+    stack = [layers.Conv2D(width, 3, activation="relu"), layers.GlobalAveragePooling2D(), layers.Dense(3)]
+    return keras.Sequential([keras.Input((12, 12, 3)), *([] if first is None else [first]), *stack])
+
+
+def normalised() -> Any:
+    return layers.Normalization(mean=[10.0, 10.0, 10.0], variance=[4.0, 4.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("first", "low", "high"),
+    [
+        (lambda: layers.Rescaling(1 / 255), 0, 255),
+        (lambda: layers.Rescaling(1 / 127.5, -1), 0, 255),
+        (lambda: layers.Rescaling([-0.5, -0.5, -0.5]), -2, 0),
+        (normalised, 4, 16),
+        (lambda: None, 0, 1),
+    ],
+)
+def test_inputs_are_random_in_the_models_range(first: Any, low: float, high: float) -> None:
+    examples, told = random_inputs(classifier(4, first()), 50)
+    assert examples.shape == (50, 12, 12, 3)
+    assert examples.dtype == np.float32
+    assert (examples.min(), examples.max()) == pytest.approx((low, high), abs=0.02 * (high - low))
+    assert f"random values from {low:g} to {high:g} (" in told
+    assert told.endswith("tells)") == (first() is not None)
+
+
+def test_tokens_are_numbers_of_the_vocabulary() -> None:
+    model = keras.Sequential([keras.Input((7,)), layers.Embedding(30, 4), layers.GlobalAveragePooling1D()])
+    examples, told = random_inputs(model, 50)
+    assert examples.min() >= 0
+    assert 25 < examples.max() <= 29
+    assert "from 0 to 29 (as its layer 'embedding" in told
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: keras.Model(two := [keras.Input((4,)), keras.Input((4,))], layers.Add()(two)),
+        lambda: keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(2, 3)]),
+    ],
+)
+def test_one_input_of_known_size_is_needed(model: Any) -> None:
+    with pytest.raises(RegrowError, match=r"^--latency: .* one input of known size, not \["):
+        measure_latencies({"model": model()})
+
+
+def test_both_formats_are_measured_in_turns() -> None:
+    found = measure_latencies({"parent": classifier(96), "pruned": classifier(8)})
+    assert set(found.ms) == {"tflite_fp32", "tflite_int8"}
+    for name in found.ms:
+        assert found.ratios[name]["parent"] == 1
+        assert 0 < found.ratios[name]["pruned"] < 1
+        assert 0 < found.ms[name]["pruned"] < found.ms[name]["parent"]
+    report = found.report()
+    assert report["ratio"]["tflite_int8"]["pruned"] == round(found.ratios["tflite_int8"]["pruned"], 4)
+    assert "failed" not in report
+    console = Console(width=160, record=True)
+    console.print(table(found))
+    text = console.export_text()
+    assert "fp32 TFLite" in text and "int8 TFLite" in text and "in turns, on this machine" in text
+
+
+def test_what_cannot_be_converted_is_said() -> None:
+    """TFLite has no error function among its own operations."""
+    entry = keras.Input((4,))
+    model = keras.Model(entry, tf.math.erf(layers.Dense(3)(entry)))
+    found = measure_latencies({"model": model})
+    assert set(found.failed) == {"tflite_fp32", "tflite_int8"}
+    assert found.ms == {}
+    console = Console(width=400, record=True)
+    console.print(table(found))
+    assert "latency: int8 TFLite: cannot be converted (" in console.export_text()
