@@ -64,7 +64,8 @@ def half(name: str) -> dict[str, Any]:
     trace(Graph.of(model))
     graph_cpu = time.process_time() - cpu
     start, cpu = time.perf_counter(), time.process_time()
-    done = prune_channels(model, ChannelOptions(criterion="l2"), target=Target(macs=0.5))
+    options = ChannelOptions(criterion="l2", rank="score", min_channels=1)
+    done = prune_channels(model, options, target=Target(macs=0.5))
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     answer = done.model(np.zeros((1, *model.input_shape[1:]), np.float32))
     if tuple(answer.shape) != (1, 1000):

@@ -19,6 +19,9 @@ from typing import Any
 
 import numpy as np
 
+# One threshold for the L2 norms of all groups, whatever a channel saves.
+GROUP_L2: dict[str, Any] = {"criterion": "l2", "rank": "score", "min_channels": 1}
+
 
 def large(examples: int, batch_size: int, memory: float) -> None:
     """Print what ResNet50 takes."""
@@ -30,7 +33,7 @@ def large(examples: int, batch_size: int, memory: float) -> None:
     from regrow.recovery.reconstruction import reconstruct
 
     parent = tf_keras.applications.ResNet50(weights=None)
-    done = prune_channels(parent, ChannelOptions(), target=Target(macs=0.5))
+    done = prune_channels(parent, ChannelOptions(**GROUP_L2), target=Target(macs=0.5))
     images = np.random.default_rng(0).integers(0, 256, (examples, 224, 224, 3), np.uint8)
     start, cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
@@ -80,7 +83,7 @@ def accuracies(parent_path: Path, dataset_path: Path, criteria: list[str], examp
     for criterion in criteria:
         done = prune_channels(
             parent,
-            ChannelOptions(criterion=criterion),
+            ChannelOptions(criterion=criterion, rank="score", min_channels=1),
             target=Target(macs=0.5),
             calibration=Calibration(features=features, labels=labels),
         )

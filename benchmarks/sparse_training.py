@@ -126,7 +126,7 @@ def stages(
 
     section: dict[str, Any] = {
         "target": {"macs": options.target},
-        "channels": {"criterion": criterion},
+        "channels": {"criterion": criterion, "rank": "score", "min_channels": 1},
         "rounds": options.rounds,
         "seed": seed,
     }

@@ -3,7 +3,7 @@
 command: python benchmarks/structured_pruning.py [resnet8_cifar10.h5]; about two minutes on two idle cores.
 
 ResNet50, 101 and 152 (random weights) are written to a file once; then a new process loads each, removes channels
-until half the MACs are left (group L2, the step's defaults), and saves the result. Seconds are from after the
+until half the MACs are left (`GROUP_L2`), and saves the result. Seconds are from after the
 imports to the saved file, ``cpu_s`` those of all cores together, which other work on the machine disturbs less;
 memory is the process' peak, TensorFlow included.
 With a model file as argument, that model is pruned to half its MACs: by channels, with and without counts that suit
@@ -18,17 +18,22 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 NAMES = ("ResNet50", "ResNet101", "ResNet152")
+# One threshold for the L2 norms of all groups, each relative to its group's mean, whatever a channel saves.
+GROUP_L2: dict[str, Any] = {"criterion": "l2", "rank": "score", "min_channels": 1}
 # Sections `prune` of params.yaml, each with target macs 0.5.
 CHOICES: list[dict[str, object]] = [
-    {"method": "channels", "channels": {"criterion": "l2"}},
-    {"method": "channels", "channels": {"criterion": "l2", "round_to": 8}},
-    {"method": "channels", "channels": {"criterion": "lamp", "round_to": 8}},
+    {"method": "channels", "channels": {}},
+    {"method": "channels", "channels": {"round_to": 8}},
+    {"method": "channels", "channels": GROUP_L2},
+    {"method": "channels", "channels": {**GROUP_L2, "round_to": 8}},
+    {"method": "channels", "channels": {"criterion": "lamp", "rank": "score", "round_to": 8}},
     {
         "method": ["layers", "channels"],
         "layers": {"blocks": 1},
-        "channels": {"criterion": "l2", "round_to": 8},
+        "channels": {**GROUP_L2, "round_to": 8},
     },
 ]
 ROUNDS, WARMUP = 2000, 200
@@ -46,7 +51,7 @@ def prune_file(source: Path, target: Path) -> dict[str, float]:
     start, cpu = time.perf_counter(), time.process_time()
     model = import_model(source)
     loaded = time.perf_counter()
-    done = prune_channels(model, ChannelOptions(), target=Target(macs=0.5))
+    done = prune_channels(model, ChannelOptions(**GROUP_L2), target=Target(macs=0.5))
     pruned = time.perf_counter()
     save_model(done.model, target)
     done.pruning.write(target / "pruning")

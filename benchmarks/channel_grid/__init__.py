@@ -1,0 +1,1 @@
+"""The grid of `benchmarks/channel_defaults.py`."""
