@@ -7,6 +7,7 @@ import numpy as np
 
 from regrow.errors import RegrowError
 from regrow.graph.keras3_activations import FORMULAS
+from regrow.graph.keras3_advice import advice
 from regrow.graph.keras3_layers import (
     ANY,
     CONSTRAINTS,
@@ -77,7 +78,8 @@ def layer_class(kind: str, *, source: Dialect, where: str) -> LayerClass:
             f" not; express it with Keras' own layers (such as Rescaling or Activation) and save the model again"
         )
     if kind not in LAYERS:
-        raise RegrowError(f"{where} has no counterpart in {_other(source)} that Regrow knows")
+        what = f"; {advice(kind)}" if source == "keras3" else ""
+        raise RegrowError(f"{where} has no counterpart in {_other(source)} that Regrow knows{what}")
     return LAYERS[kind]
 
 
@@ -88,6 +90,10 @@ def _other(source: Dialect) -> str:
 def _check_neutral(key: str, value: Any, neutral: Mapping[str, Any], *, source: Dialect, where: str) -> None:
     if value is None or neutral.get(key) is ANY or key == "batch_input_shape":
         return
+    if key == "quantization_config":
+        raise RegrowError(
+            f"{where}: {_quantised(value.get('class_name') if isinstance(value, dict) else value)}"
+        )
     if key in neutral and (
         value in neutral[key] if isinstance(neutral[key], tuple) else value == neutral[key]
     ):
@@ -104,13 +110,23 @@ def dtype_policy(value: Any, *, where: str) -> Any:
     if isinstance(value, dict):
         inner = value.get("config")
         if value.get("class_name") not in ("DTypePolicy", "Policy") or not isinstance(inner, dict):
+            mode = inner.get("mode") if isinstance(inner, dict) else None
+            if "Quantized" in str(value.get("class_name")) or mode is not None or "Int4" in str(value):
+                raise RegrowError(f"{where}: {_quantised(mode or value.get('class_name'))}")
             raise RegrowError(
                 f"{where}: its dtype policy is {value.get('class_name')!r}; accepted: DTypePolicy, Policy"
             )
         value = inner.get("name")
     if isinstance(value, str) and value.startswith(("int8_", "float8_", "int4_", "gptq", "awq")):
-        raise RegrowError(f"{where}: is quantised ({value}), which tf_keras does not have")
+        raise RegrowError(f"{where}: {_quantised(value)}")
     return value
+
+
+def _quantised(how: Any) -> str:
+    return (
+        f"is quantised ({how}), which tf_keras does not have; prune the model as it was before model.quantize, and let"
+        " export.formats make int8 of the result"
+    )
 
 
 def _value(key: str, value: Any, *, source: Dialect, where: str) -> Any:

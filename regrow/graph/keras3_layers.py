@@ -43,7 +43,7 @@ _LAST = (None, "channels_last")
 _BIAS = f"use_bias {_tensor('bias')} activity_regularizer activation"
 _WINDOW = "kernel_size strides padding data_format dilation_rate"
 _CONV = _of(
-    f"filters groups {_WINDOW} {_BIAS} {_tensor('kernel')}", keras3={"lora_rank": None, "lora_alpha": None}
+    f"filters groups {_WINDOW} {_BIAS} {_tensor('kernel')}", keras3={"lora_rank": ANY, "lora_alpha": ANY}
 )
 _TRANSPOSED = _of(
     f"filters output_padding {_WINDOW} {_BIAS} {_tensor('kernel')}",
@@ -58,7 +58,7 @@ _SEPARABLE = _of(
 _SCALED = f"axis epsilon center scale {_tensor('beta')} {_tensor('gamma')}"
 _POOL = _of("pool_size strides padding data_format")
 _GLOBAL_POOL = _of("data_format keepdims")
-_ADAPTED = {"lora_rank": None, "lora_alpha": None, "quantization_config": None}
+_ADAPTED = {"lora_rank": ANY, "lora_alpha": ANY, "quantization_config": None}
 
 _STEPS = "return_sequences return_state go_backwards stateful unroll zero_output_for_mask"
 _GATES = f"use_bias activation {_tensor('kernel')} {_tensor('recurrent')} {_tensor('bias')} dropout recurrent_dropout"

@@ -53,9 +53,11 @@ def _table() -> Iterator[Operation]:
         "NotEqual": "not_equal",
         "LogicalAnd": "logical_and",
         "LogicalOr": "logical_or",
+        "DivideNoNan": "divide_no_nan",
     }
     for kind, name in pairs.items():
         yield Operation(keras3=f"numpy.{kind}", symbol=f"math.{name}", inputs=both)
+    yield Operation(keras3="numpy.Arctan2", symbol="math.atan2", inputs={"x1": "y", "x2": "x"})
     singles = {"Absolute": "abs", "Negative": "negative", "Exp": "exp", "Log": "log", "Log1p": "log1p"}
     singles |= {
         "Expm1": "expm1",
@@ -106,7 +108,10 @@ def _table() -> Iterator[Operation]:
     yield Operation(keras3="numpy.Concatenate", symbol="concat", inputs={"xs": "values"}, settings=axis)
     yield Operation(keras3="numpy.Stack", symbol="stack", inputs={"x": "values"}, settings=axis)
     # Keras 3 writes down how masks come about.
-    yield Operation(keras3="numpy.Any", symbol="math.reduce_any", inputs={"x": "input_tensor"}, settings=kept)
+    for kind, name in {"Any": "any", "All": "all"}.items():
+        yield Operation(
+            keras3=f"numpy.{kind}", symbol=f"math.reduce_{name}", inputs={"x": "input_tensor"}, settings=kept
+        )
     typed = {"dtype": "dtype"}
     for kind, name in {"ZerosLike": "zeros_like", "OnesLike": "ones_like"}.items():
         yield Operation(keras3=f"numpy.{kind}", symbol=name, inputs={"x": "input"}, settings=typed)
@@ -139,36 +144,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("transpose_a", "transpose_b", "adjoint_a", "adjoint_b", "conjugate"), (False,)),
     **dict.fromkeys(("a_is_sparse", "b_is_sparse", "grad_a", "grad_b"), (False,)),
 }
-
-
-def tensorflow_call(
-    entry: Operation, config: Mapping[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any], *, where: str
-) -> tuple[list[Any], dict[str, Any]]:
-    """Arguments of a call of Keras 3's operation with settings ``config``, as TensorFlow's symbol takes them.
-
-    Raises:
-        RegrowError: a setting that TensorFlow's symbol does not have.
-    """
-    given = dict(zip(entry.inputs, args, strict=False)) | dict(kwargs)
-    settings = {key: value for key, value in config.items() if key not in ("name", "dtype", "trainable")}
-    if "dtype" in entry.settings:
-        settings["dtype"] = config.get("dtype")
-    named = {entry.settings[key]: value for key, value in settings.items() if key in entry.settings}
-    left = {key: value for key, value in settings.items() if key not in entry.settings}
-    left |= {key: value for key, value in given.items() if key not in entry.inputs}
-    _check_rest(left, "TensorFlow", where=where)
-    inputs = [given[key] for key in entry.inputs if key in given]
-    return (inputs if entry.symbol == GETITEM else _as_float32(inputs)), named
-
-
-def _as_float32(values: list[Any]) -> list[Any]:
-    """``values`` with whole numbers as real ones beside a tensor of float32.
-
-    TensorFlow takes the dtype of an operation from what stands first, which would make ``1 - x`` one of integers.
-    """
-    if not any(getattr(value, "dtype", None) == "float32" for value in values):
-        return values
-    return [float(value) if type(value) is int else value for value in values]
 
 
 def keras3_call(

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from regrow.errors import RegrowError
+from regrow.graph.keras3_advice import advice
 from regrow.graph.keras3_building import Converted, build, construct, join
 from regrow.graph.keras3_configs import Config, dtype_policy
-from regrow.graph.keras3_operations import ACTIVATIONS, FROM_KERAS3, GETITEM, tensorflow_call
+from regrow.graph.keras3_formulas import FORMULAS, Computation
+from regrow.graph.keras3_operations import ACTIVATIONS
 
 MODELS = ("Functional", "Model", "Sequential")
 OPERATIONS = "keras.src.ops."
@@ -139,13 +141,7 @@ class Reader:
         except _NotYetError:
             return False
         part, converted = parts[name], self.made[id(parts[name])]
-        kind = _operation_name(part)
-        if kind in FROM_KERAS3:
-            where = f"operation '{name}' ({kind})"
-            args, kwargs = tensorflow_call(FROM_KERAS3[kind], part["config"], args, kwargs, where=where)
-            if kind == "numpy.GetItem":
-                args[1] = _slices(args[1], len(args[0].shape))
-        else:
+        if not _operation_name(part):
             kwargs = {key: value for key, value in kwargs.items() if value is not None}
             # Keras 3 lets the model's own mode replace this one; in tf_keras it would be final.
             if kwargs.get("training"):
@@ -161,8 +157,10 @@ def _operation_name(part: Config) -> str:
 
 
 def _operation(part: Config) -> Converted:
-    """The layer in which `tf_keras` wraps a symbol of TensorFlow."""
+    """Layers in which `tf_keras` wraps symbols of TensorFlow."""
     import tf_keras
+
+    from regrow.graph import keras3_formula_families  # noqa: F401 - fills the registry
 
     # Keras before 3.8 has the name beside the config alone.
     kind, name = _operation_name(part), part["name"]
@@ -170,12 +168,10 @@ def _operation(part: Config) -> Converted:
     if kind in ACTIVATIONS:
         config = {"name": name, "activation": ACTIVATIONS[kind]}
         return build(tf_keras, "Activation", config, source="keras3", where=where)
-    if kind not in FROM_KERAS3:
-        raise RegrowError(f"{where} has no counterpart in tf_keras that Regrow knows")
-    symbol = FROM_KERAS3[kind].symbol
-    wrapper = "SlicingOpLambda" if symbol == GETITEM else "TFOpLambda"
-    config = {"name": name, "trainable": True, "dtype": "float32", "function": symbol}
-    return Converted(tf_keras.layers.deserialize({"class_name": wrapper, "config": config}))
+    if kind not in FORMULAS:
+        raise RegrowError(f"{where} has no counterpart in tf_keras that Regrow knows; {advice(kind)}")
+    settings = {key: value for key, value in part["config"].items() if key not in ("name", "trainable")}
+    return Converted(Computation(kind, settings, name=name))
 
 
 def _input(config: Config, *, where: str) -> Any:
@@ -217,19 +213,6 @@ def _resolved(value: Any, outputs: dict[str, list[list[Any]]]) -> Any:
             raise RegrowError(
                 f"a call has an argument of class {kind}, which cannot be converted to tf_keras"
             )
-
-
-def _slices(key: Any, rank: int) -> Any:
-    """The key of ``x[key]`` as `tf_keras` keeps it: slices as dicts, and slices for an ellipsis."""
-    parts = key if isinstance(key, list | tuple) else [key]
-    taken = sum(part is not None and part is not Ellipsis for part in parts)
-    spread: list[Any] = []
-    for part in parts:
-        spread += [slice(None)] * (rank - taken) if part is Ellipsis else [part]
-    return tuple(
-        {"start": part.start, "stop": part.stop, "step": part.step} if isinstance(part, slice) else part
-        for part in spread
-    )
 
 
 def _structure(value: Any, tensor: Callable[[list[Any]], Any]) -> Any:

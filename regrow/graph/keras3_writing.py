@@ -9,10 +9,14 @@ from regrow.graph.keras3_building import Converted, build, construct, join
 from regrow.graph.keras3_channels_first import bias_goes_astray, channels_last
 from regrow.graph.keras3_configs import REPLACED, dtype_policy, plain
 from regrow.graph.keras3_directions import two_directions, uneven
-from regrow.graph.keras3_operations import FROM_SYMBOL, GETITEM, keras3_call
+from regrow.graph.keras3_formulas import bias_axis_differs
+from regrow.graph.keras3_operations import FROM_SYMBOL, keras3_call
+from regrow.graph.keras3_symbols_images import SYMBOLS
 from regrow.graph.keras3_weights import transfer
 
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+# Operations whose constants are whole numbers, whatever the dtype of the tensor is.
+STATED = ("Slice", "Take", "GetItem", "Pad")
 # What the layers of one model became, by their id.
 Scope = dict[int, Converted]
 
@@ -134,32 +138,46 @@ def _operation(layer: Any) -> bool:
 
 def _operate(layer: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Call Keras 3's operation for a symbol of TensorFlow."""
-    import keras
     import tensorflow as tf
 
     where = f"layer '{layer.name}' ({layer.symbol})"
-    if layer.symbol not in FROM_SYMBOL:
+    if layer.symbol in SYMBOLS:
+        try:
+            kind, inputs, settings = SYMBOLS[layer.symbol](*args, **kwargs)
+        except (RegrowError, TypeError) as error:
+            raise RegrowError(f"{where}: {' '.join(str(error).split())[:200]}") from None
+    elif layer.symbol in FROM_SYMBOL:
+        entry = FROM_SYMBOL[layer.symbol]
+        inputs, settings = keras3_call(entry, layer.function, args, kwargs, where=where)
+        kind = entry.keras3
+    else:
         raise RegrowError(f"{where} has no counterpart in Keras 3 that Regrow knows")
-    entry = FROM_SYMBOL[layer.symbol]
-    inputs, settings = keras3_call(entry, layer.function, args, kwargs, where=where)
     if any(_is_tensor(value) for value in tf.nest.flatten(settings)):
         raise RegrowError(f"{where}: is given a tensor where Keras 3 takes a fixed value")
-    if entry.symbol == GETITEM:
+    if kind == "numpy.GetItem":
         inputs[1] = _slices(inputs[1])
     if "dtype" in settings:
         settings["dtype"] = getattr(settings["dtype"], "name", settings["dtype"])
-    module, kind = entry.keras3.split(".")
+    return _called(kind, inputs, settings, name=layer.name.replace("/", "_"))
+
+
+def _called(kind: str, inputs: list[Any], settings: dict[str, Any], *, name: str) -> Any:
+    import keras
+    import tensorflow as tf
+
+    module, kind = kind.split(".")
     described = {
         "module": f"keras.src.ops.{module}",
         "class_name": kind,
-        "config": {"name": layer.name.replace("/", "_"), **plain(settings)},
+        "config": {"name": name, **plain(settings)},
         "registered_name": kind,
     }
     operation = keras.saving.deserialize_keras_object(described)
+    if kind in STATED:
+        return operation(*inputs)
     dtype = next((value.dtype for value in tf.nest.flatten(inputs) if _is_tensor(value)), "float32")
     values = [_constant(value, dtype) for value in inputs]
-    if kind == "Add" and np.ndim(0 if _is_tensor(values[1]) else values[1]):
-        # As second summand Keras 3 may take an array of shape (C, 1) for a bias of the last axis.
+    if kind == "Add" and bias_axis_differs(*values):
         values.reverse()
     return operation(*values)
 
@@ -172,16 +190,24 @@ def _is_tensor(value: Any) -> bool:
 
 def _constant(value: Any, dtype: str) -> Any:
     """A constant of TensorFlow, or numbers in lists, as NumPy has it; tensors of the model as they are."""
+    value = value.numpy() if hasattr(value, "numpy") else value
     if isinstance(value, list | tuple) and value and _numbers(value):
-        return np.asarray(value, dtype)
-    return value.numpy() if hasattr(value, "numpy") else value
+        return np.asarray(_listed(value), dtype)
+    return value
 
 
 def _numbers(value: Any) -> bool:
     """Whether ``value`` is a number, or numbers in lists: so `tf_keras` reads a constant of any rank from a config."""
-    return isinstance(value, int | float) or (
-        isinstance(value, list | tuple) and all(_numbers(item) for item in value)
-    )
+    if isinstance(value, list | tuple):
+        return all(_numbers(item) for item in value)
+    return isinstance(value, int | float) or (hasattr(value, "numpy") and not value.shape.rank)
+
+
+def _listed(value: Any) -> Any:
+    """Numbers in lists, those of TensorFlow as Python's."""
+    if isinstance(value, list | tuple):
+        return [_listed(item) for item in value]
+    return value.numpy() if hasattr(value, "numpy") else value
 
 
 def _slices(value: Any) -> Any:

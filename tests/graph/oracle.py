@@ -220,6 +220,27 @@ def _mean_operation(layer: Any, call: Call, given: Given) -> Any:
     return _reduce_mean(x, masks, named.get("axis"), bool(named.get("keepdims")))
 
 
+def _spread_operation(layer: Any, call: Call, given: Given) -> Any:
+    import tensorflow as tf
+
+    ((x, masks),) = given.values()
+    named = dict(zip(("axis", "keepdims"), call.arguments[1:], strict=False)) | dict(call.keywords)
+    axis, keepdims = named.get("axis"), bool(named.get("keepdims"))
+    apart = x - _reduce_mean(x, masks, axis, True)
+    found = _reduce_mean(apart**2, masks, axis, keepdims)
+    return tf.sqrt(found) if layer.symbol.endswith("std") else found
+
+
+def _min_operation(layer: Any, call: Call, given: Given) -> Any:
+    inputs = {number: value - (_weight(masks) - 1) * 1e9 for number, (value, masks) in given.items()}
+    return layer(*filled(call.arguments, inputs), **filled(call.keywords, inputs))
+
+
+def _any_operation(layer: Any, call: Call, given: Given) -> Any:
+    inputs = {number: value & (_weight(masks) > 0) for number, (value, masks) in given.items()}
+    return layer(*filled(call.arguments, inputs), **filled(call.keywords, inputs))
+
+
 def _max_operation(layer: Any, call: Call, given: Given) -> Any:
     inputs = {number: value + (_weight(masks) - 1) * 1e9 for number, (value, masks) in given.items()}
     return layer(*filled(call.arguments, inputs), **filled(call.keywords, inputs))
@@ -241,6 +262,9 @@ FORMULAS: dict[str, Formula] = {
     **dict.fromkeys(("Dot", "Attention", "AdditiveAttention"), _masked_inputs),
     **dict.fromkeys(("matmul", "reduce_sum", "l2_normalize", "norm"), _masked_inputs),
     "reduce_mean": _mean_operation,
-    "reduce_max": _max_operation,
+    **dict.fromkeys(("reduce_max", "reduce_logsumexp"), _max_operation),
+    **dict.fromkeys(("reduce_variance", "reduce_std"), _spread_operation),
+    "reduce_min": _min_operation,
+    "reduce_any": _any_operation,
     "softmax": _max_operation,
 }

@@ -1,5 +1,6 @@
 """What of Keras 3 does not come in, what of `tf_keras` does not go out, and files that are damaged or hostile."""
 
+import inspect
 import io
 import json
 import zipfile
@@ -17,6 +18,8 @@ from regrow.cli import cli
 from regrow.errors import RegrowError
 from regrow.graph.files import import_model
 from regrow.graph.keras3 import write_keras3
+from regrow.graph.keras3_advice import LAYERS as ADVICE
+from regrow.graph.keras3_layers import LAYERS
 from tests.graph.keras3_cases import CASES
 
 
@@ -50,7 +53,15 @@ REFUSED_IN: dict[str, tuple[Any, str]] = {
     "a class named as Keras' own": (lambda of: Dense(2, name="mine"), "layer 'mine'.* carries Python code"),
     "an unknown layer": (
         lambda of: of.RMSNormalization(name="rms"),
-        r"layer 'rms' \(RMSNormalization\) has no counter",
+        r"layer 'rms' \(RMSNormalization\) has no counter.*; put LayerNormalization\(center=False\) in its place",
+    ),
+    "a layer that prepares data": (
+        lambda of: of.Discretization(bin_boundaries=[0.0, 1.0], name="bins"),
+        r"layer 'bins' \(Discretization\) has no counter.*; it prepares data: do that before the model",
+    ),
+    "a layer that varies data": (
+        lambda of: of.RandomInvert(name="invert"),
+        r"layer 'invert' \(RandomInvert\) has no counter.*; it varies training examples alone: leave it out",
     ),
     "an unknown setting": (
         lambda of: of.LayerNormalization(rms_scaling=True, name="norm"),
@@ -100,6 +111,14 @@ def test_trust_runs_no_lambda_of_keras3_and_says_so(tmp_path: Path, wrapped: boo
     assert str(caught.value).endswith(
         f"out.keras: cannot be written for Keras 3: {message.format('tf_keras', 'Keras 3')}"
     )
+
+
+def test_every_layer_of_keras3_is_read_or_has_advice() -> None:
+    found = {cls.__name__ for _, cls in inspect.getmembers(keras.layers, inspect.isclass)}
+    made_to_be_derived = {"Layer", "Wrapper", "InputSpec", "InputLayer"}
+    code = {"Lambda", "FlaxLayer", "JaxLayer", "TorchModuleWrapper"}
+    assert found - made_to_be_derived - code <= {*LAYERS, *ADVICE}
+    assert not set(LAYERS) & set(ADVICE)
 
 
 def test_a_class_without_module_is_not_taken_for_keras_own(tmp_path: Path) -> None:

@@ -94,12 +94,12 @@ def _reshaped_run(call: LayerCall, part: Axes, shape: Shape) -> list[Ids | None]
     traced = list(part.traced())
     if part.shape == shape or not traced:
         return list(part.ids) if part.shape == shape else [None] * len(shape)
-    if len(traced) > 1 or None in shape or None in part.shape:
+    axis, ids = traced[0]
+    old, new = [size or 1 for size in part.shape], [size or 1 for size in shape]
+    if len(traced) > 1 or None in (*shape, *part.shape) or math.prod(old) != math.prod(new):
         for _, ids in traced:
             call.pinned(ids, f"reshapes {part.shape} to {shape}, where they cannot be followed")
         return [None] * len(shape)
-    axis, ids = traced[0]
-    old, new = [size or 1 for size in part.shape], [size or 1 for size in shape]
     spread = np.broadcast_to(ids.reshape([-1 if a == axis else 1 for a in range(len(old))]), old)
     positions = spread.reshape(new)
     kept = _varying_axis(positions)

@@ -52,6 +52,8 @@ UNARY = (
     ),
     *("reciprocal", "relu", "relu6", "round", "rsqrt", "selu", "sigmoid", "sign", "silu", "sin", "softplus"),
     *("softsign", "sqrt", "square", "stop_gradient", "swish", "tan", "tanh", "zeros_like"),
+    *("acos", "acosh", "asin", "asinh", "atan", "atanh", "cosh", "sinh", "erfinv"),
+    *("is_finite", "is_inf", "is_nan"),
     *("softmax", "log_softmax", "l2_normalize"),  # over channels: over those that are left
 )
 NOT_VALUES = ("axis", "dim", "dtype", "name", "noise_shape", "rng", "seed")
@@ -69,6 +71,7 @@ BINARY = (
         "mod",
     ),
     *("equal", "not_equal", "greater", "greater_equal", "less", "less_equal", "logical_and", "logical_or"),
+    *("atan2", "logical_xor"),
     *("radd", "rsub", "rmul", "rdiv", "rtruediv", "rpow", "where"),
 )
 REDUCTIONS = (
@@ -181,6 +184,35 @@ def cumulated(call: LayerCall) -> AxisIds:
     axis = int(bound(call).get("axis", 0)) % len(call.input.shape)
     call.pinned(call.input.ids[axis], "adds them up one after the other")
     return call.input.ids
+
+
+@operation("sort", "argsort")
+def ordered(call: LayerCall) -> AxisIds:
+    """Along ``axis``, where the place of each depends on all."""
+    axis = int(bound(call).get("axis", -1)) % len(call.input.shape)
+    call.pinned(call.input.ids[axis], "sorts them")
+    return tuple(None if other == axis else ids for other, ids in enumerate(call.input.ids))
+
+
+@operation("top_k")
+def top(call: LayerCall) -> list[AxisIds]:
+    """The largest of the last axis, and their numbers."""
+    call.pinned(call.input.ids[-1], "gives the numbers of some")
+    return [(*call.input.ids[:-1], None) for _ in call.shapes]
+
+
+@operation("reduce_prod")
+def product(call: LayerCall) -> AxisIds:
+    """A channel that is gone would still be a factor."""
+    given = bound(call)
+    rank = len(call.input.shape)
+    axes = given.get("axis")
+    gone = range(rank) if axes is None else [axes] if isinstance(axes, int) else list(axes)
+    reduced = {axis % rank for axis in gone}
+    for axis in reduced:
+        call.pinned(call.input.ids[axis], "multiplies them")
+    kept = [None if axis in reduced else ids for axis, ids in enumerate(call.input.ids)]
+    return tuple(ids for axis, ids in enumerate(kept) if given.get("keepdims") or axis not in reduced)
 
 
 @operation("einsum")

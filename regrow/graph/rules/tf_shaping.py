@@ -143,7 +143,51 @@ def pad(call: LayerCall) -> AxisIds:
     return tuple(found)
 
 
-@operation("resize", "resize_nearest_neighbor", "resize_bilinear", "max_pool2d", "avg_pool2d")
+POOLS = tuple(f"{kind}_pool{dim}" for kind in ("max", "avg") for dim in ("", "1d", "2d", "3d"))
+
+
+@operation("reverse")
+def reverse(call: LayerCall) -> AxisIds:
+    """The other way round, channels too."""
+    axes = {int(axis) % len(call.input.shape) for axis in np.atleast_1d(bound(call)["axis"])}
+    return tuple(
+        ids[::-1] if ids is not None and axis in axes else ids for axis, ids in enumerate(call.input.ids)
+    )
+
+
+@operation("roll")
+def roll(call: LayerCall) -> AxisIds:
+    """What leaves at one end comes in at the other; how far does not follow the number of channels."""
+    for axis in np.atleast_1d(bound(call)["axis"]):
+        call.pinned(call.input.ids[int(axis) % len(call.input.shape)], "shifts them")
+    return call.input.ids
+
+
+@operation("gather")
+def gather(call: LayerCall) -> Outputs:
+    """Some by their numbers along ``axis``; the other axes stay as they are."""
+    given = bound(call)
+    places, chosen = given.get("axis") or 0, given["indices"]
+    if given.get("batch_dims") or not isinstance(places, int) or not isinstance(given["params"], Axes):
+        return call.left_whole("picks some by their numbers")
+    axis = places % len(call.input.shape)
+    call.pinned(call.input.ids[axis], "picks some by their numbers")
+    if isinstance(chosen, Axes):
+        for _, ids in chosen.traced():
+            call.pinned(ids, "is where numbers are taken from")
+    new = len(chosen.shape) if isinstance(chosen, Axes) else np.ndim(chosen)
+    return (*call.input.ids[:axis], *[None] * new, *call.input.ids[axis + 1 :])
+
+
+@operation("one_hot")
+def one_hot(call: LayerCall) -> AxisIds:
+    """A new axis, whose length is stated."""
+    axis = bound(call).get("axis")
+    place = (-1 if axis is None else int(axis)) % len(call.shapes[0])
+    return (*call.input.ids[:place], None, *call.input.ids[place:])
+
+
+@operation("resize", "resize_nearest_neighbor", "resize_bilinear", *POOLS)
 def over_space(call: LayerCall) -> Outputs:
     """Works on space, channel by channel."""
     if _channels_first(call):
