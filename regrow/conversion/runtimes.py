@@ -27,7 +27,8 @@ def load_runtime(directory: Path, name: str) -> Predict:
 def single_runner(directory: Path, name: str, example: Array, *, threads: int = 1) -> Callable[[], None]:
     """One inference of one ``example`` (without batch axis) in a TFLite or ONNX export, to be timed.
 
-    The input is set beforehand, so that a call is the inference alone.
+    The input is set beforehand, so that a call is the inference alone; of a TFLite file that keeps a state, with the
+    reset that must precede it.
 
     Raises:
         RegrowError: the format is not known, has no single runner, or was not exported.
@@ -44,7 +45,15 @@ def single_runner(directory: Path, name: str, example: Array, *, threads: int = 
     entry = interpreter.get_input_details()[0]
     interpreter.set_tensor(entry["index"], _quantised(batch, entry))
     invoke: Callable[[], None] = interpreter.invoke
-    return invoke
+    if not keeps_state(path):
+        return invoke
+
+    def fresh() -> None:
+        # Whoever serves the file pays for it with every example.
+        interpreter.reset_all_variables()
+        invoke()
+
+    return fresh
 
 
 def _found(directory: Path, name: str) -> Path:
@@ -54,6 +63,20 @@ def _found(directory: Path, name: str) -> Path:
     if not path.exists():
         raise RegrowError(f"{path}: no such export; '{name}' must be in export.formats")
     return path
+
+
+def keeps_state(path: Path) -> bool:
+    """Whether the TFLite file ``path`` has variables, which an interpreter keeps from one call to the next.
+
+    The converter makes one fused operation of an LSTM, with its state as a variable, stateless though the layer is.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    graphs = [model.Subgraphs(number) for number in range(model.SubgraphsLength())]
+    return any(
+        graph.Tensors(number).IsVariable() for graph in graphs for number in range(graph.TensorsLength())
+    )
 
 
 def _interpreter(path: Path, threads: int) -> Any:
@@ -88,6 +111,7 @@ def _load_tflite(path: Path) -> Predict:
     def predict(features: Array) -> Array:
         rows = []
         for example in np.asarray(features, np.float32):
+            interpreter.reset_all_variables()  # else a recurrent file goes on from the example before
             interpreter.set_tensor(entry["index"], _quantised(example[None], entry))
             interpreter.invoke()
             rows.append(_dequantised(interpreter.get_tensor(out["index"])[0], out))

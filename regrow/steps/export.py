@@ -1,22 +1,32 @@
 """``export``: convert parent and recovered model, load each file in its own runtime, compare with Keras."""
 
-import dataclasses
-import gc
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 from pydantic import Field
 
-from regrow.artifacts import is_full, write_json
+from regrow.artifacts import write_json
+from regrow.conversion.apart import Conversions, convert_apart
 from regrow.conversion.formats import DEFAULT_FORMATS, FILES, FORMATS, Format
-from regrow.conversion.parity import TOLERANCES, Tolerance, compare
+from regrow.conversion.parity import TOLERANCES, Tolerance
+from regrow.conversion.runtimes import keeps_state
+from regrow.conversion.worker import remove
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
 from regrow.parameters import Parameters
+from regrow.progress import Progress, emit
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 
 ALWAYS = ("keras", "mlflow")
+RESET = {
+    "keeps_state": True,
+    "reset": "The interpreter keeps the state of recurrent layers from one call to the next. Reset it before every"
+    " example that does not go on from the one before: reset_all_variables() in Python, ResetVariableTensors() in C++,"
+    " resetVariableTensors() in Java and Kotlin.",
+}
 
 
 class ExportParams(Parameters):
@@ -31,6 +41,10 @@ class ExportParams(Parameters):
         default_factory=dict, description="instead of the defaults in regrow.conversion.parity"
     )
     seed: int = Field(0, ge=0, description="of the calibration examples")
+    on_error: Literal["fail", "skip"] = Field(
+        "fail",
+        description="a format that a model cannot be converted to ends the step, or is left out of both and reported",
+    )
 
 
 def run(context: StepContext[ExportParams]) -> None:
@@ -44,23 +58,26 @@ def run(context: StepContext[ExportParams]) -> None:
     wanted = [name for name in FORMATS if name in params.formats or name in ALWAYS]
     progress = context.progress(2 * len(wanted))
     results: dict[str, dict[str, Any]] = {}
-    for number, role in enumerate(("parent", "recovered")):
-        results[role] = _export(
-            context,
-            context.inputs[role],
-            context.outputs[f"{role}_exports"],
-            dataset,
-            wanted,
-            lambda done, note, role=role, number=number: progress.update(
-                number * len(wanted) + done, f"{role} {note}"
-            ),
-        )
+    skipped: dict[str, str] = {}
+    for role in ("parent", "recovered"):
+        left = [name for name in wanted if name not in skipped]
+        found = _export(context, role, dataset, left, progress)
+        results[role] = found.parity
+        skipped |= found.failed
+    _leave_out(context, skipped, results)
     examples = min(params.parity_examples, dataset.size("validation"))
     accepted: dict[str, Any] = {name: _tolerance(params, name).model_dump() for name in wanted}
     write_json(
         context.outputs["parity"] / "parity.json",
-        {"schema_version": 1, "examples": examples, "tolerance": accepted, "exports": results},
+        {
+            "schema_version": 1,
+            "examples": examples,
+            "tolerance": accepted,
+            "exports": results,
+            **({"skipped": skipped} if skipped else {}),
+        },
     )
+    _describe_serving(context)
     for role, formats in results.items():
         for name, parity in formats.items():
             if not parity["passed"]:
@@ -71,9 +88,11 @@ def run(context: StepContext[ExportParams]) -> None:
                     f" {accepted[name]['agreement']:.0%} (export.tolerances.{name})"
                 )
     progress.update(2 * len(wanted))
-    context.figures["formats"] = len(wanted)
+    context.figures["formats"] = len(wanted) - len(skipped)
+    if skipped:
+        context.figures["skipped"] = ", ".join(skipped)
     for name in ("tflite_fp32", "tflite_int8"):
-        if name in wanted:
+        if name in results["recovered"]:
             context.figures[name] = (context.outputs["recovered_exports"] / FILES[name]).stat().st_size
 
 
@@ -89,41 +108,65 @@ def _held_out(dataset: Dataset, params: ExportParams) -> Any:
 
 def _export(
     context: StepContext[ExportParams],
-    source: Path,
-    target: Path,
+    role: str,
     dataset: Dataset,
-    wanted: list[Format],
-    report: Any,
-) -> dict[str, Any]:
-    from regrow.conversion.converters import CONVERTERS
-    from regrow.conversion.runtimes import load_runtime
-    from regrow.graph.files import load_model
+    wanted: Sequence[Format],
+    progress: Progress,
+) -> Conversions:
+    """Convert one model in a process of its own; a failure that is not to be skipped is raised."""
+    params, done = context.params, len(wanted) if role == "recovered" else 0
 
-    params = context.params
-    calibration = dataset.calibration(params.calibration_examples, params.seed)
-    held_out = _held_out(dataset, params)
-    model = load_model(source)
-    expected = np.asarray(model.predict(held_out, verbose=0))
-    if not np.isfinite(expected).all():
-        raise RegrowError(f"{source}: the model answers NaN or infinity on validation examples")
-    found: dict[str, Any] = {}
-    for done, name in enumerate(wanted):
-        report(done, name)
-        try:
-            CONVERTERS[name](model, target, calibration)
-            answers = load_runtime(target, name)(held_out)
-        except (OSError, MemoryError, RegrowError):
-            raise
-        except Exception as error:  # converters and runtimes meet what they do not know in many ways
-            if is_full(error):
-                raise
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+    def report(name: str) -> None:
+        progress.update(done + wanted.index(cast("Format", name)), f"{role} {name}")
+
+    job = {
+        "source": str(context.inputs[role]),
+        "target": str(context.outputs[f"{role}_exports"]),
+        "formats": list(wanted),
+        "tolerances": {name: _tolerance(params, name).model_dump() for name in wanted},
+    }
+    with tempfile.TemporaryDirectory(prefix="regrow-export-") as scratch:
+        folder = Path(scratch)
+        calibration = dataset.calibration(params.calibration_examples, params.seed)
+        np.save(folder / "calibration.npy", np.asarray(calibration))
+        np.save(folder / "held_out.npy", _held_out(dataset, params))
+        found = convert_apart(folder, job, report=report, goes_on=params.on_error == "skip")
+    for name, message in found.failed.items():
+        if params.on_error == "fail" or name in ALWAYS:
             raise RegrowError(
-                f"{source}: cannot be exported as {name} ({reason}); export.formats may leave it out"
-            ) from error
-        found[name] = dataclasses.asdict(compare(expected, answers, _tolerance(params, name)))
-        gc.collect()
+                f"{message}; "
+                + (
+                    "it is always written"
+                    if name in ALWAYS
+                    else "export.formats may leave it out, or export.on_error: skip go on without it"
+                )
+            )
     return found
+
+
+def _leave_out(
+    context: StepContext[ExportParams], skipped: Mapping[str, str], results: Mapping[str, dict[str, Any]]
+) -> None:
+    """Take formats that one model lacks from the other too: what is not in both cannot be compared."""
+    for name, message in skipped.items():
+        for role, found in results.items():
+            found.pop(name, None)
+            remove(context.outputs[f"{role}_exports"] / FILES[name])
+        emit("notice", message=f"export: left out {name}: {message}")
+
+
+def _describe_serving(context: StepContext[ExportParams]) -> None:
+    """Write ``serving.json`` beside TFLite files that keep a state: whoever serves them must reset it."""
+    for role in ("parent", "recovered"):
+        folder = context.outputs[f"{role}_exports"]
+        files = [
+            FILES[name] for name in FORMATS if name.startswith("tflite") and (folder / FILES[name]).is_file()
+        ]
+        stateful = [file for file in files if keeps_state(folder / file)]
+        if stateful:
+            write_json(
+                folder / "serving.json", {"schema_version": 1, "files": dict.fromkeys(stateful, RESET)}
+            )
 
 
 SPEC = StepSpec(
@@ -141,7 +184,8 @@ SPEC = StepSpec(
     ],
     params=ExportParams,
     run=run,
-    imports=["tensorflow", "tf_keras", "mlflow", "tf2onnx"],
+    # Nothing slow is imported here: the process that converts does it.
+    imports=[],
     packages=[
         "ai-edge-litert",
         "keras",

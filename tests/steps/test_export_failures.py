@@ -1,4 +1,6 @@
 import json
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -6,14 +8,17 @@ import numpy as np
 import pytest
 
 from regrow.artifacts import read_json
+from regrow.conversion import apart
 from regrow.conversion.formats import DEFAULT_FORMATS
-from regrow.dataset.directory import write_dataset
+from regrow.dataset.directory import open_dataset, write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.errors import RegrowError
+from regrow.evaluation.comparison import export_correct
 from regrow.parameters import canonical_json
 from regrow.steps.execution import execute
 from regrow.steps.export import SPEC, ExportParams
 from regrow.validation import validate
+from tests.conversion import dying_worker
 
 
 def params(document: dict[str, Any]) -> ExportParams:
@@ -104,3 +109,88 @@ def test_a_layer_that_a_format_does_not_know_is_named(inputs: dict[str, Path], t
         RegrowError, match=r"odd: cannot be exported as onnx .*export\.formats may leave it out"
     ):
         run(tmp_path, {**inputs, "parent": tmp_path / "odd"}, {"formats": ["onnx"]})
+
+
+def died(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let the process that converts to ``name`` end itself by a signal."""
+    command = [sys.executable, dying_worker.__file__, name, str(int(signal.SIGSEGV))]
+    monkeypatch.setattr(apart, "worker_command", lambda: command)
+
+
+def test_a_converter_that_dies_is_a_sentence(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died(monkeypatch, "tflite_int8")
+    with pytest.raises(
+        RegrowError,
+        match=r"parent: cannot be exported as tflite_int8: the converter died \(signal 11, SIGSEGV\);"
+        r" export\.formats may leave it out, or export\.on_error: skip go on without it",
+    ):
+        run(tmp_path, inputs, {"formats": ["tflite_int8"]})
+    assert not (tmp_path / "parent_exports").exists()
+
+
+def test_the_step_goes_on_where_the_user_says_so(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died(monkeypatch, "tflite_int8")
+    outputs = run(tmp_path, inputs, {"formats": ["tflite_int8", "tflite_fp32"], "on_error": "skip"})
+    parity = read_json(outputs["parity"] / "parity.json")
+    assert "the converter died (signal 11, SIGSEGV)" in parity["skipped"]["tflite_int8"]
+    for role in ("parent", "recovered"):
+        assert set(parity["exports"][role]) == {"keras", "tflite_fp32", "mlflow"}
+        names = {path.name for path in outputs[f"{role}_exports"].iterdir()}
+        assert names == {"model.keras", "mlflow", "model_fp32.tflite"}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An LSTM trained on scikit-learn's digits, one row of pixels a step, and the dataset."""
+    import tf_keras
+    from sklearn.datasets import load_digits
+
+    from regrow.graph.files import save_model
+
+    root: Path = tmp_path_factory.mktemp("rows")
+    digits = load_digits()
+    features, labels = digits.images.astype(np.uint8), digits.target.astype(np.int32)
+    parts = {"train": slice(0, 1200), "validation": slice(1200, 1500), "test": slice(1500, None)}
+    dataset = write_dataset(
+        root / "dataset",
+        task="tabular_classification",
+        splits={name: (features[part], labels[part]) for name, part in parts.items()},
+        classes=[str(number) for number in range(10)],
+        value_range=(0, 16),
+        normalisation=Normalisation(scale=(1 / 16,), offset=(0.0,)),
+    )
+    tf_keras.utils.set_random_seed(0)
+    layers = tf_keras.layers
+    model = tf_keras.Sequential(
+        [
+            layers.Input((8, 8)),
+            layers.Rescaling(1 / 16),
+            layers.LSTM(24),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile(tf_keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    model.fit(features[:1200], labels[:1200], epochs=12, batch_size=64, verbose=0)
+    save_model(model, root / "model")
+    return {"parent": root / "model", "recovered": root / "model", "dataset": dataset.path}
+
+
+def test_a_trained_lstm_keeps_its_accuracy_in_every_format(rows: dict[str, Path], tmp_path: Path) -> None:
+    formats = ["tflite_fp32", "tflite_fp16", "tflite_int8", "onnx"]
+    outputs = run(tmp_path, rows, {"formats": formats})
+    dataset = open_dataset(rows["dataset"])
+    features, labels = np.asarray(dataset.features("test"), np.float32), np.asarray(dataset.labels("test"))
+    found = {
+        name: float(export_correct(outputs["parent_exports"], name, features, labels, batch_size=64).mean())
+        for name in ("keras", *formats)
+    }
+    assert found["keras"] > 0.8
+    for name in formats:
+        assert abs(found[name] - found["keras"]) <= (0.02 if name == "tflite_int8" else 0.004), found
+    told = read_json(outputs["recovered_exports"] / "serving.json")["files"]
+    assert set(told) == {"model_fp32.tflite", "model_fp16.tflite", "model_int8.tflite"}
+    assert all("reset_all_variables()" in entry["reset"] for entry in told.values())
