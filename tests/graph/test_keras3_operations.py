@@ -139,5 +139,5 @@ def test_an_operation_without_counterpart_is_named(tmp_path: Path) -> None:
 
 def test_a_shape_that_is_computed_is_refused(tmp_path: Path) -> None:
     model = joined(tf_keras, lambda x, y: tf.reshape(x, [tf.shape(y)[0], 12]))
-    with pytest.raises(RegrowError, match=r"'tf\.compat\.v1\.shape' .* has no counterpart in Keras 3"):
+    with pytest.raises(RegrowError, match=r"'tf\.compat\.v1\.shape\w*' .* has no counterpart in Keras 3"):
         write_keras3(model, tmp_path / "out.keras")
