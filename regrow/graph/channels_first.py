@@ -9,11 +9,13 @@ import functools
 import os
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
 from regrow.errors import RegrowError
+from regrow.graph.architecture import LARGEST_CONFIG
 from regrow.progress import emit
 
 VARIABLE = "TF_ENABLE_ONEDNN_OPTS"
@@ -51,29 +53,32 @@ def switch_on_onednn(models: Iterable[Path]) -> None:
 
 def has_channels_first(model: Path) -> bool:
     """Whether the architecture in a model file, SavedModel or model artifact names channels first; false for others."""
-    if (model / "model.keras").is_file():
-        model = model / "model.keras"
     try:
+        if (model / "model.keras").is_file():
+            model = model / "model.keras"
         if model.suffix == ".keras" and model.is_file():
             with zipfile.ZipFile(model) as archive, archive.open("config.json") as config:
-                return _holds(config)
+                return _holds(config, up_to=LARGEST_CONFIG)
         files = [model / name for name in SAVED_MODEL] if model.is_dir() else [model]
-        for file in files:
-            if file.is_file():
-                with file.open("rb") as stream:
-                    if _holds(stream):
-                        return True
-    except (OSError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
-        pass  # no model that can be read: whoever loads it says so
-    return False
+        return any(_holds_mark(file) for file in files if file.is_file())
+    except (OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
+        return False  # no model that can be read: whoever loads it says so
 
 
-def _holds(stream: IO[bytes]) -> bool:
+def _holds_mark(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return _holds(stream, up_to=file.stat().st_size)
+
+
+def _holds(stream: IO[bytes], *, up_to: int) -> bool:
     end = b""
-    while block := stream.read(CHUNK):
+    for _ in range(0, up_to, CHUNK):
+        block = stream.read(CHUNK)
         if MARK in end + block:
             return True
         end = block[-len(MARK) :]
+        if not block:
+            break
     return False
 
 
