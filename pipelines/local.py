@@ -14,6 +14,7 @@ from pathlib import Path
 from kfp import local
 
 from regrow.progress import emit
+from regrow_pipelines.interpreter import plain_interpreter
 from regrow_pipelines.orphans import end_with_parent
 from regrow_pipelines.prune_and_recover import prune_and_recover
 
@@ -26,7 +27,8 @@ def execute(arguments: dict[str, str], root: Path) -> None:
     """
     emit("ready")
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=True)
-    prune_and_recover(**arguments)
+    with plain_interpreter():
+        prune_and_recover(**arguments)
 
 
 if __name__ == "__main__":

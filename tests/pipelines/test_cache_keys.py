@@ -37,6 +37,7 @@ from kfp import dsl, local
 from kfp.dsl import Dataset, Input
 from kfp.local.cache import LocalCache
 from regrow_components.prepare import prepare
+from regrow_pipelines.interpreter import plain_interpreter
 from regrow_pipelines.prune_and_recover import versions
 
 plain = LocalCache._serialize_value_for_key
@@ -65,7 +66,8 @@ for number, run in enumerate(json.loads(Path("runs.json").read_text())):
     print(f"RUN {number}", flush=True)
     os.environ["PYTHONPATH"] = run.pop("sources")
     Path("data.csv").write_text(run.pop("data"))
-    two_steps(**run, look_code="1")
+    with plain_interpreter():
+        two_steps(**run, look_code="1")
 """
 
 

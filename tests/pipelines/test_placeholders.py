@@ -1,4 +1,4 @@
-"""What looks like a placeholder of Kubeflow's in a value of the user's is the user's."""
+"""What looks like a placeholder of Kubeflow's, or like its interpreter, in a value of the user's is the user's."""
 
 import json
 import os
@@ -13,13 +13,15 @@ from regrow.config import load_config
 from regrow.provenance.statement import read_statement
 from regrow_pipelines.compiling import arguments, compiled
 
-NAME = "{{$.inputs.parameters['code_version']}} {{{$}} {{workflow.name}}.csv"
+NAME = "{{$.inputs.parameters['code_version']}} {{{$}} {{workflow.name}} python3.csv"
 SCRIPT = """
 import json, sys
 from kfp import local
 from regrow_components.resolve import resolve
-local.init(local.SubprocessRunner(use_venv=False), pipeline_root="root", raise_on_error=True)
-resolve(**json.load(open(sys.argv[1])))
+from regrow_pipelines.interpreter import plain_interpreter
+local.init(local.SubprocessRunner(use_venv=False), pipeline_root="a python3 root", raise_on_error=True)
+with plain_interpreter():
+    resolve(**json.load(open(sys.argv[1])))
 """
 
 
@@ -38,15 +40,17 @@ def test_a_step_is_given_the_value_as_it_was_written(config: Any, tmp_path: Path
     Path("given.json").write_text(
         json.dumps({"params": given["resolve_params"], "code_version": given["resolve_code"]})
     )
+    place = tmp_path / "an environment's folder"
+    place.symlink_to(sys.prefix)
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, "given.json"],
+        [place / "bin" / Path(sys.executable).name, "-c", SCRIPT, "given.json"],
         env={**os.environ, "REGROW_TRACKING": "off"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    (found,) = tmp_path.glob("root/**/statement/statement.json")
+    (found,) = tmp_path.glob("a python3 root/**/statement/statement.json")
     assert read_statement(found.parent).parameters["source"]["path"] == NAME
 
 

@@ -342,6 +342,7 @@ def test_kubeflow_shows_numbers_matrix_and_page(
     from kfp import dsl, local
 
     from regrow_components.evaluate import evaluate as component
+    from regrow_pipelines.interpreter import plain_interpreter
 
     write_json(tmp_path / "champion/champion.json", {"name": "digits", "version": None})
     places = {**made, "champion": tmp_path / "champion"}
@@ -369,7 +370,8 @@ def test_kubeflow_shows_numbers_matrix_and_page(
         monkeypatch.delenv(name, raising=False)
     root = tmp_path / "kfp"
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=True)
-    outputs = pipeline().outputs
+    with plain_interpreter():
+        outputs = pipeline().outputs
     metrics = read_json(Path(outputs["metrics"].path) / "metrics.json")
     logged = outputs["metrics"].metadata
     assert logged["recovered.accuracy"] == metrics["recovered.accuracy"]
