@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tf_keras as keras
+from rich.console import Console
 
 from regrow.graph.graph import Graph
+from regrow.graph.group_table import groups_table
 from regrow.graph.removal import remove
 from regrow.graph.tracing import trace
 
@@ -148,8 +150,12 @@ def test_a_shared_one_is_not_cut_two_ways(sizes: tuple[int, int]) -> None:
     ],
 )
 def test_where_nothing_can_be_done_there_is_a_reason(layer: Any, shape: tuple[int, ...]) -> None:
-    channels = check_removal(_behind_input(layer, shape))
-    assert "the model's input" in channels.whole["deep"]
+    model = _behind_input(layer, shape)
+    reason = check_removal(model).whole["deep"]
+    assert "takes in channels that stay, such as the model's input" in reason
+    console = Console(width=200, record=True)
+    console.print(groups_table(trace(Graph.of(model))))
+    assert f"not followed: {reason}" in console.export_text()
 
 
 def test_a_grouped_convolution_on_the_input_shrinks_evenly() -> None:
