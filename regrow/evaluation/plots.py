@@ -155,7 +155,7 @@ def layer_sparsity(report: Mapping[str, Any]) -> str:
         axes.set_ylim(len(layers) - 0.4, -0.6)
         axes.set_xlim(0, 100)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("zeros, % of the layer's weights (dotted: all layers together)")
+        axes.set_xlabel("zeros, % of the kernel's weights (dotted: all kernels together)")
 
     return draw(WIDE, 0.7 + 0.24 * max(2, len(layers)), paint)
 

@@ -92,7 +92,7 @@ def gradual(
         sparsities: final sparsity of each.
         dataset: trained on.
         overlay: what ``augment`` made.
-        settings: how to train; without early stopping, which would stop the schedule.
+        settings: how to train; without early stopping and a time budget, which would cut the schedule short.
         initial_share: share of the final sparsity to begin with, 0 to 1.
         begin: share of the optimiser steps before the first weights go.
         end: share of the steps at which the final sparsity is reached.

@@ -90,16 +90,25 @@ def _tell_what_is_missing(done: Outcome, params: PruneParams) -> None:
     if total.share > target - ROUNDING:
         return
     spared = sorted(done.left_dense.items(), key=lambda item: -counts[item[0]].weights)
-    told = [
+    reasons = [
         f"{name} ({counts[name].weights / total.weights:.1%} of the weights): {reason}"
         for name, reason in spared[:NAMED]
     ]
-    more = f"; {len(spared) - NAMED} more are in report.json" if len(spared) > NAMED else ""
-    reason = f"left dense: {'; '.join(told)}{more}" if told else "weights of equal size are kept together"
-    emit(
-        "notice",
-        message=f"prune: {total.share:.1%} of all kernel weights are zero, not {target:.1%}; {reason}",
-    )
+    if reasons:
+        reasons[0] = f"left dense: {reasons[0]}"
+    if len(spared) > NAMED:
+        reasons.append(f"{len(spared) - NAMED} more are in report.json")
+    pruned = [count for name, count in counts.items() if name not in done.left_dense]
+    missing = sum(target * count.weights - count.zeros for count in pruned)
+    # Rounding leaves less than one zero out of each kernel.
+    if missing > max(ROUNDING * total.weights, len(pruned)):
+        reasons.append("weights of equal magnitude are kept together")
+    if reasons:
+        emit(
+            "notice",
+            message=f"prune: {total.share:.1%} of all kernel weights are zero, not {target:.1%};"
+            f" {'; '.join(reasons)}",
+        )
 
 
 def wanted_sparsity(params: PruneParams) -> float | None:

@@ -36,8 +36,12 @@ def n_of_m(model: Any, kernels: Mapping[str, Any], *, n: int, m: int) -> tuple[P
             f"prune.m: no kernel can be pruned in blocks of {m}; "
             + "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:3])
         )
-    # tfmot looks for inputs on the last axis but one of two or four: all are brought into that form.
-    matrices = {name: tf.Variable(_matrix(kernels[name].numpy(), axes[name].inputs)) for name in fitting}
+    # tfmot looks for inputs on the last axis but one of two or four, and its masks for N:M are float32 whatever the
+    # weights are: all are brought into that form.
+    matrices = {
+        name: tf.Variable(_matrix(kernels[name].numpy(), axes[name].inputs), dtype=tf.float32)
+        for name in fitting
+    }
     # tfmot ignores this schedule's sparsity for N:M, but wants one.
     schedule = ConstantSparsity(1 - n / m, begin_step=0, frequency=1)
     masking = Masking(matrices, dict.fromkeys(fitting, schedule), m_by_n=(m - n, m))

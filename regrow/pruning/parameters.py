@@ -25,7 +25,8 @@ class Gradual(Parameters):
     frequency: int = Field(20, ge=1, description="steps between two updates of the masks")
     fit: OwnFitSettings = Field(
         default_factory=lambda: FitSettings(**GRADUAL_FIT),
-        description="how to train meanwhile; 6 epochs unless given, never with early stopping",
+        description="how to train meanwhile, on one device and in the model's own precision; 6 epochs unless given;"
+        " early_stopping and time_budget_s are null",
     )
 
     @field_validator("fit", mode="before")
@@ -39,6 +40,10 @@ class Gradual(Parameters):
             raise ValueError(f"begin is {self.begin:g}; it must be below end, which is {self.end:g}")
         if self.fit.early_stopping is not None:
             raise ValueError("fit.early_stopping must be null: the schedule needs all its epochs")
+        if self.fit.time_budget_s is not None:
+            raise ValueError(
+                "fit.time_budget_s must be null: the schedule needs all its epochs; set fit.epochs"
+            )
         return self
 
 

@@ -47,7 +47,7 @@ def run(context: StepContext[PruneParams]) -> None:
             {f"{name}_kept": round(after[name] / before[name], 4) for name in ("macs", "parameters")}
         )
     if done.pruning.masks:
-        context.figures.update(sparsity=round(sparsity(done.model), 4), layers=len(done.pruning.masks))
+        context.figures.update(sparsity=round(sparsity(done.model), 4), kernels=len(done.pruning.masks))
     context.figures["val_accuracy"] = round(validation_metrics(done.model, dataset)["val_accuracy"], 4)
 
 

@@ -315,8 +315,64 @@ def test_equal_magnitudes_stay_and_that_is_said(capfd: pytest.CaptureFixture[str
     assert not (model.get_weights()[0] == 0).any()
     message = capfd.readouterr().err
     assert (
-        "0.0% of all kernel weights are zero, not 50.0%; weights of equal size are kept together" in message
+        "0.0% of all kernel weights are zero, not 50.0%; weights of equal magnitude are kept together"
+        in message
     )
+
+
+def test_rounding_is_no_reason_and_equal_magnitudes_are_one_beside_others(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    layers = tf_keras.layers
+    inputs = tf_keras.Input((3,))
+    x = layers.Dense(3, name="first")(inputs)
+    model = tf_keras.Model(inputs, layers.Dense(5, name="signs")(x))
+    # One of 9 and two of 15.
+    pruned(model, method="magnitude", sparsity=0.15, allocation="uniform")
+    assert sparsity(model) == 3 / 24
+    assert "kernel weights are zero" not in capfd.readouterr().err
+    model.set_weights([np.arange(1.0, 10).reshape(3, 3), np.zeros(3), np.ones((3, 5)), np.zeros(5)])
+    pruned(model, method="magnitude", sparsity=0.5, skip="first")
+    message = capfd.readouterr().err
+    assert "0.0% of all kernel weights are zero, not 50.0%; left dense: first/kernel (37.5% of the" in message
+    assert "skipped; weights of equal magnitude are kept together" in message
+
+
+def test_cells_of_the_user_s_own(capfd: pytest.CaptureFixture[str]) -> None:
+    """One derived from a cell of Keras has its kernels; of another it is not known what they do."""
+    layers = tf_keras.layers
+
+    class Gated(layers.GRUCell):  # type: ignore[misc]
+        """As its parent."""
+
+    class Leaky(layers.Layer):  # type: ignore[misc]
+        """Its state forgets at a rate of its own."""
+
+        state_size = output_size = 8
+
+        def build(self, shape: Any) -> None:
+            self.kernel = self.add_weight("kernel", (shape[-1], 8))
+            super().build(shape)
+
+        def call(self, x: Any, states: Any, training: Any = None) -> Any:
+            state = 0.9 * states[0] + x @ self.kernel
+            return state, [state]
+
+    inputs = tf_keras.Input((6, 8))
+    x = layers.RNN(Gated(8), return_sequences=True, stateful=False, name="gated")(inputs)
+    x = layers.Bidirectional(layers.RNN(Leaky(), return_sequences=True), name="leaky")(x)
+    x = layers.RNN([layers.LSTMCell(8, name="low"), Leaky(name="high")], name="stacked")(x)
+    model = tf_keras.Model(inputs, x)
+    done = pruned(model, method="n_m", n=2, m=4)
+    unknown = {
+        "leaky/forward_layer/cell/kernel",
+        "leaky/backward_layer/cell/kernel",
+        "stacked/cell/high/kernel",
+    }
+    assert set(done.left_dense) == unknown
+    counts = {name: array.variable.numpy() for name, array in kernels(model).items()}
+    assert all((array == 0).mean() == (0 if name in unknown else 0.5) for name, array in counts.items())
+    assert "which way weights of class Leaky are used is not known" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("method", ["magnitude", "n_m"])

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,8 +8,10 @@ from regrow.dataset.directory import Dataset
 from regrow.graph.files import load_model
 from regrow.graph.kernels import sparsity
 from regrow.progress import Progress
+from regrow.pruning.gradual_masks import GradualMasks
 from regrow.pruning.magnitude import allocate, gradual
 from regrow.pruning.selection import chosen_kernels
+from regrow.training.fitting import fit
 from regrow.training.settings import FitSettings
 
 
@@ -38,3 +41,29 @@ def test_the_target_is_met_whatever_the_frequency(
     assert not [weight.name for weight in model.weights if "mask" in weight.name or "pruning" in weight.name]
     total = sum(int(np.sum(mask == 0)) for mask in pruning.masks.values())
     assert total / sum(mask.size for mask in pruning.masks.values()) == pytest.approx(0.9, abs=0.001)
+
+
+@pytest.mark.parametrize("more", [{"sam": 0.05}, {"ema": 0.9, "weight_normalisation": True}])
+def test_the_schedule_counts_each_optimizer_step_once(
+    small_model: Any, digits: Dataset, more: dict[str, Any]
+) -> None:
+    """Sharpness-aware minimisation passes twice over each batch."""
+    from tensorflow_model_optimization.sparsity.keras import ConstantSparsity
+
+    kernels = chosen_kernels(small_model)
+    masks = GradualMasks({name: ConstantSparsity(0.5, begin_step=5, frequency=1) for name in kernels})
+    seen = []
+    fit(
+        small_model,
+        digits,
+        None,
+        FitSettings(epochs=2, batch_size=300, early_stopping=None, accelerator="single", **more),
+        step="prune",
+        progress=Progress("prune", total=2),
+        parts=[masks],
+        on_epoch=lambda epoch, entry: seen.append(masks.pruning()),
+        settle=masks.mask_averages,
+    )
+    # Four steps an epoch: the masks of step 5 are computed after step 4.
+    assert {int(variable) for variable in masks.state if variable.dtype == "int64"} == {9}
+    assert all((mask == 0).mean() == pytest.approx(0.5, abs=0.03) for mask in seen[0].masks.values())

@@ -91,6 +91,52 @@ def test_n_of_m_keeps_n_of_each_block_of_input_channels(model: Any) -> None:
     assert "depthwise" in misfits["inner/depthwise/depthwise_kernel"]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float64", "mixed_float16", "mixed_bfloat16"])
+def test_kernels_of_any_precision_are_pruned_and_stay_in_it(dtype: str) -> None:
+    import tf_keras
+    from tf_keras import layers
+
+    tf_keras.utils.set_random_seed(0)
+    inputs = tf_keras.Input((6, 8))
+    x = layers.LSTM(8, dtype=dtype, return_sequences=True, name="lstm")(inputs)
+    x = layers.MultiHeadAttention(2, 4, dtype=dtype, name="attention")(x, x)
+    model = tf_keras.Model(inputs, layers.Dense(4, dtype=dtype, name="output")(x))
+    kernels = chosen_kernels(model)
+    precision = {name: kernel.numpy().dtype for name, kernel in kernels.items()}
+    pruning, misfits = n_of_m(model, kernels, n=2, m=4)
+    assert not misfits
+    assert sparsity(model) == 0.5
+    pruning.verify(model)
+    one_shot(model, kernels, allocate(model, kernels, sparsity=0.8, allocation="lamp"))
+    assert sparsity(model) == pytest.approx(0.8, abs=0.005)
+    assert {name: kernel.numpy().dtype for name, kernel in kernels.items()} == precision
+
+
+def test_dense_and_convolution_have_the_zeros_that_tfmot_gives() -> None:
+    """Of equal magnitudes, too."""
+    import tf_keras
+    from tensorflow_model_optimization.sparsity import keras as tfmot
+    from tf_keras import layers
+
+    def made() -> Any:
+        tf_keras.utils.set_random_seed(1)
+        inputs = tf_keras.Input((6, 6, 8))
+        x = layers.Conv2D(8, 3, groups=2, name="conv")(inputs)
+        x = layers.Flatten()(layers.Conv2DTranspose(4, 2, name="up")(x))
+        model = tf_keras.Model(inputs, layers.Dense(4, name="output")(x))
+        model.set_weights([np.round(array * 20) / 20 for array in model.get_weights()])
+        return model
+
+    wrapped = tfmot.prune_low_magnitude(made(), tfmot.ConstantSparsity(0.7, 0, frequency=1))
+    wrapped.compile(tf_keras.optimizers.SGD(0.0), "mse")
+    wrapped.fit(np.zeros((1, 6, 6, 8)), np.zeros((1, 4)), callbacks=[tfmot.UpdatePruningStep()], verbose=0)
+    model = made()
+    kernels = chosen_kernels(model)
+    one_shot(model, kernels, dict.fromkeys(kernels, 0.7))
+    for ours, theirs in zip(model.get_weights(), tfmot.strip_pruning(wrapped).get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_n_of_m_that_fits_nowhere_is_refused_with_the_reason(model: Any) -> None:
     kernels = {"stem/kernel": model.get_layer("stem").kernel}
     with pytest.raises(RegrowError, match=r"prune\.m: .* blocks of 4; stem/kernel: has 1 input, which"):

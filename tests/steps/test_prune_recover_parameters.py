@@ -40,6 +40,7 @@ def test_parameters_survive_their_canonical_json(model: Any) -> None:
         ({"method": "n_m", "schedule": "gradual"}, "belongs to method 'magnitude'"),
         ({"gradual": {"begin": 0.7}}, "must be below end"),
         ({"gradual": {"fit": {"early_stopping": {}}}}, "early_stopping must be null"),
+        ({"gradual": {"fit": {"time_budget_s": 60}}}, "time_budget_s must be null"),
         ({"schedule": "gradual", "gradual": {"initial_sparsity": 0.8}}, "must be below sparsity"),
         ({"sparsity": 1}, "less than 1"),
     ],
