@@ -11,6 +11,7 @@ from regrow.errors import RegrowError
 from regrow.parameters import Parameters
 
 SHOWN = 10
+LONGEST = 100  # of a name, so many characters are shown
 KEY = "prepare.source.classes"
 
 
@@ -76,4 +77,5 @@ def with_classes(listing: Listing, classes: Sequence[str] | None, *, where: str)
 def shortened(names: Sequence[str]) -> str:
     """The first of ``names`` in quotes, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(f"'{name}'" for name in names[:SHOWN]) + more
+    cut = (name if len(name) <= LONGEST else f"{name[:LONGEST]}…" for name in names[:SHOWN])
+    return ", ".join(f"'{name}'" for name in cut) + more

@@ -41,7 +41,12 @@ def list_csv(source: Csv) -> Listing:
         raise RegrowError(f"{path}: cannot be read as CSV ({found}); accepted: UTF-8 text") from None
     except (*DAMAGED, csv.Error) as error:
         where = f"line {reader.line}: " if isinstance(error, csv.Error) else ""
-        raise RegrowError(f"{path}: cannot be read as CSV ({where}{' '.join(str(error).split())})") from None
+        hint = (
+            "; a quote that is left open makes one cell of all that follows" if "limit" in str(error) else ""
+        )
+        raise RegrowError(
+            f"{path}: cannot be read as CSV ({where}{' '.join(str(error).split())}{hint})"
+        ) from None
 
 
 class _Reader:
@@ -87,6 +92,11 @@ class _Reader:
     def _columns(self, header: Sequence[str]) -> list[str]:
         """The features' columns; `places` gets where each column is."""
         source, path = self.source, self.source.path
+        if any("\0" in name for name in header):
+            raise RegrowError(
+                f"{path}: cannot be read as CSV (its first line holds null characters); accepted: UTF-8 text, not"
+                " UTF-16, Parquet or another format"
+            )
         found = [name.strip() for name in header]
         self.places = dict(zip(reversed(found), reversed(range(len(found))), strict=True))
         for name in (*self.labels, *(source.features or ())):
@@ -133,7 +143,7 @@ class _Reader:
         )
         if self.source.shape is not None:
             values = values.reshape(-1, *self.source.shape)
-        notes: list[str] = []
+        notes = self.features.notes()
         labels: dict[str, list[str | None]] = {}
         for name, cells in self.labels.items():
             labels[name], note = column_names(

@@ -21,6 +21,7 @@ MODES = {
     "LA": "grayscale with alpha",
     "PA": "palette with alpha",
     "CMYK": "cmyk",
+    "YCbCr": "ycbcr",
 }
 DEEP = "16-bit grayscale"
 NOT_CONVERTED = {"I": "32-bit whole numbers", "F": "32-bit floating point"}
@@ -86,7 +87,9 @@ def decode_image(data: bytes, options: ImageOptions) -> Decoded:
     mode = "grayscale" if image.mode == "1" else _mode(image)
     if options.mode is not None:
         if mode != options.mode and mode not in MODES.values():
-            raise UnusableError(f"has mode {mode}, which loses its values when converted to {options.mode}")
+            raise UnusableError(
+                f"has mode {mode}, which prepare.image.mode does not convert to {options.mode}"
+            )
         image, mode = _convert(image, options), options.mode
     elif mode not in KEPT:
         raise UnusableError(f"has mode {mode}; accepted: grayscale, rgb ({_converts(image, mode)})")

@@ -9,6 +9,7 @@ import numpy as np
 
 from regrow.dataset.labels import number_pattern
 from regrow.dataset.listing import MAX_BYTE, Array
+from regrow.dataset.precision import Precision
 from regrow.errors import RegrowError
 
 BOOLEANS = {"true": 1.0, "false": 0.0}
@@ -31,6 +32,7 @@ class FeatureColumns:
         self._blocks: list[Array] = []
         self._rows = 0
         self._fraction_seen = False
+        self._precision = Precision(len(names))
         self._with_number = np.zeros(len(names), bool)
         self._odd: dict[
             int, tuple[int, str]
@@ -49,39 +51,42 @@ class FeatureColumns:
             flat = list(chain.from_iterable(cells))
             text = "".join(flat)
             self._fraction_seen |= self.decimal in text
-            values = self._all_numbers(flat, text)
-            if values is None:
+            exact = self._all_numbers(flat, text)
+            if exact is None:
                 columns = zip(*cells, strict=True)
-                values = np.stack(
+                exact = np.stack(
                     [self._column(number, cell, places) for number, cell in enumerate(columns)], 1
                 )
+                values = _single(exact)
             else:
-                values = values.reshape(len(cells), len(self.names))
+                exact = exact.reshape(len(cells), len(self.names))
+                values = _single(exact)
                 for row, column in np.argwhere(~np.isfinite(values)).tolist():
                     self._note(places[row], column, cells[row][column])
+            self._precision.add(exact, values)
             self._with_number |= np.isfinite(values).any(0)
             block[np.asarray(places) - self._rows] = values
         self._blocks.append(block)
         self._rows += len(rows)
 
     def _all_numbers(self, cells: Sequence[str], text: str) -> Array | None:
-        """``cells`` as numbers; None where one is none. What is too large is infinite."""
+        """``cells`` as numbers, float64; None where one is none. What is too large is infinite."""
         # float() takes more than numbers as tables hold them: 1_000, and digits of other scripts.
         if "_" in text or not text.isascii() or (self.decimal != "." and "." in text):
             return None
         try:
             if self.decimal == ".":
-                return _single(list(map(float, cells)))
-            return _single([float(cell.replace(self.decimal, ".")) for cell in cells])
+                return np.asarray(list(map(float, cells)))
+            return np.asarray([float(cell.replace(self.decimal, ".")) for cell in cells])
         except ValueError:
             return None
 
     def _column(self, column: int, cells: Sequence[str], places: Sequence[int]) -> Array:
-        """The numbers in one column; NaN for everything else, which is noted."""
+        """The numbers in one column, float64; NaN for everything else, which is noted."""
         values = self._all_numbers(cells, "".join(cells))
         if values is None:
-            values = _single([self._value(cell) for cell in cells])
-        for index in np.flatnonzero(~np.isfinite(values)).tolist():
+            values = np.asarray([self._value(cell) for cell in cells])
+        for index in np.flatnonzero(~np.isfinite(_single(values))).tolist():
             word = cells[index].strip().lower()
             if word in BOOLEANS:
                 self._booleans.setdefault((column, word), array("q")).append(places[index])
@@ -97,6 +102,10 @@ class FeatureColumns:
         self._odd.setdefault(row, (column, cell))
         if column not in self._text or (cell.strip() and not self._text[column][1].strip()):
             self._text[column] = (row, cell)
+
+    def notes(self) -> list[str]:
+        """What deserves to be said of the columns."""
+        return self._precision.note(self.names)
 
     def finish(self, *, where: str, line: Callable[[int], int], pixels: bool) -> tuple[Array, dict[int, str]]:
         """All rows, float32, and faults by row.
@@ -154,9 +163,9 @@ def _grouping_hint(cell: str) -> str:
     return " (thousands take no separator; prepare.source.decimal tells of a decimal comma)"
 
 
-def _single(values: Sequence[float]) -> Array:
+def _single(values: Array) -> Array:
     with np.errstate(over="ignore"):
-        return np.asarray(values, np.float64).astype(np.float32)
+        return values.astype(np.float32)
 
 
 def _quoted(cell: str) -> str:

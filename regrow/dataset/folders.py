@@ -1,6 +1,7 @@
 """Image folders, and zip and tar archives of them, read in place: nothing is ever unpacked to disk."""
 
 import contextlib
+import re
 import stat
 import tarfile
 import zipfile
@@ -25,6 +26,7 @@ HEADERS = (
     tarfile.SOLARIS_XHDTYPE,
 )
 LONGEST_HEADER = 2**18  # a path has 4096 bytes at most; extended attributes take more
+DRIVE = re.compile(r"[A-Za-z]:(/|$)")
 BROKEN = (*DAMAGED, zipfile.BadZipFile, tarfile.TarError, RuntimeError)
 
 
@@ -184,7 +186,7 @@ class _Guard:
     def admit(self, name: str, size: int, *, is_link: bool) -> PurePosixPath:
         where = self.source.path
         path = PurePosixPath(name.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
+        if path.is_absolute() or ".." in path.parts or DRIVE.match(str(path)):
             raise RegrowError(f"{where}: member '{name}' lies outside the archive's folder; that is refused")
         if is_link:
             raise RegrowError(f"{where}: member '{name}' is a link; archives with links are refused")

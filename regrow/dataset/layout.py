@@ -1,6 +1,7 @@
 """Splits and classes of images from the folders that they lie in, whatever holds the folders."""
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,7 +12,12 @@ from regrow.errors import RegrowError
 from regrow.provenance.digest import require_unicode
 from regrow.storage.walking import is_hidden
 
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+IMAGES = set(
+    ".apng .bmp .gif .jfif .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()  # noqa: SIM905
+)
+UNREAD = set(  # images as well
+    ".avif .dcm .dds .dib .dng .eps .exr .hdr .heic .heif .ico .j2k .jp2 .jxl .pcx .psd .raw .svg .tga .xpm".split()  # noqa: SIM905
+)
 MAX_IMAGE_BYTES = 2**29  # `MAX_PIXELS` of three bytes, not packed
 ACCEPTED = "accepted: [train|validation|test/]CLASS/FILE"
 SPLIT_FOLDERS = {
@@ -82,9 +88,9 @@ def list_members(
         stream=lambda: read(images),
         encoded=True,
         faults={index: member.fault for index, member in enumerate(images) if member.fault},
-        empty=_empty_folders(shown, images),
+        empty=_empty_folders(shown, images, places),
         ignored=len(files) - len(images),
-        notes=_nested(images, places),
+        notes=[*_nested(images, places), *_unread(files), *_merged(images, places)],
     )
 
 
@@ -149,16 +155,40 @@ def _nested(images: Sequence[Member], places: Sequence[_Place]) -> list[str]:
     if not below:
         return []
     first = below[0]
+    lie = (
+        f"{len(below):,} images lie in folders below their class folder"
+        if len(below) > 1
+        else "1 image lies in a folder below its class folder"
+    )
+    return [f"{lie}; {images[first].path} is of class '{places[first].label}'"]
+
+
+def _unread(files: Sequence[Member]) -> list[str]:
+    """What is said of images that are not read."""
+    counts = Counter(member.path.suffix.lower() for member in files)
+    found = [f"{suffix} ({counts[suffix]:,})" for suffix in sorted(counts) if suffix in UNREAD]
+    return [f"images of other formats are not read: {', '.join(found)}"] if found else []
+
+
+def _merged(images: Sequence[Member], places: Sequence[_Place]) -> list[str]:
+    """What is said where folders of several names are one split."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for image, place in zip(images, places, strict=True):
+        if place.split:
+            found[place.split].add(image.path.parts[-3 - len(place.below)])
     return [
-        f"{len(below):,} images lie in folders below their class folder; {images[first].path} is of class"
-        f" '{places[first].label}'"
+        f"the folders {', '.join(sorted(names))} are together the split {split}"
+        for split, names in sorted(found.items())
+        if len(names) > 1
     ]
 
 
-def _empty_folders(shown: Sequence[Member], images: Sequence[Member]) -> list[str]:
-    """Folders without image and without subfolder."""
+def _empty_folders(shown: Sequence[Member], images: Sequence[Member], places: Sequence[_Place]) -> list[str]:
+    """Folders without image and without subfolder, but for those in a class folder, which may hold what they like."""
+    classes = {image.path.parents[len(place.below)] for image, place in zip(images, places, strict=True)}
     folders = {member.path for member in shown if member.is_folder}
     folders |= {parent for member in shown for parent in member.path.parents}
     used = {parent for member in images for parent in member.path.parents}
     above = {parent for folder in folders for parent in folder.parents}
-    return sorted(str(folder) for folder in folders - used - above)
+    empty = folders - used - above
+    return sorted(str(folder) for folder in empty if not classes.intersection(folder.parents))

@@ -45,10 +45,11 @@ def list_examples(source: Any) -> Listing:
     """The examples of ``source`` (`regrow.dataset.sources`; a DVC source once it is fetched), not yet decoded.
 
     Raises:
-        RegrowError: the source is missing, broken, unsafe or empty.
+        RegrowError: the source is missing, broken, unsafe or empty, or a label cannot be a name.
     """
     from regrow.dataset import csv_tables, folders, tables
     from regrow.dataset.class_list import with_classes
+    from regrow.dataset.class_names import with_checked_names
     from regrow.dataset.sources import require
 
     readers: dict[str, Callable[[Any], Listing]] = {
@@ -64,7 +65,8 @@ def list_examples(source: Any) -> Listing:
     listing = readers[source.kind](source)
     if not listing.names:
         raise RegrowError(f"{source.path}: holds no example; a source of kind {source.kind} needs some")
-    return with_classes(listing, source.classes, where=str(getattr(source, "path", source.kind)))
+    where = str(getattr(source, "path", source.kind))
+    return with_classes(with_checked_names(listing, where=where), source.classes, where=where)
 
 
 def list_arrays(

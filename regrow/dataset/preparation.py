@@ -77,7 +77,16 @@ def _write(
     options: PreparationOptions,
     resources: Sequence[Resource],
 ) -> tuple[Dataset, DataReport]:
-    assignment = assign_splits(listing, contents.contents, options=options.splits, skip=options.skip)
+    try:
+        assignment = assign_splits(listing, contents.contents, options=options.splits, skip=options.skip)
+    except RegrowError as error:
+        if not contents.faults:
+            raise
+        index, fault = next(iter(contents.faults.items()))  # what is left out may be why
+        raise RegrowError(
+            f"{error}; {len(contents.faults):,} of {len(listing.names):,} examples are left out, such as"
+            f" {listing.names[index]}: {fault}"
+        ) from None
     members = {split: assignment.members(split) for split in SPLITS}
     np.random.default_rng(options.splits.seed).shuffle(members["train"])
     number = {name: index for index, name in enumerate(assignment.classes)}

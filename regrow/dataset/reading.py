@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ class Form:
 
     def __str__(self) -> str:
         return f"{self.mode} {'×'.join(map(str, self.shape))}"
+
+    @cached_property
+    def bytes(self) -> int:
+        """Of one example."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
 
 
 @dataclass
@@ -106,7 +111,7 @@ def _read_all(
     contents = Contents(scratch / "examples.raw", form, [""] * count, [""] * count)
     finished = 0
     with contents.path.open("wb+") as file:
-        file.truncate(count * _row_bytes(form))
+        file.truncate(count * form.bytes)
         work = partial(_read_batch, form=form, options=options, file=file.fileno())
         for batch in _work_on(chain(head, stream), work, workers=_workers(head)):
             for outcome in batch:
@@ -163,10 +168,6 @@ def _decode(item: bytes | Array, options: ImageOptions) -> Decoded:
     return decode_image(item, options) if isinstance(item, bytes) else check_array(item)
 
 
-def _row_bytes(form: Form) -> int:
-    return int(np.prod(form.shape)) * form.dtype.itemsize
-
-
 def _read_batch(batch: Sequence[Item], *, form: Form, options: ImageOptions, file: int) -> list[_Outcome]:
     return [_read(index, item, form, options, file) for index, item in batch]
 
@@ -187,7 +188,7 @@ def _read(index: int, item: bytes | Array, form: Form, options: ImageOptions, fi
         return _Outcome(index, source, "", found, f"is {found}, but others are {form}{makes_alike}")
     values = np.ascontiguousarray(array)
     content = _sha256(values) if isinstance(item, bytes) else source
-    data, offset = memoryview(values.tobytes()), index * _row_bytes(form)
+    data, offset = memoryview(values.tobytes()), index * form.bytes
     while data:  # a full disk shows as a short write first
         written = os.pwrite(file, data, offset)
         data, offset = data[written:], offset + written

@@ -83,7 +83,11 @@ def _said(contents: Contents) -> list[str]:
         "reduced_to_8_bits": "with 16 bits per channel: the upper 8 are used",
     }
     counts = {remark: contents.remarks[remark] for remark in sentences}
-    return [f"{count:,} images {sentences[remark]}" for remark, count in counts.items() if count]
+    return [
+        f"{count:,} image{'s' if count > 1 else ''} {sentences[remark]}"
+        for remark, count in counts.items()
+        if count
+    ]
 
 
 def _forms(contents: Contents) -> dict[str, int]:

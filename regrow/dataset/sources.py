@@ -238,8 +238,9 @@ def fetch_remote(source: Remote, target: Path, *, digest: Mapping[str, str]) -> 
     found = remote.look(source.url)
     if "sha256" not in digest and dict(found.digest) != dict(digest):
         raise RegrowError(f"prepare.source: {source}: changed while the step ran; run again")
-    remote.download(source.url, place, found=found, max_bytes=source.max_bytes)
-    if "sha256" in digest:
+    verified = "sha256" in digest
+    remote.download(source.url, place, found=found, max_bytes=source.max_bytes, verified=verified)
+    if verified:
         remote.require_digest(source.url, place, digest["sha256"])
     return place
 

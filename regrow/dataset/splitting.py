@@ -9,6 +9,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from regrow.dataset.class_names import spelling
 from regrow.dataset.info import SPLITS
 from regrow.dataset.listing import Listing
 from regrow.dataset.reading import HINT
@@ -65,6 +66,9 @@ def assign_splits(
             f"class folder '{listing.empty[0]}' holds no image; prepare.on_error: skip ignores it"
         )
     own = any(listing.splits)
+    if own and "train" not in listing.splits:
+        held = " and ".join(name for name in SPLITS if name in listing.splits)
+        raise RegrowError(f"the source has examples of split {held} alone; accepted: train too, or no splits")
     given = [split if content else None for split, content in zip(listing.splits, contents, strict=True)]
     out = Assignment(splits=list(given))
     out.warnings += [f"class folder '{name}' holds no image" for name in listing.empty]
@@ -80,7 +84,9 @@ def assign_splits(
     out.classes = listing.classes or found
     if unused := [name for name in out.classes if name not in found]:
         raise RegrowError(f"prepare.source.classes names '{unused[0]}', but no usable example has that label")
-    _require_classes(out, labels, named={label for label in listing.labels if label is not None}, skip=skip)
+    _require_classes(out, named={label for label in listing.labels if label is not None})
+    _require_splits(out, labels, contents, drawn=missing)
+    _require_classes_in_splits(out, labels, skip=skip)
     return out
 
 
@@ -156,29 +162,51 @@ def _refuse_unknown_labels(
     out: Assignment, names: Sequence[str], labels: Sequence[str], *, skip: bool
 ) -> None:
     known = {label for label, split in zip(labels, out.splits, strict=True) if split == "train"}
+    alike = {spelling(label): label for label in known}
     for index, split in enumerate(out.splits):
         if split and labels[index] not in known:
             reason = f"is in {split} and has label '{labels[index]}', which no training example has"
+            if other := alike.get(spelling(labels[index])):
+                reason += f" (training has {other!a}, this is {labels[index]!a})"
             if not skip:
                 raise RegrowError(f"{names[index]}: {reason}; {HINT}")
             out.faults[index] = reason
             out.splits[index] = None
 
 
-def _require_classes(out: Assignment, labels: Sequence[str], *, named: set[str], skip: bool) -> None:
-    """Every split has every class, or its measurements say nothing about it."""
+def _require_classes(out: Assignment, *, named: set[str]) -> None:
     gone = sorted(named - set(out.classes))
     out.warnings += [f"class '{name}' is left out: no usable training example has it" for name in gone]
     if len(out.classes) < 2:
         raise RegrowError(
             f"{len(out.classes)} class was found ({', '.join(out.classes) or 'none'}); at least two are needed"
         )
+
+
+def _require_splits(
+    out: Assignment, labels: Sequence[str], contents: Sequence[str], *, drawn: Mapping[str, float]
+) -> None:
+    """Every split has examples; where it has none, the sentence says why none could be drawn."""
+    lacking = next((split for split in SPLITS if split not in out.splits), None)
+    if lacking is None:
+        return
+    used = {(labels[i], contents[i]) for i, split in enumerate(out.splits) if split in ("train", *drawn)}
+    most = max(Counter(label for label, _ in used).values(), default=0)
+    if lacking in drawn and most <= len(drawn):
+        raise RegrowError(
+            f"split '{lacking}' has no example: no class has more than {most} different"
+            f" example{'s' if most > 1 else ''}, and one class at least needs {len(drawn) + 1} to be divided (there are"
+            f" {len(out.classes)} classes; are label and features those that are meant?)"
+        )
+    raise RegrowError(
+        f"split '{lacking}' has no example; more examples or prepare.splits.{lacking} give some"
+    )
+
+
+def _require_classes_in_splits(out: Assignment, labels: Sequence[str], *, skip: bool) -> None:
+    """Every split has every class, or its measurements say nothing about it."""
     counts = Counter(zip(out.splits, labels, strict=True))
     for split in SPLITS:
-        if split not in out.splits:
-            raise RegrowError(
-                f"split '{split}' has no example; more examples or prepare.splits.{split} give some"
-            )
         for name in out.classes:
             if counts[split, name]:
                 continue

@@ -12,6 +12,7 @@ import numpy as np
 from regrow.dataset.class_list import shortened
 from regrow.dataset.labels import array_names
 from regrow.dataset.listing import Array, Listing, list_arrays
+from regrow.dataset.precision import precision_note
 from regrow.dataset.sources import digits_file
 from regrow.dataset.table_sources import Digits, Idx, Npz
 from regrow.dataset.unpacking import DAMAGED, check_expansion, unpacked
@@ -30,6 +31,8 @@ NPZ_NAMES = (
     " or images, labels or train_images, train_labels (and val_…, test_…)"
 )
 SHOWN = 10
+SCALES = 100
+CHANNELS = (1, 3, 4)
 Part = tuple[str | None, Array, Array]
 
 
@@ -123,15 +126,52 @@ def _joined(path: Path, parts: Sequence[Part], notes: Sequence[str] = ()) -> Lis
         if len(set(shapes.values())) > 1:
             listed = ", ".join(f"{split} {shape}" for split, shape in shapes.items())
             raise RegrowError(f"{path}: the splits' {what} have different shapes: {listed}")
+    _check_scales(path, parts)
+    joined = np.concatenate([features for _, features, _ in parts])
     return list_arrays(
-        np.concatenate([features for _, features, _ in parts]),
+        joined,
         names,
         where=str(path),
         names=[f"{split or 'example'}/{index:06d}" for split, x, _ in parts for index in range(len(x))],
         splits=[split for split, features, _ in parts for _ in range(len(features))],
         numbered=numbered,
-        notes=[*notes, *_unused_columns([labels for _, _, labels in parts])],
+        notes=[*notes, *_unused_columns([labels for _, _, labels in parts]), *_looks_odd(joined)],
     )
+
+
+def _check_scales(path: Path, parts: Sequence[Part]) -> None:
+    """Images of one split from 0 to 255 and of another from 0 to 1 would be joined as if they were alike.
+
+    Raises:
+        RegrowError: largest values lie `SCALES` times apart, and the types do not say that this is as it is meant.
+    """
+    largest = {
+        split: float(np.nanmax(features))
+        for split, features, _ in parts
+        if features.ndim > 2 and features.size and features.dtype.kind in "uif"
+    }
+    kinds = {features.dtype for _, features, _ in parts}
+    low, high = (pick(largest.values(), default=0.0) for pick in (min, max))
+    if 0 < low * SCALES <= high and (len(kinds) > 1 or next(iter(kinds)).kind == "f"):
+        listed = ", ".join(
+            f"{split} {features.dtype} up to {largest[split]:g}"
+            for split, features, _ in parts
+            if split in largest
+        )
+        raise RegrowError(f"{path}: the splits' pixels have different scales: {listed}; accepted: one scale")
+
+
+def _looks_odd(features: Array) -> list[str]:
+    """Notes on features that are read as they lie there, but may be meant otherwise."""
+    if features.ndim == 2 and features.dtype.kind in "iuf":
+        return precision_note(features)
+    if features.ndim == 4 and features.shape[1] in CHANNELS and features.shape[3] not in CHANNELS:
+        first, *rest = features.shape[1:]
+        return [
+            f"features of shape {features.shape} are read as images of {first} × {rest[0]} pixels with {rest[1]}"
+            " channels; where channels come first, store numpy.moveaxis(x, 1, -1)"
+        ]
+    return []
 
 
 def _unused_columns(labels: Sequence[Array]) -> list[str]:
@@ -162,8 +202,10 @@ def list_idx(source: Idx) -> Listing:
     parts: list[Part] = []
     for name, split in IDX_SPLITS.items():
         images, labels = (found.get((name, kind)) for kind in ("images", "labels"))
-        if any(split == other for other, _, _ in parts) or images is None:
+        if images is None:
             continue
+        if any(split == other for other, _, _ in parts):
+            raise RegrowError(f"{source.path}: has the split {split} twice: t10k-images and test-images")
         if labels is None:
             raise RegrowError(
                 f"{source.path}: has {images.name}, but no {images.name.split('images')[0]}labels-idx1-ubyte (or .gz)"

@@ -138,3 +138,36 @@ def test_a_member_that_no_image_can_be_so_large_as_is_named_and_not_read(tmp_pat
         1: f"has {MAX_IMAGE_BYTES + 1:,} bytes; accepted as an image: at most {MAX_IMAGE_BYTES:,}"
     }
     assert [len(content) for _, content in found.stream()] == [len(png(1)), 0]
+
+
+def test_images_of_other_formats_are_named_and_other_files_are_not() -> None:
+    found = listed(
+        ["cat/1.jfif", "cat/2.JPE", "dog/3.pbm", "dog/4.HEIC", "dog/5.heic", "dog/6.svg", "dog/Thumbs.db"]
+    )
+    assert found.names == ["cat/1.jfif", "cat/2.JPE", "dog/3.pbm"]
+    assert found.notes == ["images of other formats are not read: .heic (2), .svg (1)"]
+    assert found.ignored == 4
+
+
+def test_folders_that_make_one_split_together_are_named() -> None:
+    found = listed(["set/train/a/1.png", "set/val/a/2.png", "set/Dev/a/x/3.png", "set/README"])
+    assert "the folders Dev, val are together the split validation" in found.notes
+    assert not listed(["train/a/1.png", "val/a/2.png"]).notes
+
+
+def test_a_folder_without_images_inside_of_a_class_is_no_class(tmp_path: Path) -> None:
+    files = {"train/cat/1.png": png(1), "train/cat/boxes/1.xml": b"", "train/dog/2.png": png(2)}
+    write_folder(tmp_path, files)
+    (tmp_path / "train/dog/empty").mkdir()
+    assert list_examples(Folder(kind="folder", path=tmp_path)).empty == []
+    (tmp_path / "train/emu/boxes").mkdir(parents=True)
+    assert list_examples(Folder(kind="folder", path=tmp_path)).empty == ["train/emu/boxes"]
+
+
+def test_a_colon_in_a_class_is_no_drive(tmp_path: Path) -> None:
+    files = {"a:1/1.png": png(1), "b:2/2.png": png(2)}
+    found = list_examples(Archive(kind="archive", path=write_zip(tmp_path / "a.zip", files)))
+    assert found.labels == ["a:1", "b:2"]
+    write_zip(tmp_path / "b.zip", {"C:/1.png": png(1)})
+    with pytest.raises(RegrowError, match=r"member 'C:/1\.png' lies outside"):
+        list_examples(Archive(kind="archive", path=tmp_path / "b.zip"))

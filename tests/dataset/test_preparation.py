@@ -61,7 +61,9 @@ def test_modes_are_converted_on_request_and_refused_otherwise() -> None:
     assert decode_image(encode(GREY > 99), ImageOptions())[0].max() == 255
     deep = encode(GREY.astype(np.uint16) * 200)
     assert decode_image(deep, ImageOptions())[0].dtype == np.uint16
-    with pytest.raises(UnusableError, match="loses its values"):
+    with pytest.raises(
+        UnusableError, match=r"16-bit grayscale, which prepare\.image\.mode does not convert to grayscale"
+    ):
         decode_image(deep, ImageOptions(mode="grayscale"))
 
 
@@ -462,3 +464,26 @@ def test_arrays_of_four_channels_are_prepared_and_shown(tmp_path: Path) -> None:
     assert report["remarks"] == {}
     assert len(dataset.normalisation.scale) in (1, 4)
     assert (tmp_path / "r/report.html").read_text().count("data:image/png") == 2
+
+
+def test_a_source_without_training_examples_is_named_as_such(tmp_path: Path) -> None:
+    files = {f"test/{c}/{n}.png": encode(RGB // (n + 1)) for c in "ab" for n in range(4)}
+    with pytest.raises(RegrowError, match="the source has examples of split test alone; accepted: train too"):
+        prepare(tmp_path, images(files))
+
+
+def test_labels_that_are_all_different_are_named_as_the_reason(tmp_path: Path) -> None:
+    files = {f"{n}/{n}.png": encode(np.full((4, 4), n, np.uint8)) for n in range(30)}
+    with pytest.raises(
+        RegrowError, match=r"no class has more than 1 different example, .*\(there are 30 classes;"
+    ):
+        prepare(tmp_path, images(files))
+
+
+def test_what_is_left_out_is_named_where_it_may_be_the_reason(tmp_path: Path) -> None:
+    files = {f"a/{n}.png": encode(RGB // (n + 1)) for n in range(9)}
+    files |= {f"b/{n}.png": encode(GREY // (n + 1)) for n in range(8)}
+    with pytest.raises(RegrowError) as error:
+        prepare(tmp_path, images(files), skip=True)
+    words = "(a); at least two are needed; 8 of 17 examples are left out, such as b/0.png: is grayscale"
+    assert str(error.value).startswith(f"1 class was found {words}")

@@ -137,6 +137,21 @@ def test_what_the_server_states_identifies_the_data(web: Web, pets: bytes, tmp_p
     assert remote.content_digest(url, max_bytes=10**6) == sha256(pets)
 
 
+def test_a_stated_digest_is_enough_where_servers_that_share_an_address_state_different_tags(
+    web: Web, pets: bytes, tmp_path: Path
+) -> None:
+    class Changing(dict[str, str]):
+        def items(self) -> Any:
+            return {"ETag": f'"{len(web.seen)}"'}.items()
+
+    web.files["/pets.zip"] = pets
+    web.headers["/pets.zip"] = Changing()
+    asked = plain(web, "/pets.zip")
+    assert remote.look(asked.url).digest != remote.look(asked.url).digest
+    (found,) = identify(asked)
+    assert fetch_remote(asked, tmp_path / "raw", digest=found.digest).read_bytes() == pets
+
+
 def test_other_bytes_than_stated_are_refused(web: Web, pets: bytes, tmp_path: Path) -> None:
     web.files["/pets.zip"] = pets
     asked = plain(web, "/pets.zip", sha256=sha256(b"other"))

@@ -231,3 +231,46 @@ def test_idx_files_with_emnists_prefix(tmp_path: Path) -> None:
     (tmp_path / "emnist-digits-test-labels-idx1-ubyte").unlink()
     with pytest.raises(RegrowError, match="but no emnist-digits-test-labels-idx1-ubyte"):
         list_examples(Idx(kind="idx", path=tmp_path, prefix="emnist-digits"))
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "listed"),
+    [
+        (IMAGES, IMAGES / 255, "train uint8 up to 255, test float64 up to 1"),
+        (IMAGES / 255, IMAGES, "train float64 up to 1, test uint8 up to 255"),
+        (IMAGES * 1.0, IMAGES / 255, "train float64 up to 255, test float64 up to 1"),
+        (IMAGES.astype(np.uint16) * 256, IMAGES, "train uint16 up to 65280, test uint8 up to 255"),
+    ],
+)
+def test_splits_of_different_scales_are_refused(
+    tmp_path: Path, train: Array, test: Array, listed: str
+) -> None:
+    with pytest.raises(
+        RegrowError, match=f"the splits' pixels have different scales: {listed}; accepted: one"
+    ):
+        npz(tmp_path, x_train=train, y_train=LABELS, x_test=test, y_test=LABELS)
+
+
+def test_splits_of_one_scale_in_different_types_are_joined(tmp_path: Path) -> None:
+    for test in (IMAGES.astype(np.float32), IMAGES // 2, IMAGES * 0, IMAGES.astype(np.int64)):
+        listing = npz(tmp_path, x_train=IMAGES, y_train=LABELS, x_test=test, y_test=LABELS)
+        np.testing.assert_array_equal(values(listing)[6:, ..., 0], test)
+
+
+def test_images_with_their_channels_first_are_named(tmp_path: Path) -> None:
+    for channels in (1, 3):
+        listing = npz(tmp_path, x=np.zeros((6, channels, 28, 32), np.uint8), y=LABELS)
+        assert listing.notes == [
+            f"features of shape (6, {channels}, 28, 32) are read as images of {channels} × 28 pixels with 32 channels;"
+            " where channels come first, store numpy.moveaxis(x, 1, -1)"
+        ]
+    assert not npz(tmp_path, x=np.zeros((6, 3, 3, 3), np.uint8), y=LABELS).notes
+    assert not npz(tmp_path, x=np.zeros((6, 1, 28, 3), np.uint8), y=LABELS).notes
+
+
+def test_idx_files_of_one_split_under_two_names(tmp_path: Path) -> None:
+    write_idx(tmp_path, "")
+    for path in list(tmp_path.glob("test-*")):
+        path.with_name(path.name.replace("test", "t10k")).write_bytes(path.read_bytes())
+    with pytest.raises(RegrowError, match="has the split test twice: t10k-images and test-images"):
+        list_examples(Idx(kind="idx", path=tmp_path))

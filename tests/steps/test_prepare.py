@@ -138,9 +138,22 @@ def dvc(*arguments: str, cwd: Path) -> None:
     subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=cwd, check=True, capture_output=True)
 
 
+def write_splits(root: Path) -> None:
+    """``train`` and ``test`` of two classes; hidden files, a link to a file and one to a folder besides."""
+    random = np.random.default_rng(5)
+    for place in (root / split / name for split in ("train", "test") for name in ("cat", "dog")):
+        place.mkdir(parents=True)
+        for number in range(8):
+            Image.fromarray(random.integers(0, 256, (5, 5)).astype(np.uint8)).save(place / f"{number}.png")
+    (root / "train/cat/.DS_Store").write_bytes(b"\0")
+    (root / "README.md").write_bytes(b"lines\r\n")
+    (root / "train/dog/linked.png").symlink_to("0.png")
+    (root / "train/cat/linked").symlink_to("../dog")
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``repository`` (git, with a zip and a folder that DVC tracks), ``bare.git``, ``store`` (the DVC remote)."""
+    """``repository`` (git, with a zip and folders that DVC tracks), ``bare.git``, ``store`` (the DVC remote)."""
     assert shutil.which("git"), "git must be installed, as the README says"
     tmp_path = tmp_path_factory.mktemp("shared")
     root = tmp_path / "repository"
@@ -151,7 +164,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_zip(root / "pets.zip")
     with zipfile.ZipFile(root / "pets.zip") as archive:
         archive.extractall(root / "pets")
-    dvc("add", "-q", "pets.zip", "pets", cwd=root)
+    write_splits(root / "splits")
+    dvc("add", "-q", "pets.zip", "pets", "splits", cwd=root)
     git("add", ".", cwd=root)
     git("commit", "-qm", "first", cwd=root)
     git("tag", "v1", cwd=root)
@@ -184,6 +198,20 @@ def test_dvc_source_at_a_revision(tmp_path: Path, repository: Path) -> None:
     raw = next(item for item in result.statement.dependencies if item["name"] == "raw_data")
     assert raw["digest"]["md5"].endswith(".dir")
     assert folder.size("train") == plain.size("train")
+
+
+def test_dvc_folder_with_splits_and_classes_in_order(tmp_path: Path, repository: Path) -> None:
+    """DVC keeps what a link to a file leads to, and drops a link to a folder without a word."""
+    source = {"kind": "dvc", "repo": str(repository), "rev": "v1", "path": "splits", "format": "folder"}
+    dataset, result = prepare(tmp_path, source={**source, "classes": ["dog", "cat"]})
+    assert dataset.classes == ("dog", "cat")
+    assert dataset.info.examples["test"].per_class == {"dog": 8, "cat": 8}
+    per_class = [dataset.info.examples[split].per_class for split in ("train", "validation")]
+    assert {name: sum(count[name] for count in per_class) for name in ("dog", "cat")} == {"dog": 9, "cat": 8}
+    report = json.loads((tmp_path / "data_report/report.json").read_text())
+    assert (report["read"], report["ignored_files"], report["warnings"]) == (33, 1, [])
+    raw = next(item for item in result.statement.dependencies if item["name"] == "raw_data")
+    assert raw["digest"]["md5"].endswith(".dir")
 
 
 def test_dvc_faults_are_one_sentence(tmp_path: Path, repository: Path) -> None:
