@@ -11,7 +11,7 @@ from regrow.errors import RegrowError
 from regrow.training.settings import Accelerator
 
 HALF = "mixed_float16"
-WRAPPED = ("layer", "backward_layer", "cell")
+WRAPPED = ("layer", "backward_layer", "cell", "cells")
 FULL_PRECISION = ("InputLayer", "Rescaling", "Normalization", "Softmax")
 
 
@@ -105,8 +105,10 @@ def _set_policy(config: Any) -> None:
         return
     config["dtype"] = HALF
     for wrapped in WRAPPED:
-        if isinstance(config.get(wrapped), dict):
-            _set_policy(config[wrapped]["config"])
+        inside = config.get(wrapped)
+        for entry in inside if isinstance(inside, list) else [inside]:
+            if isinstance(entry, dict):
+                _set_policy(entry["config"])
 
 
 def _last_layers(config: Any) -> set[str]:

@@ -114,12 +114,14 @@ def test_half_precision_reaches_nested_and_wrapped_layers() -> None:
     last = keras.Sequential([layers.Dense(4), layers.Dense(3, activation="softmax")], name="last")
     inputs = keras.Input((6, 5))
     x = layers.TimeDistributed(layers.Dense(4), name="wrapped")(inputs)
-    x = layers.Bidirectional(layers.LSTM(3), name="both")(x)
+    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True), name="both")(x)
+    x = layers.RNN([layers.LSTMCell(3), layers.GRUCell(3)], name="stacked")(x)
     x = within(x)
     made = copied(keras.Model(inputs, last(x)), half=True)
     assert made.get_layer("wrapped").layer.compute_dtype == "float16"
     both = made.get_layer("both")
     assert both.forward_layer.compute_dtype == both.backward_layer.compute_dtype == "float16"
+    assert {cell.compute_dtype for cell in made.get_layer("stacked").cell.cells} == {"float16"}
     assert [layer.compute_dtype for layer in made.get_layer("within").layers] == ["float16", "float16"]
     assert [layer.compute_dtype for layer in made.get_layer("last").layers] == ["float16", "float32"]
     assert made.output.dtype.name == "float32"
