@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from regrow.graph.graph import Graph
     from regrow.graph.insertion import Insertion
 
+# Of recurrent layers and their cells, attention, einsum and locally connected layers, embeddings.
+OTHER_KERNELS = ("kernel", "recurrent_kernel", "embeddings")
 DROPOUTS = frozenset(
     {"Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianDropout", "AlphaDropout"}
 )
@@ -27,7 +29,7 @@ class Regularise(Parameters):
     l2: float | None = Field(
         None,
         ge=0,
-        description="l2 · Σ w² of every dense and convolution kernel in the loss, in place of the layers' own "
+        description="l2 · Σ w² of every kernel of Keras' layers in the loss, in place of the layers' own "
         "(0: none); decoupled decay is fit.optimizer.weight_decay",
     )
     dropout: float | None = Field(
@@ -100,13 +102,14 @@ def transfer(source: Any, target: Any) -> None:
 def with_l2(graph: "Graph", penalty: float) -> "Graph":
     """``graph`` with ``penalty`` · Σ w² of each kernel as its layer's loss, in place of any regulariser it has.
 
-    Kernels inside wrappers (``TimeDistributed`` …) too; a penalty of 0 takes regularisers away.
+    Kernels inside wrappers (``TimeDistributed`` …), of cells, attention and embeddings too; a penalty of 0 takes
+    regularisers away.
     """
     import tf_keras
 
     config = copy.deepcopy(graph.config)
     for class_name, options in _configs(config):
-        for kernel in KERNELS.get(class_name, ()):
+        for kernel in KERNELS.get(class_name, OTHER_KERNELS):
             key = f"{kernel.removesuffix('_kernel')}_regularizer"
             if key in options:
                 options[key] = (

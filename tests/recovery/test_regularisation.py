@@ -191,3 +191,14 @@ def test_parameters() -> None:
     assert Regularise(l2=0).active
     with pytest.raises(ValidationError):
         Regularise(stochastic_depth=1.0)
+
+
+def test_l2_reaches_the_kernels_of_every_layer() -> None:
+    from regrow.graph.kernels import kernels
+    from tests.pruning.every_layer import few_layers
+
+    model = few_layers()
+    copy = training_copy(model, Regularise(l2=1e-2))
+    squares = sum(float((kernel.variable.numpy() ** 2).sum()) for kernel in kernels(copy).values())
+    assert sum(float(loss) for loss in copy.losses) == pytest.approx(1e-2 * squares, rel=1e-4)
+    assert training_copy(copy, Regularise(l2=0.0)).losses == []
