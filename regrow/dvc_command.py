@@ -8,25 +8,26 @@ from typing import Any
 import click
 
 from regrow.errors import RegrowError
-from regrow.options import WORKSPACE, params_options, read_config, writing
+from regrow.options import WORKSPACE, params_option, read_config, writing
 from regrow.showing.output import say
 
 
 @click.command("dvc-yaml")
 @click.option("--check", is_flag=True, help="Only say whether dvc.yaml is up to date; status 1 if it is not.")
-@params_options
+@params_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("dvc.yaml"), show_default=True)
-def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], output: Path) -> None:
+def dvc_yaml(check: bool, params_file: Path | None, output: Path) -> None:
     """Write dvc.yaml: the steps from prepare to evaluate as DVC stages.
 
-    Sections that params.yaml lacks are added with their defaults, since DVC needs one for each stage. In a git
-    repository what belongs to this machine is ignored, and what is named there but under no version is listed.
+    The stages read params.yaml as it stands, so there is no --set. Sections that it lacks are added with their
+    defaults, since DVC needs one for each stage. In a git repository what belongs to this machine is ignored, and what
+    is named there but under no version is listed.
     """
     from regrow.params_file import DEFAULT
     from regrow.section_defaults import missing_sections
-    from regrow.stages import STAGES, render_stages
+    from regrow.stages import STAGES, render_stages, require_own
 
-    config = read_config(params_file, overrides, data=True)
+    config = read_config(params_file, (), data=True)
     file = params_file or DEFAULT
     absent = missing_sections(file, STAGES)
     text = render_stages(config, params_file=file, workspace=WORKSPACE)
@@ -35,6 +36,7 @@ def dvc_yaml(check: bool, params_file: Path | None, overrides: tuple[str, ...], 
             lacking = f" ({file} lacks {', '.join(absent)})" if absent else ""
             raise RegrowError(f"{output}: is out of date{lacking}; `regrow dvc-yaml` writes it anew")
         return
+    require_own(output)
     if absent:
         _add_sections(file, absent, new=params_file is None and not file.exists())
     with writing(output):

@@ -26,13 +26,18 @@ def workspace_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def params_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--params`` and ``--set``, as ``params_file`` and ``overrides``."""
-    command = click.option(
+    command = params_option(command)
+    return click.option(
         "--set",
         "overrides",
         multiple=True,
         metavar="SECTION.KEY=VALUE",
         help="Change one value, such as prune.sparsity=0.9; may be repeated.",
     )(command)
+
+
+def params_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--params`` alone, as ``params_file``."""
     return click.option(
         "--params",
         "params_file",

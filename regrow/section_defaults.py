@@ -25,19 +25,21 @@ def add_sections(params_file: Path, names: Sequence[str]) -> None:
     Raises:
         RegrowError: the file cannot be written, or is of a form that nothing can be added to.
     """
-    before = params_file.read_text("utf-8") if params_file.exists() else INTRODUCTION
+    file = params_file.resolve()  # of a link, what it leads to
+    given = file.read_bytes().decode() if file.exists() else INTRODUCTION
+    before = given.replace("\r\n", "\n")
     wanted = {name: section_defaults(name) for name in names}
     text = _appended(before, wanted) or _rewritten(before, wanted)
     if text is None:
         raise RegrowError(
             f"{params_file}: add the sections {', '.join(names)}; nothing can be added to its form of YAML"
         )
-    scratch = params_file.with_name(f".{params_file.name}.new")
+    scratch = file.with_name(f".{file.name}.new")
     try:
-        scratch.write_text(text, "utf-8")
-        if params_file.exists():
-            scratch.chmod(params_file.stat().st_mode)
-        scratch.replace(params_file.resolve())
+        scratch.write_bytes((text if before == given else text.replace("\n", "\r\n")).encode())
+        if file.exists():
+            scratch.chmod(file.stat().st_mode)
+        scratch.replace(file)
     except OSError as error:
         scratch.unlink(missing_ok=True)
         raise RegrowError(f"{params_file}: cannot be written ({error.strerror or error})") from None

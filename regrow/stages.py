@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from regrow.dataset.sources import Dvc, Remote
+from regrow.errors import RegrowError
 from regrow.parameters import named_files
 from regrow.provenance.code import PACKAGE, source_files
 from regrow.provenance.environment import LOCK
 from regrow.step_commands import ONLY_NAMED, artifact_path, input_option
 from regrow.steps import NAMES, get_spec
 from regrow.steps.spec import STATEMENT, StepSpec
+from regrow.storage.documents import MAX_YAML_BYTES, read_yaml
+from regrow.storage.regular_files import read_text
 
 STAGES = tuple(name for name in NAMES if name not in ("resolve", "register"))
 CODE = "code"  # the stage that says what is installed, and its output
@@ -135,6 +138,27 @@ def _code_stage(workspace: Path) -> dict[str, Any]:
 def _lock() -> list[str]:
     """The lock file, which is in every statement: other versions of libraries may give other results."""
     return [LOCK] if Path(LOCK).is_file() else []
+
+
+def require_own(file: Path) -> None:
+    """Check that ``file``, if it is there, may be written anew.
+
+    Raises:
+        RegrowError: somebody else wrote it, or added to it.
+    """
+    if not file.is_file():
+        return
+    document = read_yaml(file)
+    written = read_text(file, max_bytes=MAX_YAML_BYTES).startswith(HEADER.partition(" from ")[0])
+    found = document if isinstance(document, dict) else {}
+    added = [f"the stage '{name}'" for name in found.get("stages") or {} if name not in (*STAGES, CODE)]
+    added += [f"the key '{name}'" for name in found if name not in ("stages", "metrics", "plots")]
+    if document is not None and (added or not written):
+        what = f"holds {', '.join(added)}" if added else "holds stages"
+        raise RegrowError(
+            f"{file}: {what} that `regrow dvc-yaml` did not write, and would be lost; move them to a dvc.yaml in"
+            " another folder, which DVC reads too, or name another file with --output"
+        )
 
 
 def render_stages(config: Any, *, params_file: Path, workspace: Path) -> str:

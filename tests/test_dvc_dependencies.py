@@ -5,12 +5,14 @@ import shutil
 import sqlite3
 import typing
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from pydantic import BaseModel
+from ruamel.yaml import YAML
 
 from regrow.cli import cli
 from regrow.config import load_config
@@ -18,7 +20,7 @@ from regrow.dataset.sources import Dvc
 from regrow.errors import RegrowError
 from regrow.parameters import NamesFile, named_files
 from regrow.section_defaults import add_sections, missing_sections, section_defaults
-from regrow.stages import STAGES, stages
+from regrow.stages import HEADER, STAGES, stages
 from regrow.steps import get_spec
 from tests.test_dvc import ROOT, Repository, stages_run
 
@@ -238,6 +240,77 @@ def test_a_form_that_nothing_can_be_added_to_is_refused(tmp_path: Path) -> None:
         assert missing_sections(file, ["augment"]) == []
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_line_ends_and_a_link_stay_as_they_are(
+    tmp_path: Path, linked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = Path("shared/params.yaml") if linked else Path("params.yaml")
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"# mine\r\nprepare:\r\n  source: {kind: digits}\r\n")
+    if linked:
+        Path("params.yaml").symlink_to(file)
+    add_sections(Path("params.yaml"), ["augment"])
+    assert file.read_bytes().count(b"\n") == file.read_bytes().count(b"\r\n") > 3
+    assert Path("params.yaml").is_symlink() == linked
+    assert missing_sections(file, ["prepare", "augment"]) == []
+    assert not list(tmp_path.rglob("*.new"))
+
+
+OWN = {
+    "a stage beside ours": ("{}{}", "the stage 'mine'"),
+    "a key beside ours": ("{}artifacts:\n  model: {{path: model.pkl}}\n", "the key 'artifacts'"),
+    "a file of the user's": ("# mine\nstages:\n  train:\n    cmd: python train.py\n", "holds stages"),
+}
+
+
+@pytest.mark.parametrize("case", OWN)
+def test_stages_of_the_user_s_own_are_not_lost(
+    tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("prepare: {source: {kind: digits}}\n")
+    assert CliRunner().invoke(cli, ["dvc-yaml"]).exception is None
+    written = Path("dvc.yaml").read_text()
+    with_stage = written.replace("stages:\n", "stages:\n  mine:\n    cmd: echo hello\n", 1)
+    form, said = OWN[case]
+    text = with_stage if "stage beside" in case else form.format(written)
+    Path("dvc.yaml").write_text(text)
+    done = CliRunner().invoke(cli, ["dvc-yaml"])
+    assert isinstance(done.exception, RegrowError)
+    assert said in str(done.exception)
+    assert Path("dvc.yaml").read_text() == text
+    assert CliRunner().invoke(cli, ["dvc-yaml", "-o", "other.yaml"]).exception is None
+    assert Path("other.yaml").read_text() == written
+
+
+def test_a_file_that_an_older_version_wrote_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the stage `code`, and with dependencies that are gone."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("prepare: {source: {kind: digits}}\n")
+    assert CliRunner().invoke(cli, ["dvc-yaml"]).exception is None
+    written = Path("dvc.yaml").read_text()
+    older = YAML().load(written)
+    del older["stages"]["code"]
+    older["stages"]["prepare"]["deps"] = ["regrow/cli.py"]
+    stream = StringIO()
+    YAML().dump(older, stream)
+    Path("dvc.yaml").write_text(HEADER + stream.getvalue())
+    assert CliRunner().invoke(cli, ["dvc-yaml"]).exception is None
+    assert Path("dvc.yaml").read_text() == written
+
+
+def test_what_the_stages_would_not_read_cannot_be_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, ["dvc-yaml", "--set", "train.import.path=other.keras"])
+    assert done.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_has_no_version_is_said(tmp_path: Path) -> None:
     repository = make_project(
         tmp_path,
@@ -259,6 +332,24 @@ def test_what_has_no_version_is_said(tmp_path: Path) -> None:
     assert "prepare.source.path" not in told(repository)
     repository.run("dvc", "remove", "-q", "raw data/table.csv.dvc")
     repository.run("git", "add", "-f", "raw data/table.csv")
+    assert "prepare.source.path" not in told(repository)
+    (tmp_path / "outside.keras").unlink()
+    assert f"train.import.path: {tmp_path}/outside.keras is not there" in told(repository)
+
+
+def test_what_another_stage_of_the_repository_makes_has_a_version(tmp_path: Path) -> None:
+    repository = make_project(
+        tmp_path, params="prepare: {source: {kind: csv, path: 'tables/made[1]/t.csv', label: label}}\n"
+    )
+    place = repository.root / "tables/made[1]"
+    place.parent.mkdir()
+    stage = {"cmd": "mkdir -p 'made[1]' && touch 'made[1]/t.csv'", "outs": ["made[1]"]}
+    (place.parent / "dvc.yaml").write_text(json.dumps({"stages": {"make": stage}}))
+    repository.run("dvc", "repro", "-q", "tables/dvc.yaml")
+    assert "prepare.source.path" not in told(repository)
+    (place.parent / "dvc.lock").write_text("schema: '2.0'\nstages: {make: {cmd: x}}\n")
+    assert "is neither in git nor under DVC" in told(repository)
+    repository.run("git", "add", "-f", str(place))
     assert "prepare.source.path" not in told(repository)
 
 

@@ -75,7 +75,7 @@ def test_an_address_of_no_use_is_refused_by_every_command(here: Path, name: tupl
     (here / "s.yaml").write_text("owner: me\nschedules: [{name: a, cron: '0 3 * * 1'}]\n")
     said = run(*name, *ARGUMENTS.get(name, []))
     assert "tracking.uri" in said
-    assert "is not an address that MLflow's registry can use" in said
+    assert "is not an address that Regrow can use" in said
     assert "hidden" not in said
     assert {path.name for path in here.iterdir()} == {"params.yaml", "s.yaml"}
 
@@ -99,6 +99,42 @@ def test_the_environment_wins_and_is_left_as_it_was(here: Path, monkeypatch: pyt
     assert {name: os.environ.get(name) for name in VARIABLES} == before
     run("resolve", "--set", "tracking.experiment=other")
     assert experiments(here / "mine.db") == {"Default", "theirs", "other"}
+
+
+@pytest.mark.parametrize(
+    "uri", ["ftp://u:hidden@host/x", "databricks", "http://host/#/experiments/0", "mlruns"]
+)
+def test_an_address_of_no_use_in_the_environment_is_refused_too(
+    here: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for command in ("prepare", "run"):
+        said = run(command, "--set", "prepare.source.kind=digits")
+        assert said.startswith("MLFLOW_TRACKING_URI: "), said
+        assert "hidden" not in said
+    assert list(here.iterdir()) == []
+    monkeypatch.setenv("REGROW_TRACKING", "off")
+    assert "train 1169" in run("prepare", "--set", "prepare.source.kind=digits")
+
+
+def test_where_the_environment_wins_over_what_was_given_is_said(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://u:hidden@host/db")
+    given = ("--set", "prepare.source.kind=digits", "--set", "tracking.uri=sqlite:///mine.db")
+    said = run("prepare", *given)
+    assert (
+        "MLFLOW_TRACKING_URI (postgresql://host/db) is set in the environment and wins over tracking.uri"
+        in said
+    )
+    assert "experiment" not in said
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mine.db")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "theirs")
+    said = run("prepare", *given, "--set", "tracking.experiment=mine")
+    assert "wins over tracking.uri" not in said, "it says the same"
+    assert (
+        "MLFLOW_EXPERIMENT_NAME (theirs) is set in the environment and wins over tracking.experiment" in said
+    )
 
 
 def experiments(file: Path) -> set[str]:

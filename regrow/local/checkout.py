@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from regrow.local.git import working_tree
+
 EXPERIMENTS = (".dvc", "tmp", "exps")
 
 
@@ -12,12 +14,12 @@ def lasting(folder: Path) -> Path:
     that with all that the commit does not hold.
     """
     place = folder.resolve()
-    checkout = _repository(place)
+    checkout = working_tree(place)
     parts = place.parts if checkout is None else checkout.parts
     for end in range(len(parts) - len(EXPERIMENTS), 0, -1):
         if parts[end : end + len(EXPERIMENTS)] == EXPERIMENTS:
             dvc_root = Path(*parts[:end])
-            root = _repository(dvc_root) or dvc_root
+            root = working_tree(dvc_root) or dvc_root
             same = root / place.relative_to(checkout) if checkout is not None else root
             return same if same.is_dir() else dvc_root
     return folder
@@ -26,8 +28,3 @@ def lasting(folder: Path) -> Path:
 def is_temporary(folder: Path) -> bool:
     """Whether ``folder`` lies in a checkout that DVC removes when the experiment is over."""
     return lasting(folder) != folder
-
-
-def _repository(folder: Path) -> Path | None:
-    """The root of the git working tree that ``folder`` lies in."""
-    return next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)

@@ -1,25 +1,30 @@
 """Whether what a configuration names is in git or under DVC, so that another clone and an old commit have it."""
 
 import shlex
-import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from regrow.errors import RegrowError
+from regrow.local.git import git, working_tree
+from regrow.storage.documents import read_yaml
 
 
 def unversioned(named: Iterable[tuple[str, Path]]) -> Iterator[str]:
     """A sentence for each of ``named`` (key and path) that no version of this repository holds, and what to do.
 
-    Outside of a git repository nothing is said, nor of what is not there.
+    Outside of a git repository nothing is said.
     """
-    root = next((place for place in (Path.cwd(), *Path.cwd().parents) if (place / ".git").exists()), None)
+    root = working_tree(Path.cwd())
     if root is None:
         return
     for key, path in named:
         place = path.absolute()
-        if not place.exists() or _under_dvc(place, root) or _in_git(place, root):
+        if _under_dvc(place, root) or _in_git(place, root) or _made_by_a_stage(place, root):
             continue
         shown = shlex.quote(path.as_posix())
-        if root.resolve() in place.resolve().parents:
+        if not place.exists():
+            yield f"{key}: {path} is not there; the stage that reads it stops until it is"
+        elif root.resolve() in place.resolve().parents:
             yield (
                 f"{key}: {path} is neither in git nor under DVC: `dvc add {shown}` keeps its versions; commit"
                 f" {path}.dvc, then other clones have it after `dvc pull`, and `dvc exp run --temp` sees it"
@@ -41,10 +46,27 @@ def _under_dvc(place: Path, root: Path) -> bool:
 
 
 def _in_git(place: Path, root: Path) -> bool:
-    try:
-        done = subprocess.run(
-            ["git", "ls-files", "--", str(place)], cwd=root, capture_output=True, check=False, timeout=20
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0 and bool(done.stdout)
+    return bool(git(root, "--literal-pathspecs", "ls-files", "--", str(place)))
+
+
+def _made_by_a_stage(place: Path, root: Path) -> bool:
+    """Whether a ``dvc.lock`` above ``place`` has it, or a folder that it lies in, among the outputs of a stage."""
+    for above in place.parents:
+        file = above / "dvc.lock"
+        if root in (above, *above.parents) and file.is_file():
+            try:
+                made = {
+                    above / out["path"]
+                    for stage in read_yaml(file)["stages"].values()
+                    for out in stage["outs"]
+                }
+            except (
+                RegrowError,
+                KeyError,
+                TypeError,
+                AttributeError,
+            ):  # too large, or of another version of DVC's
+                continue
+            if made & {place, *place.parents}:
+                return True
+    return False

@@ -58,12 +58,12 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def absolute_address(uri: str, folder: Path) -> str:
-    """``uri`` with a relative SQLite path taken from ``folder``; other addresses as they are."""
+    """``uri`` with a relative SQLite path taken from ``folder``, quoted as by `sqlite_uri`; others as they are."""
     parts = SQLITE.fullmatch(uri)
     if parts is None or sqlite_file(uri) is None:
         return uri
     path = Path(urllib.parse.unquote(parts["path"]))
-    if path.is_absolute():
+    if path.is_absolute() and "%" not in parts["path"]:
         return uri
     query = f"?{parts['query']}" if parts["query"] else ""
     return sqlite_uri(folder / path) + query
@@ -75,7 +75,7 @@ def address_fault(uri: str) -> str | None:
     accepted = f"accepted: {', '.join(f'{name}://…' for name in SCHEMES)}"
     kind = scheme.lower() if scheme.lower() in SERVERS else scheme.partition("+")[0]
     if not colon or kind not in SCHEMES:
-        return f"is not an address that MLflow's registry can use; {accepted}"
+        return f"is not an address that Regrow can use; {accepted}"
     if any(letter < " " for letter in uri):
         return "holds a control character"
     if any("\ud800" <= letter <= "\udfff" for letter in uri):
@@ -96,7 +96,11 @@ def _server_fault(uri: str, kind: str) -> str | None:
         host, _ = parts.hostname, parts.port
     except ValueError:
         return f"has no host and port that can be read; {form}"
-    return None if host else f"names no host; {form}"
+    if not host:
+        return f"names no host; {form}"
+    # A page's address in a browser: MLflow would put its own path behind the '#', and ask for the page.
+    mark = next((mark for mark in "#?" if mark in uri), None)
+    return f"holds '{mark}', which no server's address has; {form}" if mark else None
 
 
 def _sqlite_fault(uri: str) -> str | None:
@@ -108,6 +112,8 @@ def _sqlite_fault(uri: str) -> str | None:
         return f"names a host, which SQLite does not have; {form}"
     if parts["path"] in MEMORY:
         return f"names no file, and a database in memory would be gone with each step; {form}"
+    if any(letter < " " for letter in urllib.parse.unquote(parts["path"])):
+        return "holds a control character"
     if parts["path"].startswith("file:") or "uri=" in (parts["query"] or "").lower():
         return f"holds a URI of SQLite's own; {form}"
     return None

@@ -130,17 +130,26 @@ def _database_url(uri: str) -> Any:
 
 
 def _check_sqlite(file: Path, uri: str) -> None:
-    if Path(_database_url(uri).database).absolute() != file:
-        raise RegrowError(
-            f"{WHERE}: SQLAlchemy cannot take the path {str(file)!r}; name a file without '%', '?' or bytes that are no"
-            " UTF-8 in its path, or move this folder"
-        )
+    require_file(_database_url(uri), file)
     if not file.parent.is_dir():
         raise RegrowError(f"{WHERE}: the folder {file.parent} of SQLite's file does not exist")
     target = file if file.exists() else file.parent
     if not os.access(target, os.W_OK):
         raise RegrowError(f"{WHERE}: {target} cannot be written")
     check_database(file, experiment=experiment_name())
+
+
+def require_file(url: Any, file: Path) -> None:
+    """Check that SQLAlchemy's ``url`` leads to ``file``: before version 2.1 it did not unquote paths.
+
+    Raises:
+        RegrowError: it leads to another file.
+    """
+    if Path(url.database).absolute() != file:
+        raise RegrowError(
+            f"{WHERE}: SQLAlchemy cannot take the path {str(file)!r}; name a file without '%', '?' or bytes that are no"
+            " UTF-8 in its path, or move this folder"
+        )
 
 
 class UnreachableError(RegrowError):

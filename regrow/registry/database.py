@@ -45,7 +45,8 @@ def check_database(file: Path, *, experiment: str) -> None:
     """Check that ``file``, where it is there, is a database, and that artifacts of ``experiment`` lie beside it.
 
     MLflow keeps absolute paths: in a copied or moved folder it would go on writing to the old one. An experiment
-    whose artifacts were sent elsewhere on purpose is left alone.
+    whose artifacts were sent elsewhere on purpose is left alone, and so is a database that is reached over a link or
+    another mount of its folder.
 
     Raises:
         RegrowError: it is none, or it comes from another folder; how to go on is said.
@@ -56,21 +57,29 @@ def check_database(file: Path, *, experiment: str) -> None:
         if stream.read(len(HEADER)) != HEADER:
             raise RegrowError(f"MLFLOW_TRACKING_URI or tracking.uri: {file} is not an SQLite database")
     old = _folder_of_artifacts(file, experiment)
-    if old is None or old.resolve() == file.parent.resolve():
+    if old is None or _same(old, file.parent) or _same(old / file.name, file):
         return
     told = f"experiment '{experiment}' in it keeps its artifacts in {old / ARTIFACTS}"
     anew = f"remove {file} to begin anew, or name another experiment with tracking.experiment, whose files lie here"
-    if (old / file.name).is_file():
+    if os.access(old / file.name, os.F_OK):  # unlike `is_file`, no error where the folder is somebody else's
         raise RegrowError(
             f"{file}: was copied from {old}: {told}, to which nothing is written from here; {anew}, or set"
             f" tracking.uri: {sqlite_uri(old / file.name)} to share that folder's"
         )
-    if not (old / ARTIFACTS).is_dir():
+    if not os.access(old / ARTIFACTS, os.W_OK):
         raise RegrowError(
-            f"{file}: was moved here from {old}: {told}, which is gone; move the folder back, or put a link to"
-            f" {file.parent} in its place, to go on with what is registered; {anew}"
+            f"{file}: was made in {old}: {told}, which is not there now or cannot be written; move or mount the folder"
+            f" back, or put a link to {file.parent} in its place, to go on with what is registered; {anew}"
         )
     emit("notice", message=f"{file}: {told}, not beside it", once=True)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether both are there and the same, whatever links or mounts lead to them."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _folder_of_artifacts(file: Path, experiment: str) -> Path | None:

@@ -74,7 +74,7 @@ def _settled(params: PrepareParams, inputs: Mapping[str, Path]) -> PrepareParams
     if file is None or not isinstance(source, Dvc) or not file.is_file():
         return params
     resolved = read_json(file)
-    if resolved.get("asked") != source.model_dump(mode="json"):
+    if resolved.get("asked") != source.model_dump(mode="json", exclude_none=True):
         return params  # another source, which is refused as such
     return params.model_copy(update={"source": source.model_copy(update={"rev": resolved["source"]["rev"]})})
 

@@ -97,8 +97,9 @@ def run(context: StepContext[ResolveParams]) -> None:
     write_json(
         context.outputs["data"] / "data.json",
         {
-            "source": pinned.model_dump(mode="json"),
-            "asked": params.source.model_dump(mode="json"),
+            # What is unset is left out: a key that a later Regrow adds makes no other source of an older one.
+            "source": pinned.model_dump(mode="json", exclude_none=True),
+            "asked": params.source.model_dump(mode="json", exclude_none=True),
             "resources": described,
         },
     )

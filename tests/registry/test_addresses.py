@@ -1,9 +1,11 @@
 """Paths become addresses and addresses paths; what MLflow or SQLAlchemy cannot take is one sentence."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import URL, make_url
 
 from regrow.errors import RegrowError
 from regrow.registry.addresses import (
@@ -13,7 +15,7 @@ from regrow.registry.addresses import (
     sqlite_file,
     sqlite_uri,
 )
-from regrow.registry.client import check_reachable, connection, experiment_id
+from regrow.registry.client import check_reachable, connection, experiment_id, require_file
 
 ODD = [
     "C# project",
@@ -78,6 +80,12 @@ def test_each_folder_has_its_own_database_and_artifacts(tmp_path: Path) -> None:
         ("http:/localhost:5000", "lacks '//'"),
         ("https://:5000", "names no host"),
         ("http://host:port", "has no host and port that can be read"),
+        ("http://host:5000/#/experiments/1", "holds '#', which no server's address has"),
+        ("https://host/mlflow?workspace=1", r"holds '\?', which no server's address has"),
+        ("databricks-uc", "is not an address"),
+        ("mlflow-artifacts:/runs", "is not an address"),
+        ("postgres://host/db", "is not an address"),
+        ("sqlite:///a%00b.db", "holds a control character"),
         ("postgresql:host/db", "lacks '//'"),
         ("sqlite:///a\nb.db", "holds a control character"),
         ("sqlite:////caf\udce9.db", "holds bytes that are no UTF-8"),
@@ -85,7 +93,7 @@ def test_each_folder_has_its_own_database_and_artifacts(tmp_path: Path) -> None:
     ],
 )
 def test_an_address_that_cannot_be_used_is_refused(tmp_path: Path, uri: str, message: str) -> None:
-    assert message in (address_fault(uri) or "")
+    assert re.search(message, address_fault(uri) or "")
     with pytest.raises(RegrowError, match=message):
         check_reachable(uri)
     assert list(tmp_path.iterdir()) == []
@@ -106,19 +114,16 @@ def test_a_database_s_driver_and_options_are_taken(tmp_path: Path) -> None:
     )
     assert address_fault("mysql+pymysql://me@host/db") is None
     assert absolute_address("http://host", tmp_path) == "http://host"
+    uri = absolute_address(f"sqlite:///{tmp_path}/100%25/x.db?timeout=60", tmp_path)
+    assert uri == f"{sqlite_uri(tmp_path / '100%/x.db')}?timeout=60", "else MLflow makes a folder 100%25"
 
 
-def test_a_folder_that_sqlalchemy_would_take_for_another_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As SQLAlchemy before 2.1 does, which does not unquote."""
-    import sqlalchemy.engine
-
-    (tmp_path / "why? a").mkdir()
-    literal = sqlalchemy.engine.URL.create("sqlite", database=str(tmp_path / "why%3F a/mlflow.db"))
-    monkeypatch.setattr(sqlalchemy.engine, "make_url", lambda uri: literal)
+def test_a_folder_that_sqlalchemy_takes_for_another_is_refused(tmp_path: Path) -> None:
+    """Before 2.1 it does not unquote, which gives the first address."""
+    file = tmp_path / "why? a/mlflow.db"
     with pytest.raises(RegrowError, match=r"SQLAlchemy cannot take the path .*why\? a"):
-        check_reachable(sqlite_uri(tmp_path / "why? a/mlflow.db"))
+        require_file(URL.create("sqlite", database=str(tmp_path / "why%3F a/mlflow.db")), file)
+    require_file(make_url(sqlite_uri(file)), file)
 
 
 @pytest.mark.parametrize("name", ["plain", "100%20 sure"])
@@ -159,11 +164,42 @@ def test_a_copied_or_moved_database_is_recognised(
     check_reachable(uri)
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
     shutil.rmtree(project)
-    with pytest.raises(RegrowError, match=f"was moved here from {project}: .*put a link to {copy}"):
+    with pytest.raises(RegrowError, match=f"was made in {project}: .*put a link to {copy}"):
         check_reachable(uri)
     project.symlink_to(copy)
     check_reachable(uri)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("linked", ["mlflow.db", "mlruns", ""])
+def test_a_link_to_a_database_or_its_folder_is_no_copy(
+    project: Path, tmp_path: Path, linked: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    if linked:
+        other.mkdir()
+        (other / linked).symlink_to(project / linked)
+    else:
+        other.symlink_to(project)
+    if linked == "mlruns":
+        shutil.copy(project / "mlflow.db", other)
+        with pytest.raises(RegrowError, match=f"was copied from {project}"):
+            check_reachable(sqlite_uri(other / "mlflow.db"))
+        return
+    with connection(sqlite_uri(other / "mlflow.db")) as client:
+        run_id = client.create_run(experiment_id(client, "regrow")).info.run_id
+        client.log_text(run_id, "x", "a.txt")
+    assert (project / "mlruns" / run_id / "artifacts/a.txt").is_file()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_database_in_whose_old_folder_nothing_can_be_written(project: Path, tmp_path: Path) -> None:
+    """A file took the folder's place: where the old one is asked for, an error is no crash."""
+    shutil.copytree(project, tmp_path / "new")
+    shutil.rmtree(project)
+    project.touch()
+    with pytest.raises(RegrowError, match="is not there now or cannot be written"):
+        check_reachable(sqlite_uri(tmp_path / "new/mlflow.db"))
 
 
 def test_artifacts_that_were_sent_elsewhere_on_purpose_are_left_alone(

@@ -125,7 +125,7 @@ def test_database_that_goes_away_while_training_is_survived(
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("mlruns", "is not an address that MLflow's registry can use"),
+        ("mlruns", "is not an address that Regrow can use"),
         ("sqlite:////no/such/folder/mlflow.db", "the folder /no/such/folder .* does not exist"),
         ("sqlite:///broken.db", "is not an SQLite database"),
         ("http://127.0.0.1:9", "MLflow at http://127.0.0.1:9 cannot be reached"),
