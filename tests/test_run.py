@@ -144,6 +144,7 @@ def test_a_run_that_is_ended_at_once_takes_its_pipeline_with_it(
 ) -> None:
     process = start(tmp_path)
     while not (children := psutil.Process(process.pid).children()):
+        assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(ending)  # while the pipeline still imports its libraries
     output, _ = process.communicate(timeout=60)
