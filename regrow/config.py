@@ -30,7 +30,7 @@ class Tracking(Parameters):
     uri: str | None = Field(
         None, description="MLflow address; default: mlflow.db, an SQLite file, beside the workspace"
     )
-    experiment: str = Field("regrow", min_length=1, description="MLflow experiment")
+    experiment: str = Field("regrow", min_length=1, max_length=500, description="MLflow experiment")
     wandb: WeightsAndBiases | None = Field(None, description="Weights & Biases beside MLflow; null: none")
 
     @field_validator("uri")

@@ -16,7 +16,7 @@ from regrow.provenance.digest import text_digest
 from regrow.provenance.environment import surroundings
 from regrow.provenance.statement import Resource
 from regrow.registry.chain import OUTSIDE, PACKAGE, PACKAGES, data_version, package_digest
-from regrow.registry.champion import Champion, fetch_classes, fetch_model
+from regrow.registry.champion import KERAS_TAG, Champion, fetch_classes, fetch_model
 from regrow.registry.client import connection, experiment_id, experiment_name, tracking_uri, waiting_for
 from regrow.registry.decisions import read_decisions
 from regrow.registry.gate import OVERTAKEN
@@ -87,7 +87,7 @@ def run(context: StepContext[ResolveParams]) -> None:
             if not fetch_model(client, champion, context.outputs["champion"]):
                 emit(
                     "notice",
-                    message=f"models:/{champion.name}/{champion.version} has no Keras file that Regrow wrote:"
+                    message=f"models:/{champion.name}/{champion.version} {_no_file(champion)}:"
                     " the new model cannot be compared with it, and replaces it only"
                     " where register.gate.not_worse_than_champion is false",
                 )
@@ -118,6 +118,12 @@ def run(context: StepContext[ResolveParams]) -> None:
     context.figures["proceed"] = proceed
     context.figures["start"] = start_text(start)
     context.figures["work"] = _work(champion, changed=changed, refused=refused, proceed=proceed)
+
+
+def _no_file(champion: Champion) -> str:
+    if KERAS_TAG not in champion.tags:
+        return "has no Keras file that Regrow wrote"
+    return f"was registered with a Keras file that MLflow's artifact store no longer holds (run {champion.run_id})"
 
 
 def _no_start(champion: Champion) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import json
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -240,6 +241,17 @@ def test_champion_without_keras_file_and_one_that_was_swapped(
     connect(tracking_uri()).set_model_version_tag("regrow", "1", "regrow.keras_sha256", "0" * 64)
     with pytest.raises(RegrowError, match=r"models:/regrow@champion.*is not the one that was registered"):
         resolve(here)
+
+
+def test_a_champion_whose_artifacts_are_gone_is_not_said_to_have_had_none(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = make_champion(here, {"regrow.keras_sha256": "0" * 64})
+    shutil.rmtree(here / "mlruns")
+    resolve(here)
+    assert (
+        f"a Keras file that MLflow's artifact store no longer holds (run {run_id})" in capsys.readouterr().err
+    )
 
 
 def test_what_cannot_be_reached_is_said_at_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
