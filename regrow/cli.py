@@ -207,11 +207,14 @@ def inspect(model: Path, trust: bool, groups: bool, latency: bool) -> None:
     terminal = console()
     terminal.print((render_groups if groups else render_file)(model, trust=trust))
     if latency:
+        from regrow.conversion.apart import Converter
         from regrow.evaluation.model_latency import measure_latencies
         from regrow.evaluation.model_latency import table as latency_table
         from regrow.graph.files import load_file
 
-        terminal.print(latency_table(measure_latencies({"model": load_file(model, trust=trust)})))
+        with Converter() as converter:
+            loaded = {"model": load_file(model, trust=trust)}
+            terminal.print(latency_table(measure_latencies(loaded, converter)))
 
 
 for _name in (*NAMES, *SWEEP_NAMES):

@@ -39,6 +39,8 @@ def print_closing(done: Run, *, console: Console, tracking_uri: str) -> None:
         _line(console, f"gate      {'passed' if check['passed'] else 'FAILED'}: {check_text(check)}")
     if hint := too_few_examples(gate["checks"], metrics):
         _line(console, f"          {hint}")
+    for name, why in _left_out(done).items():
+        _line(console, f"left out  {name}: {why}")
     _line(console, f"report    {done.results / 'report' / 'report.html'}")
     _line(console, f"models    {done.results / 'recovered_exports'}")
     _line(
@@ -47,6 +49,13 @@ def print_closing(done: Run, *, console: Console, tracking_uri: str) -> None:
     )
     _line(console, f"tracking  {without_credentials(tracking_uri)}")
     _outcome(console, done)
+
+
+def _left_out(done: Run) -> dict[str, str]:
+    """The formats that `export` went on without, and why."""
+    parity = done.results / "parity" / "parity.json"
+    found: dict[str, str] = read_json(parity).get("skipped", {}) if parity.is_file() else {}
+    return found
 
 
 def _outcome(console: Console, done: Run) -> None:

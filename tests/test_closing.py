@@ -26,6 +26,22 @@ def test_the_tracking_address_is_shown_without_its_password(tmp_path: Path) -> N
     assert "version   digits 1, aliases: none (not promoted: the gate failed)" in text
 
 
+@pytest.mark.parametrize("skipped", [{"tflite_int8": "the converter died"}, {"onnx": "a", "keras3": "b"}, {}])
+def test_formats_that_were_left_out_are_said(tmp_path: Path, skipped: dict[str, str]) -> None:
+    write_json(tmp_path / "metrics/metrics.json", {"test_examples": 10})
+    write_json(
+        tmp_path / "registration/registration.json",
+        {"name": "digits", "version": "1", "aliases": [], "gate": {"passed": True, "checks": []}},
+    )
+    write_json(tmp_path / "parity/parity.json", {"exports": {}, **({"skipped": skipped} if skipped else {})})
+    console = Console(file=io.StringIO(), width=110)
+    done = Run(results=tmp_path, steps=[], seconds=1.0, stopped=False)
+    print_closing(done, console=console, tracking_uri="sqlite:///mlflow.db")
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    wanted = [f"left out  {name}: {why}" for name, why in skipped.items()]
+    assert [line for line in lines if line.startswith("left out")] == wanted
+
+
 @pytest.mark.parametrize(
     ("check", "text"),
     [

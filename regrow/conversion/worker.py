@@ -1,7 +1,8 @@
-"""The process that converts one model, for `regrow.conversion.apart`: a converter that dies takes no other with it."""
+"""The process that converts models, for `regrow.conversion.apart`: a converter that dies takes no other with it."""
 
 import dataclasses
 import gc
+import importlib
 import json
 import os
 import shutil
@@ -18,45 +19,76 @@ from regrow.conversion.parity import Tolerance, compare
 from regrow.errors import RegrowError
 
 Emit = Callable[..., None]
+Check = Callable[[str, Path], dict[str, Any]]
 
 
 def work(job: Mapping[str, Any], folder: Path, emit: Emit) -> None:
-    """Convert ``job["source"]`` to ``job["formats"]`` in ``job["target"]``, and compare each with Keras.
+    """Convert each of ``job["models"]`` (``source``, ``target``) to its formats in ``job["left"]``.
 
-    ``folder`` holds ``calibration.npy`` and ``held_out.npy``, float32, raw features. What happens is told by ``emit``:
-    ``begins`` and ``done`` of each format, ``failed`` where one cannot be converted.
+    With ``job["tolerances"]`` each export is compared with Keras. ``folder`` holds ``calibration.npy`` and, to compare,
+    ``held_out.npy``: float32, raw features. What happens is told by ``emit``: ``model``; ``begins`` and ``done`` of
+    each format; ``failed`` where one cannot be converted, which is then not tried with the models that follow.
     """
-    from regrow.conversion.converters import CONVERTERS
-    from regrow.conversion.runtimes import load_runtime
-    from regrow.graph.files import load_model
+    from regrow.graph.files import load_file
 
-    source, target = Path(job["source"]), Path(job["target"])
-    calibration, held_out = (np.load(folder / f"{name}.npy") for name in ("calibration", "held_out"))
-    model = load_model(source)
-    refuse_stateful(model, source)
-    expected = np.asarray(model.predict(held_out, verbose=0))
-    if not np.isfinite(expected).all():
-        raise RegrowError(f"{source}: the model answers NaN or infinity on validation examples")
-    for name in job["formats"]:
+    calibration, failed = np.load(folder / "calibration.npy"), set[str]()
+    for role, names in job["left"].items():
+        if not failed.issuperset(names):
+            emit("model", model=role)
+            source, target = (Path(job["models"][role][name]) for name in ("source", "target"))
+            # A caller who holds the model in memory has loaded it as the user said.
+            model = load_file(source, trust=job.get("trust", False))
+            check = _comparison(model, source, job, folder) if "tolerances" in job else None
+            left = [name for name in names if name not in failed]
+            failed |= _convert(model, left, target, calibration, check, emit)
+            del model, check
+            gc.collect()
+
+
+def _convert(
+    model: Any, names: list[str], target: Path, calibration: Any, check: Check | None, emit: Emit
+) -> set[str]:
+    """Convert to ``names`` in ``target``; those that failed."""
+    from regrow.conversion.converters import CONVERTERS
+
+    failed = set()
+    for name in names:
         emit("begins", format=name)
         try:
             CONVERTERS[name](model, target, calibration)
-            answers = load_runtime(target, name)(held_out)
+            parity = None if check is None else check(name, target)
         except (OSError, MemoryError):
             raise
-        except RegrowError as error:
-            emit("failed", format=name, message=str(error))
-            remove(target / FILES[name])
         except Exception as error:  # converters and runtimes meet what they do not know in many ways
             if is_full(error):
                 raise
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            emit("failed", format=name, message=f"{source}: cannot be exported as {name} ({reason})")
+            text = " ".join(str(error).split())
+            reason = text if isinstance(error, RegrowError) else text[:300]
+            emit("failed", message=f"cannot be exported as {name} ({reason or type(error).__name__})")
             remove(target / FILES[name])
+            failed.add(name)
         else:
-            parity = compare(expected, answers, Tolerance.model_validate(job["tolerances"][name]))
-            emit("done", format=name, parity=dataclasses.asdict(parity))
+            emit("done", parity=parity)
         gc.collect()
+    return failed
+
+
+def _comparison(model: Any, source: Path, job: Mapping[str, Any], folder: Path) -> Check:
+    """What compares an export with ``model``: from format and folder to parity as JSON."""
+    from regrow.conversion.runtimes import load_runtime
+
+    refuse_stateful(model, source)
+    held_out = np.load(folder / "held_out.npy")
+    expected = np.asarray(model.predict(held_out, verbose=0))
+    if not np.isfinite(expected).all():
+        raise RegrowError(f"{source}: the model answers NaN or infinity on validation examples")
+
+    def check(name: str, target: Path) -> dict[str, Any]:
+        answers = load_runtime(target, name)(held_out)
+        tolerance = Tolerance.model_validate(job["tolerances"][name])
+        return dataclasses.asdict(compare(expected, answers, tolerance))
+
+    return check
 
 
 def refuse_stateful(model: Any, source: Path) -> None:
@@ -81,31 +113,41 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def main() -> None:
-    """``python -m regrow.conversion.worker FOLDER FD``: the job in ``FOLDER/job.json``, JSON lines to ``FD``."""
-    folder = Path(sys.argv[1])
-    with os.fdopen(int(sys.argv[2]), "w", encoding="utf-8", buffering=1) as events:
+def serve(do: Callable[[Mapping[str, Any], Path, Emit], None]) -> None:
+    """Do the job in ``FOLDER/job.json`` for each FOLDER that a line of standard input names.
+
+    What happens is written as JSON lines to the pipe whose number is the first argument.
+    """
+    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8", buffering=1) as events:
 
         def emit(event: str, **values: Any) -> None:
             events.write(json.dumps({"event": event, **values}) + "\n")
 
         try:
-            work(json.loads((folder / "job.json").read_text("utf-8")), folder, emit)
-        except RegrowError as error:
-            emit("refused", message=str(error))
-        except OSError as error:
-            emit(
-                "error",
-                errno=error.errno,
-                message=str(error.strerror or error),
-                file=str(error.filename or ""),
-            )
-        except MemoryError:
-            emit("refused", message="there is too little memory to convert the model")
+            importlib.import_module("tensorflow")  # while the first job is still made ready
+            for line in sys.stdin:
+                _answer(do, Path(line.removesuffix("\n")), emit)
+        except BrokenPipeError:
+            os._exit(1)  # nobody waits for this any more
         except KeyboardInterrupt:
             os._exit(130)
-        emit("ends")
+        events.flush()
+        os._exit(0)  # without unloading TensorFlow, which takes most of a second
+
+
+def _answer(do: Callable[[Mapping[str, Any], Path, Emit], None], folder: Path, emit: Emit) -> None:
+    try:
+        do(json.loads((folder / "job.json").read_text("utf-8")), folder, emit)
+    except BrokenPipeError:
+        raise
+    except RegrowError as error:
+        emit("refused", message=str(error))
+    except OSError as error:
+        emit("error", errno=error.errno, message=str(error.strerror or error), file=str(error.filename or ""))
+    except MemoryError:
+        emit("refused", message="there is too little memory to convert the model")
+    emit("ends")
 
 
 if __name__ == "__main__":
-    main()
+    serve(work)

@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from regrow.conversion.apart import Converter, NotConvertedError
 from regrow.errors import RegrowError
 from regrow.evaluation.latency import interleaved, ratio
 
@@ -64,10 +65,11 @@ def table(found: Latencies) -> Group:
     return Group(*([shown] if found.ms else []), *map(Text, found.told()))
 
 
-def measure_latencies(models: Mapping[str, Any]) -> Latencies:
+def measure_latencies(models: Mapping[str, Any], converter: Converter) -> Latencies:
     """Convert ``models``, which take the same input, and time them in turns, in about two seconds after conversion.
 
-    int8 is calibrated on random values in the models' input range; its speed does not depend on them.
+    int8 is calibrated on random values in the models' input range; its speed does not depend on them. ``converter``
+    is ended by who made it: made early, it has imported TensorFlow by now.
 
     Raises:
         RegrowError: a model has several inputs, or an input of unknown size.
@@ -78,12 +80,11 @@ def measure_latencies(models: Mapping[str, Any]) -> Latencies:
     failed: dict[str, str] = {}
     for name in FORMATS:
         try:
-            found = {(name, role): _runner(model, name, examples) for role, model in models.items()}
-        except RegrowError:
-            raise
-        except Exception as error:  # converters raise anything
-            why = " ".join(str(error).split())[:200] or type(error).__name__
-            failed[name] = f"cannot be converted ({why})"
+            found = {
+                (name, role): _runner(model, name, examples, converter) for role, model in models.items()
+            }
+        except NotConvertedError as error:
+            failed[name] = str(error)
             continue
         runners |= found
     times = _in_turns({"/".join(key): run for key, run in runners.items()})
@@ -138,12 +139,11 @@ def _range(model: Any) -> tuple[float, float, str]:
     return low, high, f"as its layer '{takes.layer}' tells"
 
 
-def _runner(model: Any, name: str, examples: Array) -> Callable[[], None]:
-    from regrow.conversion.converters import CONVERTERS
+def _runner(model: Any, name: str, examples: Array, converter: Converter) -> Callable[[], None]:
     from regrow.conversion.runtimes import single_runner
 
     with tempfile.TemporaryDirectory() as scratch:
-        CONVERTERS[name](model, Path(scratch), examples)
+        converter.convert(model, name, Path(scratch), examples)
         return single_runner(Path(scratch), name, examples[0])
 
 

@@ -71,7 +71,7 @@ def render_report(found: Findings) -> str:
         rows=rows(metrics),
         test_examples=metrics["test_examples"],
         pairs=_pairs(metrics),
-        notes=[*recovery_notes(found.curve), *found.notes],
+        notes=[*recovery_notes(found.curve), *found.notes, *left_out(found.parity)],
         sweep=_sweep(found.sweep),
         plots=_plots(found, per_class),
         techniques=found.curve.get("techniques", []),
@@ -85,6 +85,7 @@ def render_report(found: Findings) -> str:
         sparsity=f"{found.pruning['sparsity']:.1%}",
         exports=_exports(found.parity, metrics),
         parity_examples=found.parity.get("examples"),
+        left_out=list(found.parity.get("skipped", {})),
         per_class=_per_class(found, per_class),
         splits=_splits(found.examples),
         warnings=found.warnings,
@@ -286,6 +287,11 @@ def _pairs(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _probability(p: float) -> str:
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def left_out(parity: Mapping[str, Any]) -> list[str]:
+    """A sentence for each format that `export` went on without, as ``parity.json`` says."""
+    return [f"Left out {name}: {why}." for name, why in parity.get("skipped", {}).items()]
 
 
 def _exports(parity: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:

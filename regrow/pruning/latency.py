@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from regrow.conversion.converters import to_tflite_fp32
+from regrow.conversion.apart import Converter, NotConvertedError
 from regrow.conversion.runtimes import single_runner
 from regrow.errors import RegrowError
 from regrow.evaluation.latency import interleaved, ratio
@@ -19,14 +19,15 @@ SECONDS, ROUNDS = 0.5, (20, 500)
 class Stopwatch:
     """Times models in turns with one reference, so that what else the machine does cancels out.
 
-    ``reference_ms`` are the reference's median milliseconds: TFLite fp32, one random example, one thread.
+    ``reference_ms`` are the reference's median milliseconds: TFLite fp32, one random example, one thread. ``converter``
+    converts the models, and is ended by who made it.
 
     Raises:
-        RegrowError: the reference has several inputs, or an input of unknown size.
+        RegrowError: the reference has several inputs, or an input of unknown size, or cannot be converted.
     """
 
-    def __init__(self, reference: Any) -> None:
-        self._example = _example(reference)
+    def __init__(self, reference: Any, converter: Converter) -> None:
+        self._example, self._converter = _example(reference), converter
         self._reference = self._runner(reference)
         self.reference_ms = float(np.median(self._times({"model": self._reference})["model"]))
 
@@ -37,7 +38,13 @@ class Stopwatch:
 
     def _runner(self, model: Any) -> Callable[[], None]:
         with tempfile.TemporaryDirectory() as scratch:
-            to_tflite_fp32(model, Path(scratch), self._example[None])
+            try:
+                self._converter.convert(model, "tflite_fp32", Path(scratch), self._example[None])
+            except NotConvertedError as error:
+                raise RegrowError(
+                    f"prune.target.latency_ms: cannot be measured: the model {error}; choose macs, parameters or"
+                    " bytes"
+                ) from None
             return single_runner(Path(scratch), "tflite_fp32", self._example)
 
     def _times(self, runners: Mapping[str, Callable[[], None]]) -> dict[str, Array]:

@@ -209,13 +209,26 @@ def _chosen(
 def _by_latency(
     channels: Channels, worth: Callable[[Channels], Array], options: ChannelOptions, target: Target
 ) -> tuple[Array, tuple[float, float]]:
+    from regrow.conversion.apart import Converter
     from regrow.pruning.latency import Stopwatch
 
-    watch = Stopwatch(channels.graph.to_model())
-    whole = watch.reference_ms
+    with Converter() as converter:
+        watch = Stopwatch(channels.graph.to_model(), converter)
+        return _as_measured(channels, worth, options, target, watch.ms, watch.reference_ms)
+
+
+def _as_measured(
+    channels: Channels,
+    worth: Callable[[Channels], Array],
+    options: ChannelOptions,
+    target: Target,
+    milliseconds: Callable[[Any], float],
+    whole: float,
+) -> tuple[Array, tuple[float, float]]:
+    """What goes, and the milliseconds before and after; ``whole`` are those of the model as it is."""
 
     def measured(removed: Array) -> float:
-        return watch.ms(built(channels.graph, remove(channels, removed)[0])) if removed.any() else whole
+        return milliseconds(built(channels.graph, remove(channels, removed)[0])) if removed.any() else whole
 
     if whole <= target.value:
         raise RegrowError(

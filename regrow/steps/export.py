@@ -21,6 +21,7 @@ from regrow.progress import Progress, emit
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 
 ALWAYS = ("keras", "mlflow")
+ROLES = ("parent", "recovered")
 RESET = {
     "keeps_state": True,
     "reset": "The interpreter keeps the state of recurrent layers from one call to the next. Reset it before every"
@@ -57,13 +58,8 @@ def run(context: StepContext[ExportParams]) -> None:
     dataset = open_dataset(context.inputs["dataset"])
     wanted = [name for name in FORMATS if name in params.formats or name in ALWAYS]
     progress = context.progress(2 * len(wanted))
-    results: dict[str, dict[str, Any]] = {}
-    skipped: dict[str, str] = {}
-    for role in ("parent", "recovered"):
-        left = [name for name in wanted if name not in skipped]
-        found = _export(context, role, dataset, left, progress)
-        results[role] = found.parity
-        skipped |= found.failed
+    found = _export(context, dataset, wanted, progress)
+    results, skipped = found.parity, found.failed
     _leave_out(context, skipped, results)
     examples = min(params.parity_examples, dataset.size("validation"))
     accepted: dict[str, Any] = {name: _tolerance(params, name).model_dump() for name in wanted}
@@ -107,21 +103,20 @@ def _held_out(dataset: Dataset, params: ExportParams) -> Any:
 
 
 def _export(
-    context: StepContext[ExportParams],
-    role: str,
-    dataset: Dataset,
-    wanted: Sequence[Format],
-    progress: Progress,
+    context: StepContext[ExportParams], dataset: Dataset, wanted: Sequence[Format], progress: Progress
 ) -> Conversions:
-    """Convert one model in a process of its own; a failure that is not to be skipped is raised."""
-    params, done = context.params, len(wanted) if role == "recovered" else 0
+    """Convert both models in a process of its own; a failure that is not to be skipped is raised."""
+    params = context.params
 
-    def report(name: str) -> None:
-        progress.update(done + wanted.index(cast("Format", name)), f"{role} {name}")
+    def report(role: str, name: str) -> None:
+        done = ROLES.index(role) * len(wanted) + wanted.index(cast("Format", name))
+        progress.update(done, f"{role} {name}")
 
     job = {
-        "source": str(context.inputs[role]),
-        "target": str(context.outputs[f"{role}_exports"]),
+        "models": {
+            role: {"source": str(context.inputs[role]), "target": str(context.outputs[f"{role}_exports"])}
+            for role in ROLES
+        },
         "formats": list(wanted),
         "tolerances": {name: _tolerance(params, name).model_dump() for name in wanted},
     }
@@ -157,7 +152,7 @@ def _leave_out(
 
 def _describe_serving(context: StepContext[ExportParams]) -> None:
     """Write ``serving.json`` beside TFLite files that keep a state: whoever serves them must reset it."""
-    for role in ("parent", "recovered"):
+    for role in ROLES:
         folder = context.outputs[f"{role}_exports"]
         files = [
             FILES[name] for name in FORMATS if name.startswith("tflite") and (folder / FILES[name]).is_file()

@@ -1,11 +1,13 @@
 """``prune``: take residual blocks or channels out of the parent, or zero weights of it."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from regrow.artifacts import write_json
 from regrow.dataset.directory import open_dataset
+from regrow.graph.channels_first import switch_on_onednn
 from regrow.progress import Progress, emit
 from regrow.pruning.methods import Outcome, Task, check_without_dataset, prune, unused_keys, wanted_sparsity
 from regrow.pruning.parameters import PruneParams
@@ -67,7 +69,18 @@ def run_on_file(use: FileUse[PruneParams]) -> Any:
             "notice",
             message=f"prune: not used with method {', '.join(use.params.method)}: {', '.join(unused)}",
         )
+    with contextlib.ExitStack() as stack:
+        return _prune_file(use, stack)
+
+
+def _prune_file(use: FileUse[PruneParams], stack: contextlib.ExitStack) -> Any:
     _tell(0, f"reading {use.model}")
+    converter = None
+    if use.latency:
+        from regrow.conversion.apart import Converter
+
+        switch_on_onednn([use.model])
+        converter = stack.enter_context(Converter())
     from regrow.graph.files import load_file
     from regrow.graph.finite import refuse_not_finite
     from regrow.graph.inspection import inspection
@@ -87,12 +100,12 @@ def run_on_file(use: FileUse[PruneParams]) -> Any:
     _tell(1, ", ".join(use.params.method))
     done = prune(model, task)
     latencies = None
-    if use.latency:
+    if converter is not None:
         from regrow.evaluation.model_latency import measure_latencies
 
         _tell(2, "measuring")
         # Masking has changed ``model`` in place; its zeros are as fast as what they took the place of.
-        latencies = measure_latencies({"parent": model, "pruned": done.model})
+        latencies = measure_latencies({"parent": model, "pruned": done.model}, converter)
     _tell(2, "writing")
     _write(
         done,

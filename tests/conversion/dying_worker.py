@@ -1,19 +1,34 @@
-"""The process that converts, made to end by a signal: FORMAT SIGNAL FOLDER FD."""
+"""A process that converts, made to end by a signal at one format: FORMAT SIGNAL MODULE FD."""
 
+import importlib
 import os
+import signal
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from regrow.conversion import converters, worker
+import pytest
+
+from regrow.conversion import apart, converters, worker
+
+
+def let_die(monkeypatch: pytest.MonkeyPatch, name: str, number: signal.Signals) -> None:
+    """Let each process that converts to ``name`` end itself by ``number``."""
+
+    def command(module: ModuleType = worker) -> list[str]:
+        return [sys.executable, __file__, name, str(int(number)), module.__name__]
+
+    monkeypatch.setattr(apart, "worker_command", command)
+
 
 if __name__ == "__main__":
-    name, number = sys.argv[1], int(sys.argv[2])
-    del sys.argv[1:3]
+    name, number, module = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    del sys.argv[1:4]
 
     def convert(model: Any, directory: Path, calibration: Any) -> None:
         (directory / worker.FILES[name]).write_bytes(b"half a file")
         os.kill(os.getpid(), number)
 
     converters.CONVERTERS[name] = convert
-    worker.main()
+    worker.serve(importlib.import_module(module).work)

@@ -13,39 +13,54 @@ from regrow.conversion.formats import FILES
 from regrow.errors import RegrowError
 
 FORMATS = ["tflite_fp32", "onnx"]
-# Speaks as `regrow.conversion.worker` does, writes empty files, and comes to its end at one format.
+# Speaks as `regrow.conversion.worker` does, writes empty files, and comes to its end at one format of one model.
 WORKER = """
 import json, os, pathlib, sys, time
-name, how, folder, pipe = sys.argv[1:]
+role, name, how, pipe = sys.argv[1:]
+folder = sys.stdin.readline().strip()
 job = json.loads(pathlib.Path(folder, "job.json").read_text())
 files = {files}
 def emit(**event):
     os.write(int(pipe), json.dumps(event).encode() + bytes([10]))
-for each in job["formats"]:
-    emit(event="begins", format=each)
-    pathlib.Path(job["target"], files[each]).write_text("")
-    if each == name and how == "hang":
-        time.sleep(600)
-    if each == name and how == "exit":
-        os._exit(3)
-    if each == name:
-        os.kill(os.getpid(), int(how))
-    emit(event="done", format=each, parity=dict(passed=True))
+for model, formats in job["left"].items():
+    emit(event="model", model=model)
+    for each in formats:
+        emit(event="begins", format=each)
+        pathlib.Path(job["models"][model]["target"], files[each]).write_text("")
+        if (model, each) == (role, name):
+            if how == "hang":
+                time.sleep(600)
+            if how == "exit":
+                os._exit(3)
+            os.kill(os.getpid(), int(how))
+        emit(event="done", parity=dict(passed=True, process=os.getpid()))
 emit(event="ends")
 """
 
 
 def convert(folder: Path, **options: Any) -> apart.Conversions:
-    target, scratch = folder / "target", folder / "scratch"
-    for place in (target, scratch):
-        place.mkdir()
-    job = {"source": "model", "target": str(target), "formats": FORMATS}
-    return apart.convert_apart(scratch, job, report=lambda name: None, **options)
+    models = {role: {"source": role, "target": str(folder / role)} for role in ("parent", "recovered")}
+    for place in (*models, "scratch"):
+        (folder / place).mkdir()
+    job = {"models": models, "formats": FORMATS}
+    return apart.convert_apart(folder / "scratch", job, report=lambda role, name: None, **options)
 
 
-def ends(monkeypatch: pytest.MonkeyPatch, name: str, how: str) -> None:
-    command = [sys.executable, "-c", WORKER.replace("{files}", json.dumps(FILES)), name, how]
-    monkeypatch.setattr(apart, "worker_command", lambda: command)
+def files(folder: Path) -> dict[str, set[str]]:
+    return {role: {path.name for path in (folder / role).iterdir()} for role in ("parent", "recovered")}
+
+
+def ends(monkeypatch: pytest.MonkeyPatch, name: str, how: str, role: str = "parent") -> None:
+    command = [sys.executable, "-c", WORKER.replace("{files}", json.dumps(FILES)), role, name, how]
+    monkeypatch.setattr(apart, "worker_command", lambda module: command)
+
+
+def test_one_process_converts_all_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends(monkeypatch, "none", "exit")
+    found = convert(tmp_path, goes_on=False)
+    assert not found.failed
+    assert {role: list(of) for role, of in found.parity.items()} == {"parent": FORMATS, "recovered": FORMATS}
+    assert len({parity["process"] for of in found.parity.values() for parity in of.values()}) == 1
 
 
 @pytest.mark.parametrize(
@@ -61,32 +76,45 @@ def test_what_is_left_is_converted_after_a_death(
 ) -> None:
     ends(monkeypatch, "tflite_fp32", how)
     found = convert(tmp_path, goes_on=True)
-    assert found.parity == {"onnx": {"passed": True}}
+    assert [list(formats) for formats in found.parity.values()] == [["onnx"], ["onnx"]]
     assert list(found.failed) == ["tflite_fp32"]
-    assert found.failed["tflite_fp32"].startswith("model: cannot be exported as tflite_fp32: ")
+    assert found.failed["tflite_fp32"].startswith("parent: cannot be exported as tflite_fp32: ")
     assert found.failed["tflite_fp32"].endswith(message)
-    assert {path.name for path in (tmp_path / "target").iterdir()} == {FILES["onnx"]}
+    assert list(files(tmp_path).values()) == [{FILES["onnx"]}] * 2
+
+
+def test_a_death_at_the_second_model_costs_the_first_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends(monkeypatch, "tflite_fp32", str(int(signal.SIGSEGV)), role="recovered")
+    found = convert(tmp_path, goes_on=True)
+    assert found.failed["tflite_fp32"].startswith("recovered: cannot be exported as tflite_fp32: ")
+    assert [list(formats) for formats in found.parity.values()] == [FORMATS, ["onnx"]]
+    first, second = ({parity["process"] for parity in of.values()} for of in found.parity.values())
+    assert len(first) == len(second) == 1
+    assert first != second
 
 
 def test_a_death_ends_it_where_nothing_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ends(monkeypatch, "tflite_fp32", str(int(signal.SIGABRT)))
     found = convert(tmp_path, goes_on=False)
-    assert found.parity == {}
+    assert not any(found.parity.values())
     assert "(signal 6, SIGABRT)" in found.failed["tflite_fp32"]
-    assert not list((tmp_path / "target").iterdir())
+    assert not any(files(tmp_path).values())
 
 
 def test_a_converter_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ends(monkeypatch, "onnx", "hang")
     found = convert(tmp_path, goes_on=False, limit_s=5)
     assert found.failed["onnx"].endswith("cannot be exported as onnx: it took longer than 5 seconds")
-    assert list(found.parity) == ["tflite_fp32"]
+    assert list(found.parity["parent"]) == ["tflite_fp32"]
+    assert not found.parity["recovered"]
 
 
 def test_a_process_that_dies_before_it_converts_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apart, "worker_command", lambda: [sys.executable, "-c", "raise SystemExit(7)"])
+    monkeypatch.setattr(apart, "worker_command", lambda module: [sys.executable, "-c", "raise SystemExit(7)"])
     with pytest.raises(RegrowError, match=r"cannot be converted: the converter ended with status 7"):
         convert(tmp_path, goes_on=True)
 

@@ -1,5 +1,7 @@
 """Latency of models that are not exported yet: what is fed, what is measured, what cannot be."""
 
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,20 @@ import tensorflow as tf
 import tf_keras as keras
 from rich.console import Console
 
+from regrow.conversion import apart
 from regrow.errors import RegrowError
 from regrow.evaluation.model_latency import measure_latencies, random_inputs, table
+from regrow.pruning.latency import Stopwatch
+from tests.conversion.dying_worker import let_die
 
 layers = keras.layers
+
+
+@pytest.fixture(scope="module")
+def converter() -> Iterator[apart.Converter]:
+    """One process converts for all tests here."""
+    with apart.Converter() as found:
+        yield found
 
 
 def classifier(width: int, first: Any = None) -> Any:
@@ -57,13 +69,13 @@ def test_tokens_are_numbers_of_the_vocabulary() -> None:
         lambda: keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(2, 3)]),
     ],
 )
-def test_one_input_of_known_size_is_needed(model: Any) -> None:
+def test_one_input_of_known_size_is_needed(model: Any, converter: apart.Converter) -> None:
     with pytest.raises(RegrowError, match=r"^--latency: .* one input of known size, not \["):
-        measure_latencies({"model": model()})
+        measure_latencies({"model": model()}, converter)
 
 
-def test_both_formats_are_measured_in_turns() -> None:
-    found = measure_latencies({"parent": classifier(96), "pruned": classifier(8)})
+def test_both_formats_are_measured_in_turns(converter: apart.Converter) -> None:
+    found = measure_latencies({"parent": classifier(96), "pruned": classifier(8)}, converter)
     assert set(found.ms) == {"tflite_fp32", "tflite_int8"}
     for name in found.ms:
         assert found.ratios[name]["parent"] == 1
@@ -78,13 +90,37 @@ def test_both_formats_are_measured_in_turns() -> None:
     assert "fp32 TFLite" in text and "int8 TFLite" in text and "in turns, on this machine" in text
 
 
-def test_what_cannot_be_converted_is_said() -> None:
+def test_what_cannot_be_converted_is_said(converter: apart.Converter) -> None:
     """TFLite has no error function among its own operations."""
     entry = keras.Input((4,))
     model = keras.Model(entry, tf.math.erf(layers.Dense(3)(entry)))
-    found = measure_latencies({"model": model})
+    found = measure_latencies({"model": model}, converter)
     assert set(found.failed) == {"tflite_fp32", "tflite_int8"}
     assert found.ms == {}
+    assert all("Erf" in why for why in found.failed.values())
     console = Console(width=400, record=True)
     console.print(table(found))
-    assert "latency: int8 TFLite: cannot be converted (" in console.export_text()
+    assert "latency: int8 TFLite: cannot be exported as tflite_int8 (" in console.export_text()
+
+
+def test_a_converter_that_dies_costs_its_format_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_die(monkeypatch, "tflite_int8", signal.SIGSEGV)
+    with apart.Converter() as dying:
+        found = measure_latencies({"model": classifier(4)}, dying)
+    assert list(found.ms) == ["tflite_fp32"]
+    assert found.failed == {
+        "tflite_int8": "cannot be exported as tflite_int8: the converter died (signal 11, SIGSEGV)"
+    }
+
+
+def test_a_latency_target_that_cannot_be_measured_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_die(monkeypatch, "tflite_fp32", signal.SIGABRT)
+    with (
+        apart.Converter() as dying,
+        pytest.raises(
+            RegrowError,
+            match=r"prune\.target\.latency_ms: cannot be measured: the model cannot be exported as tflite_fp32: the"
+            r" converter died \(signal 6, SIGABRT\); choose macs, parameters or bytes",
+        ),
+    ):
+        Stopwatch(classifier(4), dying)

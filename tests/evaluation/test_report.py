@@ -308,3 +308,11 @@ def test_what_the_model_was_chosen_from_is_shown_where_there_was_a_sweep() -> No
     assert "<u>half" not in page and "&lt;u&gt;half&lt;/u&gt;" in page
     assert "beaten by &lt;u&gt;half" in page and "gone failed: step &#39;prune&#39;: &lt;no&gt;" in page
     assert "What it was chosen from" not in render_report(findings())
+
+
+def test_formats_that_were_left_out_are_named_with_the_reason() -> None:
+    parity = {"exports": {}, "skipped": {"onnx": "parent: the converter died (signal 11, <b>)"}}
+    page = render_report(findings(parity=parity))
+    assert "Left out onnx: parent: the converter died (signal 11, &lt;b&gt;)." in page
+    assert "Left out of both models, as the notes say: onnx." in page
+    assert "Left out" not in render_report(findings())

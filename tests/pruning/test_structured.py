@@ -1,6 +1,7 @@
 """Channels out of whole models: targets, protection, refusals, and that the result is a model like any other."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -194,8 +195,16 @@ def test_a_latency_that_is_held_already_is_refused(mixed: Any) -> None:
         prune_channels(mixed, ChannelOptions(), target=Target(latency_ms=1000))
 
 
+@pytest.fixture
+def converter() -> Iterator[Any]:
+    from regrow.conversion.apart import Converter
+
+    with Converter() as found:
+        yield found
+
+
 @pytest.mark.slow
-def test_a_latency_is_met_as_measured() -> None:
+def test_a_latency_is_met_as_measured(converter: Any) -> None:
     """Large enough that what is measured is the convolutions; measured again with some room for noise."""
     import tf_keras as keras
 
@@ -208,7 +217,7 @@ def test_a_latency_is_met_as_measured() -> None:
     # Vector units make latency a staircase, and a target between two stairs is refused. What else the machine does
     # changes milliseconds from one moment to the next, and so a share of the model's is what is compared.
     for share in (0.7, 0.6, 0.5, 0.4):
-        watch = Stopwatch(model)
+        watch = Stopwatch(model, converter)
         wanted = share * watch.reference_ms
         try:
             done = prune_channels(model, ChannelOptions(), target=Target(latency_ms=wanted))

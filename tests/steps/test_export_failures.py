@@ -1,6 +1,5 @@
 import json
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from regrow.artifacts import read_json
-from regrow.conversion import apart
 from regrow.conversion.formats import DEFAULT_FORMATS
 from regrow.dataset.directory import open_dataset, write_dataset
 from regrow.dataset.info import Normalisation
@@ -18,7 +16,7 @@ from regrow.parameters import canonical_json
 from regrow.steps.execution import execute
 from regrow.steps.export import SPEC, ExportParams
 from regrow.validation import validate
-from tests.conversion import dying_worker
+from tests.conversion.dying_worker import let_die
 
 
 def params(document: dict[str, Any]) -> ExportParams:
@@ -111,16 +109,10 @@ def test_a_layer_that_a_format_does_not_know_is_named(inputs: dict[str, Path], t
         run(tmp_path, {**inputs, "parent": tmp_path / "odd"}, {"formats": ["onnx"]})
 
 
-def died(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Let the process that converts to ``name`` end itself by a signal."""
-    command = [sys.executable, dying_worker.__file__, name, str(int(signal.SIGSEGV))]
-    monkeypatch.setattr(apart, "worker_command", lambda: command)
-
-
 def test_a_converter_that_dies_is_a_sentence(
     inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    died(monkeypatch, "tflite_int8")
+    let_die(monkeypatch, "tflite_int8", signal.SIGSEGV)
     with pytest.raises(
         RegrowError,
         match=r"parent: cannot be exported as tflite_int8: the converter died \(signal 11, SIGSEGV\);"
@@ -133,7 +125,7 @@ def test_a_converter_that_dies_is_a_sentence(
 def test_the_step_goes_on_where_the_user_says_so(
     inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    died(monkeypatch, "tflite_int8")
+    let_die(monkeypatch, "tflite_int8", signal.SIGSEGV)
     outputs = run(tmp_path, inputs, {"formats": ["tflite_int8", "tflite_fp32"], "on_error": "skip"})
     parity = read_json(outputs["parity"] / "parity.json")
     assert "the converter died (signal 11, SIGSEGV)" in parity["skipped"]["tflite_int8"]

@@ -1,6 +1,7 @@
 """The step `measure` on small models: validation only, and the bytes that `export` would ship."""
 
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from regrow.evaluation.statistics import paired_difference, wilson_interval
 from regrow.provenance.digest import tree_digest
 from regrow.steps.execution import execute
 from regrow.steps.measure import SPEC, MeasureParams
+from tests.conversion.dying_worker import let_die
 
 
 def network(width: int, seed: int = 0) -> Any:
@@ -136,3 +138,17 @@ def test_without_validation_examples_nothing_is_compared(inputs: dict[str, Path]
     )
     with pytest.raises(RegrowError, match="has no validation examples"):
         measure({**inputs, "dataset": found.path}, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tflite_int8", "onnx"])
+def test_a_converter_that_dies_is_a_sentence(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    let_die(monkeypatch, name, signal.SIGSEGV)
+    with pytest.raises(
+        RegrowError,
+        match=rf"parent: cannot be exported as {name}: the converter died \(signal 11, SIGSEGV\);"
+        r" sweep\.format may name another",
+    ):
+        measure(inputs, tmp_path, format=name)
+    assert not (tmp_path / "measurement").exists()
