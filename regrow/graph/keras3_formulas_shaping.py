@@ -108,9 +108,12 @@ def rot90(op: Operate, array: Any, *, k: int = 1, axes: Any = (0, 1)) -> Any:
     """A quarter turn, ``k`` times."""
     first, second = axes_of(array, axes)
     if k % 4 == 2:
-        raise RegrowError(
-            "is half a turn, which Keras 3 gets wrong on TensorFlow; put keras.ops.flip along both axes in its place"
-        )
+        if array.shape[first] is None or array.shape[first] != array.shape[second]:
+            raise RegrowError(
+                "is half a turn of images that are not known to be square, which Keras 3 answers wrongly on TensorFlow;"
+                " put keras.ops.flip along both axes in its place"
+            )
+        return op("reverse", array, axis=[first, second])
     order = list(range(rank(array)))
     order[first], order[second] = second, first
     if k % 4 == 1:

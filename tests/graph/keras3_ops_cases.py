@@ -47,6 +47,7 @@ of(
     flip_two=lambda x, y: ops.flip(x, axis=(1, -1)),
     flip_all=lambda x, y: ops.flip(x),
     rot90=lambda x, y: ops.rot90(x, 1, axes=(1, 2)),
+    rot90_half_of_squares=lambda x, y: ops.rot90(x[:, :3, :3], -2, axes=(2, 1)),
     rot90_back=lambda x, y: ops.rot90(x, k=-1, axes=(2, 1)),
     roll=lambda x, y: ops.roll(x, 2, axis=1),
     roll_two=lambda x, y: ops.roll(x, (1, -1), axis=(1, 2)),
