@@ -93,7 +93,7 @@ def test_a_method_has_its_own_options(config: Any) -> None:
     base = {"recover": {"fit": {"epochs": 7, "optimizer": {"name": "adam", "learning_rate": 0.5}}}}
     plain, other = candidates(config({"targets": [{"macs": 0.5}], "methods": ["channels", own]}, **base))
     assert other.name == "distilled macs 0.5"
-    assert other.prune.channels.criterion == "taylor" and plain.prune.channels.criterion == "l2"
+    assert other.prune.channels.criterion == "taylor" and plain.prune.channels.criterion == "relative_l2"
     assert other.recover.distill is not None and plain.recover.distill is None
     assert other.recover.fit.epochs == 7
     # Another optimizer does not inherit the rate of this one.
