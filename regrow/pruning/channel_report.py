@@ -20,6 +20,7 @@ def channel_report(
     target: Target,
     *,
     round_to: int,
+    min_channels: int,
     latencies: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
     """Costs before and after, and channel counts by group and by layer.
@@ -28,13 +29,14 @@ def channel_report(
     could follow, by its name. A layer has a row for each size in its config that
     counts channels: ``filters``, ``units``, ``key_dim``. A group that shrank has how many channels the layer of it that
     is nearest to its limit has left, ``fewest``, the limit, ``least``, and what it was rounded to, ``rounded_to``, if
-    not to ``round_to``, which is that of ``options`` or what fitted in its place. A group that its limit kept from
-    shrinking has ``least`` alone.
+    not to ``round_to``, which is that of ``options`` or what fitted in its place, as ``min_channels`` is, told as
+    ``min_channels_lowered_to``. A group that its limit kept from shrinking has ``least`` alone. One of attention heads
+    that shrank has ``heads``.
     """
     before, after = ({**_costs(channels, mask)} for mask in (np.zeros_like(removed), removed))
     if latencies is not None:
         before["latency_ms"], after["latency_ms"] = (round(value, 4) for value in latencies)
-    limits = limits_of(channels, floor=options.floor, min_channels=options.min_channels, round_to=round_to)
+    limits = limits_of(channels, floor=options.floor, min_channels=min_channels, round_to=round_to)
     sizes = sizes_by_group(channels, channels)
     return {
         "target": {target.name: target.value},
@@ -43,7 +45,8 @@ def channel_report(
         "scope": options.scope,
         "rank": "score_per_cost" if options.per_cost else "score",
         "floor": options.floor,
-        "min_channels": options.min_channels,
+        "min_channels": (asked := options.minimums[0]),
+        **({"min_channels_lowered_to": min_channels} if min_channels != asked else {}),
         "round_to": options.round_to,
         **({"rounded_to": round_to} if round_to != options.round_to else {}),
         "before": before,
@@ -112,4 +115,5 @@ def _narrowest(
     ]
     fewest, least = min(rows, key=lambda row: (row[0] > row[1], row[0]))
     rounded = {"rounded_to": limits.multiple} if limits.multiple != round_to else {}
-    return {"fewest": fewest, "least": least, **rounded}
+    heads = {"heads": True} if all(layer is not None and "num_heads" in layer[1] for layer in own) else {}
+    return {"fewest": fewest, "least": least, **rounded, **heads}

@@ -12,7 +12,21 @@ SHOWN = 5
 def channel_notes(report: Mapping[str, Any]) -> list[str]:
     """Sentences about section ``channels`` of a report: narrow layers, lopsided costs, other multiples than asked."""
     shrunk = [group for group in report["groups"] if group["after"] < group["before"]]
-    return [*_rounding(report, shrunk), *_narrow(report, shrunk), *_lopsided(report)]
+    return [
+        *_minimum(report),
+        *_rounding(report, shrunk),
+        *_narrow(report, shrunk),
+        *_lopsided(report),
+    ]
+
+
+def _minimum(report: Mapping[str, Any]) -> list[str]:
+    if "min_channels_lowered_to" not in report:
+        return []
+    return [
+        f"min_channels: the target cannot be met where {report['min_channels']} channels of each layer stay; lowered to"
+        f" {report['min_channels_lowered_to']}"
+    ]
 
 
 def _rounding(report: Mapping[str, Any], shrunk: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -48,13 +62,19 @@ def _narrow(report: Mapping[str, Any], shrunk: Sequence[Mapping[str, Any]]) -> l
     narrow = [
         _change(group)
         for group in shrunk
-        if group.get("fewest", group["after"]) <= max(FEW_CHANNELS, group.get("least", 0))
+        if group.get("fewest", group["after"])
+        # Attention heads are many channels each.
+        <= max(0 if group.get("heads") else FEW_CHANNELS, group.get("least", 0))
     ]
     if not narrow:
         return []
+    minimum = report.get("min_channels_lowered_to", report["min_channels"])
+    used = report.get("rounded_to", report["round_to"])
+    multiples = f" in multiples of {used}" if used > 1 else ""
     return [
-        f"few channels are left: {_listed(narrow)} (floor {report['floor']:g}, min_channels {report['min_channels']},"
-        f" or {FEW_CHANNELS} and fewer); look at the accuracy, raise one of the two, or ask for less"
+        f"few channels are left: {_listed(narrow)} (the limit of floor {report['floor']:g} and min_channels"
+        f" {minimum}{multiples}, or {FEW_CHANNELS} and fewer); look at the accuracy, raise one of the two, or ask for"
+        " less"
     ]
 
 
@@ -67,9 +87,15 @@ def _lopsided(report: Mapping[str, Any]) -> list[str]:
     fewer, more = sorted(kept, key=kept.__getitem__)
     if kept[more] < FAR_APART * kept[fewer]:
         return []
+    (target,) = report["target"]
+    # Parameters and bytes are about one cost, and so are MACs and milliseconds.
+    met = {"bytes": "parameters", "latency_ms": "macs"}.get(target, target)
+    ways = f"a target of {more if met == fewer else fewer}"
+    if report["scope"] != "per_layer":
+        ways += ", or scope: per_layer,"
     return [
         f"{words[fewer]} fell to {kept[fewer]:.1%} and {words[more]} only to {kept[more]:.1%}: the layers that hold the"
-        f" {words[fewer]} gave most; a target of {fewer}, or scope: per_layer, shares it out in another way"
+        f" {words[fewer]} gave most; {ways} shares it out in another way"
     ]
 
 
@@ -77,6 +103,8 @@ def _change(group: Mapping[str, Any]) -> str:
     """A group's layers and its channels before and after, or those of its narrowest layer where that is another."""
     told = f"{_named(group)} {group['before']:,} → {group['after']:,}"
     fewest = group.get("fewest", group["after"])
+    if group.get("heads"):
+        return f"{told} heads"
     return told if fewest == group["after"] else f"{told} (a layer {fewest:,})"
 
 

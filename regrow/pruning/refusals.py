@@ -1,11 +1,14 @@
 """Why a target cannot be met, and which layers stand in its way."""
 
+from typing import Any
+
 import numpy as np
 
 from regrow.errors import RegrowError
 from regrow.graph.channels import Channels
 from regrow.pruning.channel_report import reasons_of
 from regrow.pruning.criteria.evidence import Array
+from regrow.pruning.limits import halves, limits_of
 from regrow.pruning.search import Found
 from regrow.pruning.targets import ChannelOptions, Target
 
@@ -14,27 +17,47 @@ SHOWN_LAYERS = 4
 WORTH_NAMING = 0.02
 
 
+class NotMetError(RegrowError):
+    """A target cannot be met with the options at hand; the text says what can."""
+
+
 def refusal(
-    channels: Channels, target: Target, options: ChannelOptions, found: Found | None, *, scale: float
-) -> RegrowError:
+    channels: Channels, target: Target, options: ChannelOptions, found: Found, *, scale: float
+) -> NotMetError:
     """The error of a target that cannot be met; ``found`` are the nearest prices, ``scale`` what a share of 1 costs."""
     field = f"prune.target.{target.name}"
     limits = (
-        f"floor {options.floor:g}, min_channels {options.min_channels}, round_to {options.round_to} and the layers"
-        " that stay whole"
+        f"floor {options.floor:g}, min_channels {options.minimums[0]}, round_to"
+        f" {' or '.join(map(str, halves(options.round_to)))} and the layers that stay whole"
     )
-    reached = [price / scale for price in found.reachable] if found is not None else []
+    reached = [price / scale for price in found.reachable]
     unit = " ms" if target.name == "latency_ms" else ""
-    if found is None or found.below is None:
-        least = found.above[1] if found is not None and found.above is not None else None
-        return RegrowError(
+    if found.below is None:
+        least = found.above[1] if found.above is not None else None
+        return NotMetError(
             f"{field}: {target.value:g}{unit} cannot be reached; with {limits} the least is {reached[0]:.3g}{unit}"
-            f"{blocking(channels, target.name, least)}"
+            f"{blocking(channels, target.name, least)}{_way_out(channels, options)}"
         )
     near = " and ".join(f"{value:.3g}{unit}" for value in reached)
-    return RegrowError(
+    return NotMetError(
         f"{field}: {target.value:g}{unit} cannot be met within 3%; with {limits} the nearest are {near}"
+        f"{_way_out(channels, options)}"
     )
+
+
+def _way_out(channels: Channels, options: ChannelOptions) -> str:
+    """Which options, if lowered, let some layer shrink further, as the end of a sentence; "" if none does."""
+    given: dict[str, Any] = {
+        "floor": options.floor,
+        "min_channels": options.minimums[0],
+        "round_to": options.round_to,
+    }
+    now = limits_of(channels, **given)
+    lowest = {"floor": 0.0, "min_channels": 1, "round_to": 1}
+    names = [name for name, value in lowest.items() if limits_of(channels, **{**given, name: value}) != now]
+    if not names:
+        return ""
+    return f"; a lower {' or '.join(names)} lets layers shrink further"
 
 
 def blocking(channels: Channels, cost: str, removed: Array | None) -> str:
@@ -60,7 +83,9 @@ def _why(channels: Channels, layer: str, removed: Array) -> str:
     """Why ``layer`` is not smaller."""
     if layer in channels.whole:
         return channels.whole[layer]
-    units = [slot.units for slot in channels.slots if slot.layer == layer and slot.role != "channel"]
+    own = [slot for slot in channels.slots if slot.layer == layer]
+    # What a depthwise layer has of its channels is of this role alone.
+    units = [slot.units for slot in own if slot.role != "channel"] or [slot.units for slot in own]
     if not units:
         return "none of its channels are traced"
     flat = np.unique(np.concatenate(units))

@@ -157,6 +157,9 @@ def _joined(reports: list[dict[str, Any]], params: PruneParams) -> dict[str, Any
     """One report: counts before of the first round, after of the last."""
     first, last = reports[0], reports[-1]
     joined = {**last, "before": first["before"], "rounds": [report["after"] for report in reports]}
+    lowered = [left for report in reports if (left := report.get("min_channels_lowered_to")) is not None]
+    if lowered:
+        joined["min_channels_lowered_to"] = min(lowered)
     if params.sparse_training is not None:
         joined["sparse_training"] = params.sparse_training.penalty
     for table, keys in (("groups", ("name",)), ("layers", ("name", "size"))):

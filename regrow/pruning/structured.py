@@ -1,6 +1,6 @@
 """Structured pruning: whole channels are taken out of a model, so that it is smaller and faster."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,13 +15,13 @@ from regrow.graph.tracing import trace
 from regrow.pruning.channel_report import channel_report
 from regrow.pruning.criteria.evidence import Array, Calibration
 from regrow.pruning.criteria.registry import NEEDING_DATA, score
-from regrow.pruning.limits import halves
+from regrow.pruning.limits import halves, limits_of
 from regrow.pruning.moves import Moves
 from regrow.pruning.notes import channel_notes
 from regrow.pruning.pruning import Pruning
-from regrow.pruning.refusals import refusal
+from regrow.pruning.refusals import NotMetError, refusal
 from regrow.pruning.rescoring import rescored_moves
-from regrow.pruning.search import meet, meet_by_measuring
+from regrow.pruning.search import Found, meet, meet_by_measuring
 from regrow.pruning.selection import check_countable, check_patterns
 from regrow.pruning.targets import ChannelOptions, Target
 
@@ -40,6 +40,7 @@ class Choice:
     """Which units of ``channels`` go (a mask), what each was worth, and the latencies before and after, if measured.
 
     ``round_to`` is what channel counts were rounded to: that of ``options``, or half of it where that does not fit.
+    ``min_channels`` is how many of each layer stay: the first of ``options.minimums`` that meets the target.
     """
 
     channels: Channels
@@ -47,6 +48,7 @@ class Choice:
     scores: Array
     options: ChannelOptions
     round_to: int
+    min_channels: int
     target: Target
     latencies: tuple[float, float] | None
 
@@ -118,23 +120,31 @@ def choose_channels(
             seed=seed,
         )
 
-    first = worth(channels)
-    removed, used, latencies = _chosen(
-        channels,
-        lambda left: first if left is channels else worth(left),
-        options,
-        target,
-        reference=reference or {},
-    )
-    return Choice(
-        channels=channels,
-        removed=removed,
-        scores=first,
-        options=options,
-        round_to=used,
-        target=target,
-        latencies=latencies,
-    )
+    first, refused = worth(channels), None
+    for tried in _lowered(channels, options):
+        try:
+            removed, used, latencies = _chosen(
+                channels,
+                lambda left: first if left is channels else worth(left),
+                tried,
+                target,
+                reference=reference or {},
+            )
+        except NotMetError as error:
+            refused = error
+            continue
+        return Choice(
+            channels=channels,
+            removed=removed,
+            scores=first,
+            options=options,
+            round_to=used,
+            min_channels=tried.minimums[0],
+            target=target,
+            latencies=latencies,
+        )
+    assert refused is not None
+    raise refused
 
 
 def cut_channels(choice: Choice, trained: Any = None) -> ChannelPruning:
@@ -150,6 +160,7 @@ def cut_channels(choice: Choice, trained: Any = None) -> ChannelPruning:
         choice.options,
         choice.target,
         round_to=choice.round_to,
+        min_channels=choice.min_channels,
         latencies=choice.latencies,
     )
     return ChannelPruning(
@@ -179,6 +190,19 @@ def _without_score(channels: Channels, scores: Array, criterion: str) -> Channel
     return replace(channels, reasons={**dict.fromkeys(silent, why), **channels.reasons})
 
 
+def _lowered(channels: Channels, options: ChannelOptions) -> Iterator[ChannelOptions]:
+    """``options`` with each of the numbers of channels that may stay, as far as it makes a difference."""
+    before = None
+    for number in options.minimums:
+        limits = [
+            limits_of(channels, floor=options.floor, min_channels=number, round_to=multiple)
+            for multiple in halves(options.round_to)
+        ]
+        if limits != before:
+            yield options.model_copy(update={"min_channels": number})
+        before = limits
+
+
 def _chosen(
     channels: Channels,
     worth: Callable[[Channels], Array],
@@ -193,7 +217,8 @@ def _chosen(
         return removed, options.round_to, latencies
     price: Callable[[Array], float] = getattr(channels, target.name)
     whole = reference.get(target.name, price(np.zeros(channels.count, np.bool_)))
-    budget, first = target.value * whole, None
+    budget = target.value * whole
+    nearest = Found(budget=budget)
     for multiple in halves(options.round_to):
         tried = options.model_copy(update={"round_to": multiple})
         # Where rounding leaves few choices, an order that was fixed on the way may miss what scoring once meets.
@@ -202,8 +227,10 @@ def _chosen(
             found = meet(moves, price, budget)
             if found.met is not None:
                 return found.met[1], multiple, None
-        first = first or found
-    raise refusal(channels, target, options, first, scale=whole)
+            for side in (found.below, found.above):
+                if side is not None:
+                    nearest.note(*side)
+    raise refusal(channels, target, options, nearest, scale=whole)
 
 
 def _by_latency(
@@ -262,6 +289,6 @@ def _moves(
         savings=(lambda left: left.savings(cost)) if options.per_cost else None,
         scope=options.scope,
         floor=options.floor,
-        min_channels=options.min_channels,
+        min_channels=options.minimums[0],
         round_to=options.round_to,
     )

@@ -74,8 +74,11 @@ class ChannelOptions(Parameters):
     floor: float = Field(
         0.1, ge=0, lt=1, description="share of each layer's channels that stays, at least one"
     )
-    min_channels: int = Field(
-        4, ge=1, description="number of each layer's channels that stays, all of a layer that has no more"
+    min_channels: int | None = Field(
+        None,
+        ge=1,
+        description="number of each layer's channels that stays, all of a layer that has no more; 4 unless given, 2 or"
+        " 1 where the target cannot be met otherwise",
     )
     rank: Literal["score", "score_per_cost"] | None = Field(
         None,
@@ -101,6 +104,11 @@ class ChannelOptions(Parameters):
     def scorings(self) -> int:
         """What ``rescore`` comes to."""
         return self.rescore or (3 if self.criterion in NEEDING_DATA else 10)
+
+    @property
+    def minimums(self) -> tuple[int, ...]:
+        """What ``min_channels`` may come to: the first that meets the target."""
+        return (4, 2, 1) if self.min_channels is None else (self.min_channels,)
 
     @property
     def normalisation(self) -> NormalisationName:

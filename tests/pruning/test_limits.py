@@ -147,6 +147,49 @@ def test_layers_that_have_no_more_stay_whole() -> None:
     assert (counts(done)["conv1"], counts(done)["conv3"]) == ((3, 3), (4, 4))
 
 
+@pytest.mark.parametrize(("widths", "macs"), [((4, 8), 0.5), ((4, 4), 0.5), ((6, 4, 6), 0.3)])
+def test_a_minimum_that_was_not_asked_for_refuses_nothing(widths: tuple[int, ...], macs: float) -> None:
+    """A model all of whose layers are narrow: fewer stay, and it is said; a number that is given is kept."""
+    model = convolutions(*widths)
+    done = pruned(model, macs=macs)
+    assert done.report["after"]["macs"] / done.report["before"]["macs"] == pytest.approx(macs, rel=0.03)
+    assert done.report["notes"][0] == (
+        "min_channels: the target cannot be met where 4 channels of each layer stay; lowered to"
+        f" {done.report['min_channels_lowered_to']}"
+    )
+    with pytest.raises(
+        RegrowError, match=r"min_channels 4, .*; a lower min_channels lets layers shrink further$"
+    ):
+        pruned(model, macs=macs, min_channels=4)
+
+
+def test_a_minimum_that_meets_the_target_is_not_lowered() -> None:
+    done = pruned(convolutions(16, 32), macs=0.5)
+    assert done.report["min_channels"] == 4
+    assert "min_channels_lowered_to" not in done.report
+
+
+@pytest.mark.parametrize(
+    ("options", "ways"),
+    [
+        ({"floor": 0.5}, "floor"),
+        ({"min_channels": 12}, "min_channels"),
+        ({"round_to": 8, "min_channels": 12, "floor": 0.5}, "min_channels or round_to"),
+    ],
+)
+def test_a_refusal_names_the_options_that_stand_in_the_way(options: dict[str, Any], ways: str) -> None:
+    with pytest.raises(RegrowError, match=rf"; a lower {ways} lets layers shrink further$"):
+        pruned(convolutions(16, 16), macs=0.05, **options)
+
+
+def test_a_depthwise_layer_whose_channels_are_at_their_limit_is_not_called_untraced() -> None:
+    entry = keras.Input((16, 16, 3))
+    x = layers.DepthwiseConv2D(7, padding="same", name="deep")(layers.Conv2D(16, 1, name="point")(entry))
+    model = keras.Model(entry, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    with pytest.raises(RegrowError, match=r"'deep' \d+% \(at its limit\)"):
+        pruned(model, macs=0.1, min_channels=8)
+
+
 def test_heads_are_no_channels() -> None:
     """Two of four heads may go, though four channels of each layer stay."""
     entry = keras.Input((6, 8))
@@ -156,6 +199,8 @@ def test_heads_are_no_channels() -> None:
     done = pruned(model, macs=0.3)
     heads = next(row for row in done.report["layers"] if row["size"] == "num_heads")
     assert heads["after"] < heads["before"] == 4
+    few = [note for note in done.report["notes"] if note.startswith("few channels")]
+    assert any("heads" in note for note in few) == (heads["after"] == 1)
 
 
 @pytest.mark.parametrize(
@@ -217,16 +262,51 @@ def test_three_channels_are_few_where_fewer_may_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("macs", "parameters", "told"),
+    ("target", "scope", "macs", "parameters", "told", "ways"),
     [
-        (0.506, 0.079, "parameters fell to 7.9% and MACs only to 50.6%"),
-        (0.2, 0.5, "MACs fell to 20.0% and parameters only to 50.0%"),
-        (0.5, 0.26, None),
-        (0.0, 0.5, None),
+        (
+            "macs",
+            "global",
+            0.506,
+            0.079,
+            "parameters fell to 7.9% and MACs only to 50.6%",
+            "a target of parameters, or scope: per_layer, shares",
+        ),
+        (
+            "latency_ms",
+            "per_layer",
+            0.2,
+            0.5,
+            "MACs fell to 20.0% and parameters only to 50.0%",
+            "a target of parameters shares",
+        ),
+        (
+            "bytes",
+            "global",
+            0.2,
+            0.5,
+            "MACs fell to 20.0% and parameters only to 50.0%",
+            "a target of macs, or scope: per_layer, shares",
+        ),
+        (
+            "bytes",
+            "global",
+            0.5,
+            0.2,
+            "parameters fell to 20.0% and MACs only to 50.0%",
+            "a target of macs, or scope: per_layer, shares",
+        ),
+        ("macs", "global", 0.5, 0.26, None, ""),
+        ("macs", "global", 0.0, 0.5, None, ""),
     ],
 )
-def test_costs_that_fall_apart_are_told(macs: float, parameters: float, told: str | None) -> None:
+def test_costs_that_fall_apart_are_told(
+    target: str, scope: str, macs: float, parameters: float, told: str | None, ways: str
+) -> None:
+    """And what shares them out in another way is not what was asked for already."""
     report = {
+        "target": {target: 0.5},
+        "scope": scope,
         "round_to": 1,
         "groups": [],
         "before": {"macs": 1000, "parameters": 1000},
@@ -234,6 +314,7 @@ def test_costs_that_fall_apart_are_told(macs: float, parameters: float, told: st
     }
     found = channel_notes(report)
     assert [note.partition(":")[0] for note in found] == ([] if told is None else [told])
+    assert all(f"gave most; {ways} it out" in note for note in found)
 
 
 def test_an_unreachable_target_names_what_blocks_it_by_share() -> None:
@@ -247,7 +328,7 @@ def test_an_unreachable_target_names_what_blocks_it_by_share() -> None:
     with pytest.raises(RegrowError) as error:
         pruned(model, macs=0.2, skip=("kept",))
     message = str(error.value)
-    assert "macs: 0.2 cannot be reached; with floor 0.1, min_channels 4, round_to 1" in message
+    assert "macs: 0.2 cannot be reached; with floor 0.1, min_channels 1, round_to 1" in message
     assert (
         f"of all MACs are still in 'deep' {share:.0%} (DepthwiseConv2D 'deep' takes in channels that stay"
         in message
