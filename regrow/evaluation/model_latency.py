@@ -103,7 +103,7 @@ def measure_latencies(models: Mapping[str, Any], converter: Converter) -> Latenc
 
 def random_inputs(model: Any, count: int) -> tuple[Array, str]:
     """``count`` random examples in ``model``'s input range, float32 (count, …), and that range in words."""
-    shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs or ()]
     if len(shapes) != 1 or None in shapes[0]:
         raise RegrowError(
             f"--latency: can be measured of a model with one input of known size, not {shapes}; leave it out"
@@ -119,7 +119,17 @@ def _range(model: Any) -> tuple[float, float, str]:
     from regrow.graph.graph import Graph
 
     graph = Graph.of(model)
-    takes = next((call for call in graph.view.calls if call.class_name != "InputLayer" and call.inputs), None)
+    raw = set(graph.view.inputs)
+    taking = []
+    for call in graph.view.calls:
+        if raw.intersection(call.inputs) and call.class_name == "InputLayer":
+            raw.update(call.outputs)  # of a nested model
+        elif raw.intersection(call.inputs):
+            taking.append(call)
+    # TFLite reads no number beyond the smallest vocabulary.
+    tables = [call for call in taking if call.class_name == "Embedding"]
+    tables.sort(key=lambda call: graph.layer_config(call.layer)["input_dim"])
+    takes = next(iter(tables or taking), None)
     low, high = 0.0, 1.0
     kind = None if takes is None else takes.class_name
     if takes is None or kind not in ("Rescaling", "Normalization", "Embedding"):
@@ -150,6 +160,12 @@ def _runner(model: Any, name: str, examples: Array, converter: Converter) -> Cal
 def _in_turns(runners: Mapping[str, Callable[[], None]]) -> dict[str, Array]:
     if not runners:
         return {}
-    once = sum(float(np.median(times)) for times in interleaved(runners, rounds=3, warmup=2).values())
+    try:
+        once = sum(float(np.median(times)) for times in interleaved(runners, rounds=3, warmup=2).values())
+    except (RuntimeError, ValueError) as error:  # as the interpreter does with values that no operation takes
+        raise RegrowError(
+            f"--latency: the converted model cannot compute random inputs ({' '.join(str(error).split())[:200]});"
+            " leave it out"
+        ) from None
     rounds = int(np.clip(1000 * SECONDS / max(once, 1e-3), *ROUNDS))
     return interleaved(runners, rounds=rounds, warmup=2)

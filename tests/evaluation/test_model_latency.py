@@ -62,9 +62,33 @@ def test_tokens_are_numbers_of_the_vocabulary() -> None:
     assert "from 0 to 29 (as its layer 'embedding" in told
 
 
+def test_two_tables_take_what_the_smaller_one_has() -> None:
+    """Also where one is in a nested model, whose input layer passes the numbers on."""
+    inner = keras.Sequential(
+        [keras.Input((7,), dtype="int32"), layers.Embedding(10, 4, name="small")], name="inner"
+    )
+    entry = keras.Input((7,), dtype="int32")
+    summed = layers.Embedding(30, 4, name="large")(entry) + inner(entry)
+    model = keras.Model(entry, layers.Dense(2)(layers.GlobalAveragePooling1D()(summed)))
+    examples, told = random_inputs(model, 50)
+    assert 8 < examples.max() <= 9
+    assert "from 0 to 9 (as its layer 'inner/small' tells)" in told
+
+
+def test_values_that_the_file_does_not_take_are_a_sentence() -> None:
+    """Numbers are looked up where a constant has been added: beyond the table."""
+    entry = keras.Input((3,), dtype="int32")
+    model = keras.Model(entry, layers.Flatten()(layers.Embedding(5, 2)(entry + 50)))
+    with pytest.raises(
+        RegrowError, match=r"^--latency: the converted model cannot compute random inputs \(.*gather"
+    ):
+        measure_latencies({"model": model})
+
+
 @pytest.mark.parametrize(
     "model",
     [
+        lambda: keras.Sequential([layers.Dense(3)]),
         lambda: keras.Model(two := [keras.Input((4,)), keras.Input((4,))], layers.Add()(two)),
         lambda: keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(2, 3)]),
     ],
