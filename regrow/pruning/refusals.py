@@ -39,9 +39,9 @@ def refusal(
             f"{blocking(channels, target.name, least)}{_way_out(channels, options)}"
         )
     near = " and ".join(f"{value:.3g}{unit}" for value in reached)
+    finer = "; a lower round_to gives more choices" if options.round_to > 1 else ""
     return NotMetError(
-        f"{field}: {target.value:g}{unit} cannot be met within 3%; with {limits} the nearest are {near}"
-        f"{_way_out(channels, options)}"
+        f"{field}: {target.value:g}{unit} cannot be met within 3%; with {limits} the nearest are {near}{finer}"
     )
 
 

@@ -1,6 +1,7 @@
 """Channels in several rounds: a part of the way, a short recovery, the next part; with sparse training where asked."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -163,10 +164,18 @@ def _joined(reports: list[dict[str, Any]], params: PruneParams) -> dict[str, Any
     if params.sparse_training is not None:
         joined["sparse_training"] = params.sparse_training.penalty
     for table, keys in (("groups", ("name",)), ("layers", ("name", "size"))):
-        counts = {tuple(row[key] for key in keys): row["before"] for row in first[table]}
+        counts = {key: row["before"] for key, row in _keyed(first[table], keys)}
         joined[table] = [
-            {**row, "before": counts.get(tuple(row[key] for key in keys), row["before"])}
-            for row in last[table]
+            {**row, "before": counts.get(key, row["before"])} for key, row in _keyed(last[table], keys)
         ]
     joined["notes"] = channel_notes(joined)
     return joined
+
+
+def _keyed(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Each row under its name and how many of this name were before it: an attention layer has four groups."""
+    seen: Counter[Any] = Counter()
+    for row in rows:
+        name = tuple(row[key] for key in keys)
+        yield (*name, seen[name]), row
+        seen[name] += 1

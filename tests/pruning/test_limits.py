@@ -14,6 +14,8 @@ from regrow.pruning.criteria.registry import score
 from regrow.pruning.limits import halves
 from regrow.pruning.moves import order_moves
 from regrow.pruning.notes import channel_notes
+from regrow.pruning.parameters import PruneParams
+from regrow.pruning.rounds import Trainer, prune_in_rounds
 from regrow.pruning.structured import ChannelPruning, prune_channels
 from regrow.pruning.targets import ChannelOptions, Target
 
@@ -201,6 +203,24 @@ def test_heads_are_no_channels() -> None:
     assert heads["after"] < heads["before"] == 4
     few = [note for note in done.report["notes"] if note.startswith("few channels")]
     assert any("heads" in note for note in few) == (heads["after"] == 1)
+
+
+def test_rounds_count_each_group_of_an_attention_layer_from_its_own_size() -> None:
+    """Heads, key size, value size and output are four groups of one name; between rounds nothing is trained here."""
+
+    class Resting(Trainer):
+        def train(self, model: Any, settings: Any, *, after_batch: Any = None) -> None:
+            pass
+
+    entry = keras.Input((6, 24))
+    keras.utils.set_random_seed(0)
+    x = layers.MultiHeadAttention(4, 8, value_dim=6, name="attention")(entry, entry)
+    model = keras.Model(entry, layers.Dense(2)(layers.GlobalAveragePooling1D()(x)))
+    params = PruneParams.model_validate({"method": "channels", "target": {"macs": 0.4}, "rounds": 2})
+    trainer = Resting(None, None, step="prune", progress=None)  # type: ignore[arg-type]
+    report = prune_in_rounds(model, params, calibration=None, trainer=trainer).report
+    groups = [row["before"] for row in report["groups"] if row["layers"] == ["attention"]]
+    assert sorted(groups) == [4, 6, 8, 24]
 
 
 @pytest.mark.parametrize(
