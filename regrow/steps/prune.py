@@ -88,6 +88,10 @@ def _prune_file(use: FileUse[PruneParams], stack: contextlib.ExitStack) -> Any:
 
     model = load_file(use.model, trust=use.trust)
     refuse_not_finite(model, named=str(use.model))
+    if use.latency:
+        from regrow.evaluation.model_latency import random_inputs
+
+        random_inputs(model, 1)  # refuses inputs that cannot be made up before the work is done
     before = inspection(model)
     dataset = open_dataset(use.inputs["dataset"]) if "dataset" in use.inputs else None
     task = Task(

@@ -75,14 +75,14 @@ def test_two_tables_take_what_the_smaller_one_has() -> None:
     assert "from 0 to 9 (as its layer 'inner/small' tells)" in told
 
 
-def test_values_that_the_file_does_not_take_are_a_sentence() -> None:
+def test_values_that_the_file_does_not_take_are_a_sentence(converter: apart.Converter) -> None:
     """Numbers are looked up where a constant has been added: beyond the table."""
     entry = keras.Input((3,), dtype="int32")
     model = keras.Model(entry, layers.Flatten()(layers.Embedding(5, 2)(entry + 50)))
     with pytest.raises(
         RegrowError, match=r"^--latency: the converted model cannot compute random inputs \(.*gather"
     ):
-        measure_latencies({"model": model})
+        measure_latencies({"model": model}, converter)
 
 
 @pytest.mark.parametrize(
