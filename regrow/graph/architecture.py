@@ -26,13 +26,13 @@ class ModelFile:
     """The ``config`` of the outermost model, as JSON has it, and what was found beside it.
 
     ``keras_version`` is empty where the file does not state it; ``stored`` are the bytes of all arrays in it, and
-    ``weights`` the number of real ones that are a layer's, 0 where that is not known.
+    ``stored_layers`` the groups of an archive's outermost layers that hold real ones, empty where that is not known.
     """
 
     config: dict[str, Any]
     keras_version: str
     stored: int
-    weights: int = 0
+    stored_layers: frozenset[str] = frozenset()
 
     @property
     def from_keras3(self) -> bool:
@@ -109,7 +109,7 @@ def _read_archive(file: Path) -> ModelFile:
         config=config,
         keras_version=version,
         stored=sum(one.bytes for one in found),
-        weights=sum(one.weights for one in found),
+        stored_layers=frozenset().union(*(one.layers for one in found)),
     )
 
 

@@ -3,9 +3,13 @@
 import json
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
+
+from regrow.errors import RegrowError
+from regrow.graph.keras3_reading import contained
+from regrow.graph.keras3_weights import file_names
 
 WEIGHTS = "model.weights.h5"
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -28,6 +32,37 @@ def normalise_archive(path: Path, plain: Mapping[str, Callable[[bytes], bytes]] 
     with zipfile.ZipFile(path, "w") as archive:
         for name in sorted(members):
             archive.writestr(zipfile.ZipInfo(name, EPOCH), members[name])
+
+
+def refuse_bfloat16(model: Any) -> None:
+    """Refuse a ``model`` whose weights no file of `tf_keras` keeps.
+
+    Raises:
+        RegrowError: some are bfloat16.
+    """
+    for variable in model.weights:
+        if getattr(variable, "dtype", None) == "bfloat16":
+            raise RegrowError(
+                f"its weights '{variable.name}' are bfloat16, which tf_keras writes into files that it cannot read;"
+                " save the model with weights of float32, as policy mixed_bfloat16 has them"
+            )
+
+
+def refuse_other_layers(config: dict[str, Any], stored: Collection[str]) -> None:
+    """Hold the groups of outermost layers that an archive has ``stored`` weights for against its ``config``.
+
+    Raises:
+        RegrowError: the config has not all of these layers, so that weights would be left unread; the sentence lacks
+            the name of the file.
+    """
+    if not isinstance(config["config"].get("layers"), list):
+        return
+    kinds = [str(layer["class_name"]).rsplit(">", 1)[-1] for layer in contained(config)]
+    if other := sorted(set(stored) - set(file_names(kinds))):
+        raise RegrowError(
+            f"weights are stored for {', '.join(other[:5])}, which its architecture lacks: they are not of the same"
+            " model"
+        )
 
 
 def read_archive(path: Path, *, safe_mode: bool, custom_objects: Mapping[str, type]) -> Any:
@@ -58,8 +93,11 @@ def read_archive(path: Path, *, safe_mode: bool, custom_objects: Mapping[str, ty
 
 
 def application_layers() -> dict[str, type]:
-    """Layers that only `tf_keras.applications` defines, which Keras does not find by name when it loads a model."""
+    """Layers of `tf_keras` and of its applications that Keras itself does not find by name when it loads a model."""
+    from tf_keras.layers import SpectralNormalization
+    from tf_keras.layers.experimental import RandomFourierFeatures
     from tf_keras.src.applications.convnext import LayerScale, StochasticDepth
     from tf_keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
-    return {kind.__name__: kind for kind in (LayerScale, StochasticDepth, CustomScaleLayer)}
+    kinds = (LayerScale, StochasticDepth, CustomScaleLayer, SpectralNormalization, RandomFourierFeatures)
+    return {kind.__name__: kind for kind in kinds}

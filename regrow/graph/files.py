@@ -5,10 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from regrow.errors import RegrowError
+from regrow.graph.adapted import settle_adapted
 from regrow.graph.architecture import ModelFile, read_model_file
-from regrow.graph.archives import application_layers, normalise_archive, read_archive
+from regrow.graph.archives import (
+    application_layers,
+    normalise_archive,
+    read_archive,
+    refuse_bfloat16,
+    refuse_other_layers,
+)
 from regrow.graph.channels_first import switch_on_onednn
-from regrow.graph.declared_sizes import Budget, bounded, check_taken, check_tensors, refuse_excess
+from regrow.graph.declared_sizes import Budget, bounded, check_tensors, refuse_excess
 from regrow.graph.ellipses import spell_out_ellipses
 from regrow.graph.keras3 import read_keras3
 from regrow.graph.layer_normalisation import keep_operations_apart
@@ -36,11 +43,12 @@ def save_model(model: Any, directory: Path) -> None:
     The archive is normalised after saving, so equal weights give equal bytes, and plain `tf_keras` loads it.
 
     Raises:
-        RegrowError: the model shares weights in a way that the file cannot hold.
+        RegrowError: the model shares weights in a way that the file cannot hold, or has weights of bfloat16.
     """
     import tf_keras
 
     refuse_sharing_that_files_lose(model)
+    refuse_bfloat16(model)
     spell_out_ellipses(model)
     directory.mkdir(parents=True, exist_ok=True)
     clean = tf_keras.models.clone_model(model) if getattr(model, "optimizer", None) is not None else model
@@ -73,8 +81,10 @@ def import_model(file: Path, trust: bool = False) -> Any:
         refuse_code(found, file)
     try:
         with bounded(Budget(found.stored)):
+            refuse_other_layers(found.config, found.stored_layers)
             model = _loaded(file, found, trust=trust)
         check_tensors(model)
+        refuse_bfloat16(model)
         keep_operations_apart(model)
     except RegrowError as error:
         text = str(error)
@@ -100,7 +110,7 @@ def _loaded(file: Path, found: ModelFile, *, trust: bool) -> Any:
         model = read_archive(file, safe_mode=not trust, custom_objects=named)
     if wrapped:  # what wraps is stored beside its layer, and holds the weights once more
         return stripped(model)
-    check_taken(model, found.weights)
+    settle_adapted(model)
     return model
 
 

@@ -12,16 +12,17 @@ EXPANSION = 100
 # deflate, shuffle, fletcher32 and LZF: what h5py writes. Others are rarely used, and seldom built in.
 FILTERS = frozenset({1, 2, 3, 32000})
 NUMBERS = frozenset("biuf")
+BFLOAT16 = "|V2"  # two bytes of no meaning: HDF5 has no such type
 # HDF5 files written by Keras nest as deep as its models do.
 DEEPEST = 200
 
 
 @dataclass(frozen=True)
 class Stored:
-    """``bytes`` of all arrays in a file, and how many real ``weights`` they hold for layers (0 where not known)."""
+    """``bytes`` of all arrays in a file, and the outermost ``layers`` that have real ones in an archive, by name."""
 
     bytes: int
-    weights: int
+    layers: frozenset[str]
 
 
 def stored(h5: Any, *, size: int) -> Stored:
@@ -31,8 +32,13 @@ def stored(h5: Any, *, size: int) -> Stored:
         RegrowError: it takes data from another file, or holds data that are not numbers, use a filter that is not
             h5py's own or expand out of proportion; the sentence lacks the name of the file.
     """
-    total = weights = 0
+    total, layers = 0, set()
     for name, item in _data_sets(h5):
+        if item.dtype.str == BFLOAT16:
+            raise RegrowError(
+                f"'{name}' holds bfloat16, which HDF5 has no type for and tf_keras does not read from files;"
+                " save the model with weights of float32, as policy mixed_bfloat16 has them"
+            )
         if item.dtype.kind not in NUMBERS:
             raise RegrowError(f"'{name}' holds {item.dtype}; accepted in a model's weights: numbers")
         plan = item.id.get_create_plist()
@@ -42,12 +48,13 @@ def stored(h5: Any, *, size: int) -> Stored:
                 f"'{name}' is compressed by HDF5's filter {min(numbers - FILTERS)}; accepted: gzip, LZF or none"
             )
         total += item.size * item.dtype.itemsize
-        weights += item.size if name.startswith("/layers/") and item.dtype.kind == "f" else 0
+        if name.startswith("/layers/") and item.dtype.kind == "f":
+            layers.add(name.split("/")[2])
         if total > max(SMALL, EXPANSION * size):
             raise RegrowError(
                 f"its data would expand to more than {max(SMALL, EXPANSION * size):,} bytes, and it has {size:,}"
             )
-    return Stored(total, weights)
+    return Stored(total, frozenset(layers))
 
 
 def _data_sets(h5: Any) -> Iterator[tuple[str, Any]]:

@@ -5,8 +5,9 @@ the file. Among all symbols are functions that read and write files, run Python,
 of the process. So the ones that are accepted are written out, by a principle: what comes out depends on the arguments
 and on random numbers alone, and the arguments can be written as JSON. What takes a function to call (``map_fn``), the
 name of a file (``fixed_unigram_candidate_sampler``), a variable (``assign``) or the bytes of a compressed file
-(``image.decode_png``) is not here, nor what speaks to the outside (``io``, ``print``, ``py_function``, ``timestamp``,
-``random.set_seed``) or is not made for models (``raw_ops``, ``experimental``).
+(``image.decode_png``) is not here, nor what learns from one call for the next (``learned_unigram_candidate_sampler``),
+speaks to the outside (``io``, ``print``, ``py_function``, ``timestamp``, ``random.set_seed``) or is not made for models
+(``raw_ops``, ``experimental``).
 """
 
 import functools
@@ -51,6 +52,10 @@ OPERATIONS = {
         stateless_random_hue stateless_random_jpeg_quality stateless_random_saturation
         stateless_sample_distorted_bounding_box total_variation transpose yiq_to_rgb yuv_to_rgb
     """,
+    "keras.backend": """
+        binary_crossentropy binary_focal_crossentropy categorical_crossentropy categorical_focal_crossentropy
+        sparse_categorical_crossentropy
+    """,
     "linalg": """
         adjoint band_part banded_triangular_solve cholesky cholesky_solve cross det diag diag_part eig eigh
         eigh_tridiagonal eigvals eigvalsh einsum experimental.conjugate_gradient expm eye global_norm inv l2_normalize
@@ -83,7 +88,7 @@ OPERATIONS = {
         depthwise_conv2d depthwise_conv2d_backprop_filter depthwise_conv2d_backprop_input dilation2d dropout elu
         embedding_lookup embedding_lookup_sparse erosion2d experimental.general_dropout experimental.stateless_dropout
         fractional_avg_pool fractional_max_pool gelu in_top_k isotonic_regression l2_loss l2_normalize leaky_relu
-        learned_unigram_candidate_sampler local_response_normalization log_poisson_loss log_softmax lrn max_pool
+        local_response_normalization log_poisson_loss log_softmax lrn max_pool
         max_pool1d max_pool2d max_pool3d max_pool_with_argmax moments nce_loss normalize_moments pool relu relu6
         safe_embedding_lookup_sparse sampled_softmax_loss selu separable_conv2d sigmoid
         sigmoid_cross_entropy_with_logits silu softmax softmax_cross_entropy_with_logits softplus softsign
@@ -102,7 +107,7 @@ OPERATIONS = {
     """,
     "random": """
         all_candidate_sampler categorical experimental.index_shuffle experimental.stateless_fold_in
-        experimental.stateless_shuffle experimental.stateless_split fold_in gamma learned_unigram_candidate_sampler
+        experimental.stateless_shuffle experimental.stateless_split fold_in gamma
         log_uniform_candidate_sampler normal poisson shuffle split stateless_binomial stateless_categorical
         stateless_gamma stateless_normal stateless_parameterized_truncated_normal stateless_poisson
         stateless_truncated_normal stateless_uniform truncated_normal uniform uniform_candidate_sampler

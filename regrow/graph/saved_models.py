@@ -10,12 +10,15 @@ from typing import Any
 
 from regrow.errors import RegrowError
 from regrow.graph.declared_sizes import check_taken
+from regrow.graph.wrappers import layers_in
 from regrow.storage.regular_files import irregular, read_bytes
 
 GRAPH, METADATA, VARIABLES = "saved_model.pb", "keras_metadata.pb", "variables"
 LARGEST = (1 << 31) - 1  # of a protocol buffer
+LOOKUPS = ("IntegerLookup", "StringLookup", "TextVectorization")
 KERAS_NODES = "_tf_keras_"
-SLOT = ".OPTIMIZER_SLOT"  # in the names of what an optimizer keeps for a variable
+# In the names of what an optimizer keeps for a variable, and a stateful layer from one call to the next.
+NO_WEIGHTS = (".OPTIMIZER_SLOT", "/states/")
 
 
 def model_metadata(folder: Path) -> str:
@@ -78,11 +81,15 @@ def load_saved_model(
     """The `tf_keras` model of ``config``, not compiled, with the weights in the checkpoint of ``folder``.
 
     Python code in ``config`` is made into functions only with ``trust``.
+
+    Raises:
+        RegrowError: the folder holds other weights, or a vocabulary in its graph alone.
     """
     import tensorflow as tf
     import tf_keras
     from tf_keras.src.saving.serialization_lib import SafeModeScope
 
+    _refuse_vocabularies_in_graphs(config)
     with SafeModeScope(not trust):
         model = tf_keras.models.model_from_json(json.dumps(config), custom_objects=custom_objects)
     stored = tf.train.Checkpoint(model).read(str(folder / VARIABLES / "variables"))
@@ -91,8 +98,17 @@ def load_saved_model(
     return model
 
 
+def _refuse_vocabularies_in_graphs(config: dict[str, Any]) -> None:
+    for kind, fields in layers_in(config):
+        if kind in LOOKUPS and not fields.get("vocabulary"):
+            raise RegrowError(
+                f"layer '{fields.get('name')}' ({kind}) learned its vocabulary from data, and a SavedModel has it in"
+                " its graph alone, which is not run; save the model as .keras"
+            )
+
+
 def _stored_weights(folder: Path) -> int:
-    """How many real weights of layers the checkpoint holds, those of optimizers not counted."""
+    """How many real weights of layers the checkpoint holds; states and what optimizers keep are none."""
     import tensorflow as tf
 
     checkpoint = tf.train.load_checkpoint(str(folder / VARIABLES / "variables"))
@@ -100,5 +116,7 @@ def _stored_weights(folder: Path) -> int:
     return sum(
         math.prod(shape)
         for name, shape in checkpoint.get_variable_to_shape_map().items()
-        if name.startswith("layer_with_weights-") and SLOT not in name and kinds[name].is_floating
+        if name.startswith("layer_with_weights-")
+        and kinds[name].is_floating
+        and not any(part in name for part in NO_WEIGHTS)
     )

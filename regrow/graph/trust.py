@@ -18,6 +18,8 @@ ACTIVATIONS = re.compile(
 )
 CODE = frozenset({"Lambda", "__lambda__", "TensorFlowOpLayer"})
 OPERATIONS = frozenset({"TFOpLambda", "SlicingOpLambda", *MEMBERS})
+# Keras' own applications name TensorFlow's initializers, which compute only, as Keras' of the same names do.
+INITIALIZERS = "tensorflow.python.ops.init_ops_v2"
 TYPE_SPECS = frozenset({"TensorSpec", "RaggedTensorSpec", "SparseTensorSpec"})
 WAY_OUT = "and save the model again; if you trust who made the file, `regrow inspect` and `regrow prune` take --trust"
 
@@ -123,6 +125,8 @@ def _code(config: dict[str, Any]) -> str | None:
     if kind == "__typespec__" and config.get("spec_name") in TYPE_SPECS:
         return None
     if module is None or str(module).split(".", 1)[0] in ("keras", "tf_keras"):
+        return None
+    if module == INITIALIZERS and kind in keras_objects():
         return None
     return f"{named} of '{module}'"
 

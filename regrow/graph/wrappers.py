@@ -24,7 +24,7 @@ def refuse_wrapped(config: Any, file: Path) -> None:
     Raises:
         RegrowError: for quantisation-aware training, or for clustering; the sentence says what to do.
     """
-    for kind, fields in _layers(config):
+    for kind, fields in layers_in(config):
         named = f"{file}: layer '{fields.get('name')}' is a {kind} of tfmot"
         if kind in QUANTISING:
             raise RegrowError(
@@ -40,7 +40,7 @@ def refuse_wrapped(config: Any, file: Path) -> None:
 
 def is_wrapped(config: Any) -> bool:
     """Whether layers in the architecture ``config`` are wrapped for pruning."""
-    return any(_wraps_for_pruning(kind, fields) for kind, fields in _layers(config))
+    return any(_wraps_for_pruning(kind, fields) for kind, fields in layers_in(config))
 
 
 def unwrapped(config: Any) -> Any:
@@ -90,7 +90,8 @@ def _kind(config: dict[str, Any]) -> str:
     return str(config.get("class_name")).rsplit(">", 1)[-1]
 
 
-def _layers(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def layers_in(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The class and the config of whatever ``config`` describes by a class, layers inside layers too."""
     waiting = [config]
     while waiting:
         value = waiting.pop()
