@@ -49,6 +49,7 @@ bench-recovery: $(STAMP)  ## recovery beside Torch-Pruning and tfmot: about 14 h
 	$(BIN)/python benchmarks/recovery.py --report --picture docs/images/recovery.png
 
 $(STAMP): requirements.lock pyproject.toml
+	@echo "$(VENV): installing what is in requirements.lock; takes minutes, and several GB in $(VENV)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
