@@ -21,6 +21,7 @@ CHATTER = (
     rb"(compute|computation)_placer",
     rb"Created TensorFlow Lite XNNPACK delegate",
     rb"tf_tfl_flatbuffer_helpers",
+    rb"^fully_quantize: ",
 )
 # Where there is no NVIDIA driver, that CUDA does not start is no news.
 NO_GPU = (rb"failed call to cuInit", rb"Could not find cuda drivers", rb"cuda_platform|cuda_diagnostics")

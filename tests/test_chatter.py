@@ -8,6 +8,7 @@ import os, sys
 from regrow.chatter import without_chatter
 with without_chatter():
     os.write(2, b"I0000 00:00:1 1 port.cc:153] oneDNN custom operations are on. You may\\n")
+    os.write(2, b"fully_quantize: 0, inference_type: 6, input_inference_type: INT8\\n")
     os.write(2, b"Segmentation fault is near\\n")
     print("python says so", file=sys.stderr)
     os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\\n")
@@ -23,6 +24,7 @@ def test_only_chatter_is_held_back() -> None:
         assert line in done.stderr
     assert done.stderr.count("oneDNN") == 1
     assert "absl" not in done.stderr
+    assert "fully_quantize" not in done.stderr
 
 
 def test_a_command_prints_its_answer_and_nothing_of_tensorflow(tmp_path: object) -> None:
