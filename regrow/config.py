@@ -18,6 +18,7 @@ from regrow.showing.redaction import holds_credentials
 from regrow.steps import NAMES, SWEEP_NAMES, all_specs
 from regrow.storage.documents import InvalidYamlError, parse_yaml, read_yaml
 from regrow.sweep_parameters import SweepParams, measure_params, select_params
+from regrow.training.options import SMALLEST
 from regrow.validation import validate
 
 # Of what --set sets.
@@ -133,10 +134,11 @@ def check_pipeline(config: Any, *, where: Path | None = None) -> None:
 
     Raises:
         RegrowError: the gate asks for an exported file, or its latency, that is not made: nothing could pass; recovery
-            for a label column that preparation does not read.
+            for a label column that preparation does not read; an architecture for images, and a table.
     """
     place = "" if where is None else f"{where}: "
     _check_tasks(config, place)
+    _check_table(config, place)
     gate, made = config.register.gate, config.export.formats
     wanted = [("size_format", "max_size_ratio", made, "export.formats")]
     wanted.append(("latency_format", "max_latency_ratio", made, "export.formats"))
@@ -160,6 +162,17 @@ def _check_tasks(config: Any, place: str) -> None:
                 f"{place}recover.multi_task.tasks: no further target '{task.name}' in prepare.source; accepted:"
                 f" {', '.join(there) or 'none'}; list the column in prepare.source.further_labels, which tables have"
             )
+
+
+def _check_table(config: Any, place: str) -> None:
+    """Said at the start, not by the step `train`, which comes minutes later."""
+    source, architecture = config.prepare.source, config.train.architecture
+    table = "csv" in (source.kind, getattr(source, "format", None)) and source.shape is None
+    if table and architecture is not None and architecture.name in SMALLEST:
+        raise RegrowError(
+            f"{place}train.architecture: '{architecture.name}' takes images, but prepare.source is a table;"
+            " accepted: mlp, or prepare.source.shape where each row is an image"
+        )
 
 
 def read_overlay(path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Values from outside against a section's schema: each fault is a sentence with field, found and accepted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -11,6 +11,8 @@ from regrow.parameters import Parameters
 
 LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 MOST = 20  # faults that are told at once
+FEW, DEEPEST = 3, 5  # of keys that are hinted at: their number, and the sections around one
+FILLED_IN = ("resolve",)  # what it needs is copied from the other sections
 OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
 
@@ -83,7 +85,8 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> tuple[str, str]:
     field, found, kind = ".".join(location), fault.get("input"), fault["type"]
     context = fault.get("ctx", {})
     if kind == "extra_forbidden":
-        return field, f"unknown key{nearest(location[-1], _names(sections))}"
+        hint = nearest(location[-1], _names(sections))
+        return field, f"unknown key{hint if 'did you mean' in hint else _elsewhere(model, location) or hint}"
     if kind == "missing":
         return field, "is required"
     if kind in ("literal_error", "enum") and isinstance(found, str):
@@ -109,6 +112,24 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> tuple[str, str]:
         else f" (found {_as_written(found)})"
     )
     return field, f"{message[:1].lower()}{message[1:]}{shown}"
+
+
+def _elsewhere(model: type[BaseModel], location: Sequence[str]) -> str:
+    """A hint such as ``; did you mean 'prune.sparsity'?`` where the key is one of another section; else ""."""
+    *section, name = location
+    known = [path for path in _paths(model, DEEPEST) if path[-1] == name and path[0] not in FILLED_IN]
+    inside = [path for path in known if path[: len(section)] == tuple(section)]
+    found = sorted({f"'{'.'.join(path)}'" for path in inside or known})
+    return f"; did you mean {' or '.join(found)}?" if 0 < len(found) <= FEW else ""
+
+
+def _paths(model: type[BaseModel], depth: int) -> Iterator[tuple[str, ...]]:
+    """Every key of ``model`` with the sections that lead to it, as many as ``depth``."""
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        yield (key,)
+        for inner in _models(field.annotation) if depth else ():
+            yield from ((key, *path) for path in _paths(inner, depth - 1))
 
 
 def _as_written(value: Any) -> str:

@@ -59,6 +59,13 @@ def test_resolve_looks_at_what_train_imports(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("prune: {sparsty: 0.9}", r"prune\.sparsty: unknown key; did you mean 'sparsity'\?"),
+        ("sparsity: 0.9", r"sparsity: unknown key; did you mean 'prune\.sparsity' or 'sweep\.targets\.sparsity'\?"),
+        (
+            "prepare: {links: anywhere}",
+            r"prepare\.links: unknown key; did you mean 'prepare\.source\.links'\?",
+        ),
+        ("train: {epochs: 3}", r"train\.epochs: unknown key; did you mean 'train\.fit\.epochs'\?"),
+        ("train: {sparkle: 3}", r"train\.sparkle: unknown key; accepted: architecture, "),
         ("prun: {}", r"prun: unknown key; did you mean 'prune'\?"),
         ("train: {fit: {epoch: 3}}", r"train\.fit\.epoch: unknown key; did you mean 'epochs'\?"),
         ("prune: {allocation: lump}", r"prune\.allocation: 'lump' is not accepted; did you mean 'lamp'\?"),
@@ -212,6 +219,34 @@ def test_a_gate_that_nothing_could_pass_is_refused(tmp_path: Path, override: str
 
 
 @pytest.mark.parametrize(
+    ("source", "taken"),
+    [
+        ("kind: csv, path: a.csv, label: a", False),
+        ("kind: remote, url: 's3://b/a.csv', format: csv, label: a", False),
+        ("kind: dvc, repo: a, path: a.csv, format: csv, label: a", False),
+        ("kind: csv, path: a.csv, label: a, shape: [8, 8, 1]", True),
+        ("kind: npz, path: a.npz", True),
+    ],
+)
+def test_a_table_and_an_architecture_for_images_are_refused_at_the_start(
+    tmp_path: Path, source: str, taken: bool
+) -> None:
+    text = f"prepare: {{source: {{{source}}}}}\ntrain: {{architecture: %s}}"
+    check_pipeline(load(tmp_path, text % "mlp"))
+    imported = text % "null" + "\n  import: {path: model.keras}"
+    check_pipeline(load(tmp_path, imported.replace("{architecture: null}", "\n  architecture: null")))
+    for name in ("lenet5", "{name: resnet8}"):
+        given = load(tmp_path, text % name)
+        if taken:
+            check_pipeline(given)
+            continue
+        with pytest.raises(
+            RegrowError, match=r"^my\.yaml: train\.architecture: '.*' takes images, .* accepted: mlp"
+        ):
+            check_pipeline(given, where=Path("my.yaml"))
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         (
@@ -250,7 +285,10 @@ def test_a_label_column_that_preparation_does_not_read_is_refused(tmp_path: Path
         match=r"^params\.yaml: recover\.multi_task\.tasks: no further target 'colour'.*accepted: none;",
     ):
         check_pipeline(load(tmp_path, "", tasks), where=Path("params.yaml"))
-    table = "prepare: {source: {kind: csv, path: a.csv, label: shape, further_labels: [%s]}}"
+    table = (
+        "prepare: {source: {kind: csv, path: a.csv, label: shape, further_labels: [%s]}}\n"
+        "train: {architecture: mlp}"
+    )
     with pytest.raises(
         RegrowError, match=r"accepted: size; list the column in prepare\.source\.further_labels"
     ):

@@ -8,7 +8,7 @@ from typing import Any
 
 from regrow.errors import RegrowError
 from regrow.training.inputs import Signature, rescaled_input
-from regrow.training.options import Lenet5, Mlp, Options, Resnet8, Resnet20, Resnet56
+from regrow.training.options import SMALLEST, Lenet5, Mlp, Options, Resnet8, Resnet20, Resnet56
 from regrow.training.transfer import resnet50_transfer
 
 
@@ -85,8 +85,6 @@ ARCHITECTURES: dict[str, Callable[[Any, Signature], Any]] = {
     "resnet56": resnet56,
     "resnet50_transfer": resnet50_transfer,
 }
-# The shortest height and width that leaves something after the last reduction.
-SMALLEST = {"lenet5": 4, "resnet8": 8, "resnet20": 8, "resnet56": 8, "resnet50_transfer": 32}
 
 
 def build(options: Options, signature: Signature, *, seed: int) -> Any:

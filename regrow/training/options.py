@@ -77,6 +77,8 @@ OPTIONS: dict[str, type[Parameters]] = {
     str(model.model_fields["name"].default): model
     for model in (Mlp, Lenet5, Resnet8, Resnet20, Resnet56, Resnet50Transfer)
 }
+# Of those that take images: the shortest height and width that leaves something after the last reduction.
+SMALLEST = {"lenet5": 4, "resnet8": 8, "resnet20": 8, "resnet56": 8, "resnet50_transfer": 32}
 Name = Literal["mlp", "lenet5", "resnet8", "resnet20", "resnet56", "resnet50_transfer"]
 Options = Mlp | Lenet5 | Resnet8 | Resnet20 | Resnet56 | Resnet50Transfer
 Tagged = Annotated[Options, Field(discriminator="name")]
