@@ -66,6 +66,11 @@ def list_npz(source: Npz) -> Listing:
             parts = [(split, archive[x], archive[y]) for split, (x, y) in pairs.items()]
             unused = sorted(set(archive.files).difference(*pairs.values()))
     except (*DAMAGED, ValueError, zipfile.BadZipFile, AttributeError, TypeError, MemoryError) as error:
+        # NumPy takes whatever it does not know for a pickle, and says how to load one.
+        if not zipfile.is_zipfile(source.path):
+            raise RegrowError(
+                f"{source.path}: cannot be read as .npz: it is no zip of arrays, which numpy.savez writes"
+            ) from None
         reason = " ".join(str(error).split())
         raise RegrowError(f"{source.path}: cannot be read as .npz without running code ({reason})") from None
     notes = [f"{shortened(unused)} in the file: not used"] if unused else []

@@ -76,7 +76,8 @@ def blocking(channels: Channels, cost: str, removed: Array | None) -> str:
         for layer in largest
         if left[layer] >= WORTH_NAMING * whole
     ]
-    return f"; of all {cost if cost != 'macs' else 'MACs'} are still in {', '.join(named)}" if named else ""
+    unit = "MACs" if cost == "macs" else cost
+    return f"; most of what is left, in shares of all {unit} before: {', '.join(named)}" if named else ""
 
 
 def _why(channels: Channels, layer: str, removed: Array) -> str:

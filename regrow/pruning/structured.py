@@ -179,7 +179,8 @@ def _refuse_what_cannot_be_built(graph: Graph) -> None:
         if call.class_name == "Lambda":
             raise RegrowError(
                 f"prune.method: 'channels' cannot build layer '{call.layer}' anew, a Lambda with code of its own;"
-                f" put TensorFlow operations or a layer class in its place"
+                " put Keras' layers or TensorFlow operations in its place, or keep the model's shape: 'magnitude' and"
+                " 'n_m' build nothing anew"
             )
 
 

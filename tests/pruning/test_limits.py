@@ -350,8 +350,8 @@ def test_an_unreachable_target_names_what_blocks_it_by_share() -> None:
     message = str(error.value)
     assert "macs: 0.2 cannot be reached; with floor 0.1, min_channels 1, round_to 1" in message
     assert (
-        f"of all MACs are still in 'deep' {share:.0%} (DepthwiseConv2D 'deep' takes in channels that stay"
-        in message
+        f"most of what is left, in shares of all MACs before: 'deep' {share:.0%}"
+        " (DepthwiseConv2D 'deep' takes in channels that stay" in message
     )
     assert f"'kept' {by_layer['kept'] / sum(by_layer.values()):.0%} ('kept' is protected)" in message
     assert "'point'" in message
