@@ -59,7 +59,10 @@ def test_resolve_looks_at_what_train_imports(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("prune: {sparsty: 0.9}", r"prune\.sparsty: unknown key; did you mean 'sparsity'\?"),
-        ("sparsity: 0.9", r"sparsity: unknown key; did you mean 'prune\.sparsity' or 'sweep\.targets\.sparsity'\?"),
+        (
+            "sparsity: 0.9",
+            r"sparsity: unknown key; did you mean 'prune\.sparsity' or 'sweep\.targets\.sparsity'\?",
+        ),
         (
             "prepare: {links: anywhere}",
             r"prepare\.links: unknown key; did you mean 'prepare\.source\.links'\?",
