@@ -71,6 +71,6 @@ def test_a_stateful_layer_is_named(tmp_path: Path) -> None:
     entry = tf_keras.Input(batch_shape=(1, 8, 4))
     for layer in (L.LSTM(3, stateful=True, name="kept"), L.GRU(3, stateful=True, name="kept")):
         with pytest.raises(
-            RegrowError, match=r"layer 'kept' \(\w+\) is stateful, .*build it with stateful=False"
+            RegrowError, match=r"layer 'kept' \(\w+\) is stateful: .*build it with stateful=False"
         ):
             refuse_stateful(tf_keras.Model(entry, layer(entry)), tmp_path)
