@@ -22,6 +22,7 @@ CHATTER = (
     rb"Created TensorFlow Lite XNNPACK delegate",
     rb"tf_tfl_flatbuffer_helpers",
     rb"^fully_quantize: ",
+    rb"node_def_util.*attribute use_unbounded_threadpool .*Unknown attributes will be ignored",
 )
 # Where there is no NVIDIA driver, that CUDA does not start is no news.
 NO_GPU = (rb"failed call to cuInit", rb"Could not find cuda drivers", rb"cuda_platform|cuda_diagnostics")

@@ -90,7 +90,8 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> tuple[str, str]:
     if kind == "missing":
         return field, "is required"
     if kind in ("literal_error", "enum") and isinstance(found, str):
-        return field, _not_accepted(found, str(context.get("expected", "")))
+        several = _takes_several(sections, location[-1])
+        return field, _not_accepted(found, str(context.get("expected", "")), several=several)
     if kind == "union_tag_invalid":
         key = str(context.get("discriminator", "")).strip("'")
         return f"{field}.{key}", _not_accepted(str(context["tag"]), str(context["expected_tags"]))
@@ -158,10 +159,19 @@ def _bounds(sections: Sequence[type[BaseModel]], name: str) -> str:
     return " and ".join(f"{sign} {limit:,}" for sign, limit in found.pop()) if len(found) == 1 else ""
 
 
-def _not_accepted(found: str, expected: str) -> str:
+def _takes_several(sections: Sequence[type[BaseModel]], name: str) -> bool:
+    """Whether the field ``name`` is a list."""
+    fields = [field for section in sections if (field := section.model_fields.get(name)) is not None]
+    return any(get_origin(field.annotation) in (tuple, list) for field in fields)
+
+
+def _not_accepted(found: str, expected: str, *, several: bool = False) -> str:
     accepted = [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
     hint = nearest(found, accepted)
     every = "" if "accepted:" in hint else f" (accepted: {', '.join(accepted)})"
+    parts = [part.strip() for part in found.split(",")]
+    if several and len(parts) > 1 and set(parts) <= set(accepted):
+        return f"'{found}' is one value; several are written [{', '.join(parts)}]"
     return f"'{found}' is not accepted{hint}{every}"
 
 

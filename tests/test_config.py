@@ -67,6 +67,12 @@ def test_resolve_looks_at_what_train_imports(tmp_path: Path) -> None:
             "prepare: {links: anywhere}",
             r"prepare\.links: unknown key; did you mean 'prepare\.source\.links'\?",
         ),
+        (
+            "prune: {method: 'layers,channels'}",
+            r"'layers,channels' is one value; several .* \[layers, channels\]",
+        ),
+        ("prune: {channels: {criterion: 'l1,l2'}}", r"criterion: 'l1,l2' is not accepted"),
+        ("register: {model_name: 'a/b'}", r"model_name: 'a/b' is not accepted; accepted: such as flowers or"),
         ("train: {epochs: 3}", r"train\.epochs: unknown key; did you mean 'train\.fit\.epochs'\?"),
         ("train: {sparkle: 3}", r"train\.sparkle: unknown key; accepted: architecture, "),
         ("prun: {}", r"prun: unknown key; did you mean 'prune'\?"),

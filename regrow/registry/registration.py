@@ -28,6 +28,7 @@ class RegisteredModel(Parameters):
     model_name: str = Field(
         "regrow",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,199}$",
+        examples=["flowers", "kws small-2.1"],
         description="name of the registered model in MLflow: letters, digits, space, dot, dash, underscore",
     )
 
