@@ -15,6 +15,7 @@ import pytest
 from regrow.artifacts import write_json
 from regrow.augmentation.policy import Policy
 from regrow.dataset.directory import Dataset
+from regrow.graph.channels_first import computes_channels_first
 from regrow.graph.kernels import prunable_kernels
 from regrow.progress import Progress
 from regrow.recovery.multi_task import MultiTaskPart
@@ -81,8 +82,19 @@ def run(
 
 
 def same(one: list[Any], other: list[Any]) -> None:
+    """Bit by bit where TensorFlow computes with oneDNN; without it the last bits differ between equal trainings."""
     for left, right in zip(one, other, strict=True):
-        np.testing.assert_array_equal(left, right)
+        if computes_channels_first():
+            np.testing.assert_array_equal(left, right)
+        else:
+            np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-5)
+
+
+def agree(result: FitResult, expected: FitResult) -> None:
+    if computes_channels_first():
+        assert result == expected
+    else:
+        assert result.history == [pytest.approx(entry, rel=1e-3, abs=1e-5) for entry in expected.history]
 
 
 CASES: dict[str, tuple[dict[str, Any], str | None, bool]] = {
@@ -115,12 +127,12 @@ def test_cut_training_goes_on_as_if_it_had_not_been(
     assert [entry.name for entry in (tmp_path / "state").iterdir()] == ["epoch-00002"]
     resumed, result, again = run(few, convolutional, settings, **more, place=tmp_path / "state")
     same(whole, resumed)
-    assert result == expected
+    agree(result, expected)
     assert seen == again == [1, 2, 3]
     # What has ended is not done again: a step may be killed in what comes after.
     found, result, again = run(few, convolutional, settings, **more, place=tmp_path / "state")
     same(whole, found)
-    assert result == expected
+    agree(result, expected)
 
 
 def test_masks_inside_layers_hold_when_training_is_cut(few: Dataset, tmp_path: Path) -> None:
@@ -140,7 +152,7 @@ def test_masks_inside_layers_hold_when_training_is_cut(few: Dataset, tmp_path: P
         run(few, few_layers, settings, weighting=None, masks=masks, cut=2, place=tmp_path)
     resumed, result, _ = run(few, few_layers, settings, weighting=None, masks=masks, place=tmp_path)
     same(whole, resumed)
-    assert result == expected
+    agree(result, expected)
     model = few_layers()
     model.set_weights(resumed)
     for name, kernel in prunable_kernels(model).items():
