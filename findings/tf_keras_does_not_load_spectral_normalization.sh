@@ -5,7 +5,8 @@
 #     .keras:     TypeError, 'str' object is not callable
 #     .h5:        ValueError, Unknown layer: 'SpectralNormalization'
 #     SavedModel: loads
-# The layer is exported and documented, but not registered with the loaders. Hand it to them:
+# (With TF_USE_LEGACY_KERAS=1. Without it the layer cannot even be called: it takes its InputSpec from Keras 3, which
+# tf_keras' base layer refuses.) The layer is exported and documented, but not registered with the loaders. Hand it to them:
 # load_model(file, custom_objects={"SpectralNormalization": keras.layers.SpectralNormalization}) reads the .h5 file.
 set -euo pipefail
 work=$(mktemp -d)
@@ -43,5 +44,5 @@ expected = {
 }
 sys.exit(seen != expected)
 PY
-TF_CPP_MIN_LOG_LEVEL=3 "$work/venv/bin/python" -W ignore "$work/spectral.py" "$work" 2> "$work/log" \
+TF_USE_LEGACY_KERAS=1 TF_CPP_MIN_LOG_LEVEL=3 "$work/venv/bin/python" -W ignore "$work/spectral.py" "$work" 2> "$work/log" \
   || { tail -20 "$work/log"; exit 1; }

@@ -155,7 +155,7 @@ def test_recover_refuses_a_model_that_its_surgery_did_not_leave(
         ({"target": {"latency_ms": 0}}, "greater than 0"),
         (
             {"target": {"macs": 0.5}, "channels": {"criterion": "lamp", "normalise": "max"}},
-            "normalised already",
+            "are shares already",
         ),
         ({"target": {"macs": 0.5}, "channels": {"floor": 1}}, "less than 1"),
         (
