@@ -11,10 +11,10 @@
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-for version in 10.4.0 13.0.0; do
-  python3 -m venv "$folder/$version"
-  "$folder/$version/bin/pip" install --quiet --disable-pip-version-check "pillow==$version"
-  "$folder/$version/bin/python" - <<'PYTHON'
+for package in pillow==10.4.0 pillow==13.0.0; do
+  python3 -m venv "$folder/$package"
+  "$folder/$package/bin/pip" install --quiet --disable-pip-version-check "$package"
+  "$folder/$package/bin/python" - <<'PYTHON'
 import io, struct, zlib
 import PIL
 from PIL import Image
