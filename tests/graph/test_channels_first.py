@@ -13,8 +13,10 @@ import tf_keras
 from regrow.graph.channels_first import VARIABLE, computes_channels_first, has_channels_first
 from regrow.graph.keras3 import write_keras3
 from tests.graph import test_keras3_channels_first as numbers
+from tests.graph import test_keras3_ops as operations
 
 of = tf_keras.layers
+TEST = operations.test_a_function_is_read_with_equal_numbers_and_written_back.__name__
 FIRST = {"data_format": "channels_first"}
 LOADED = """
 import sys, numpy as np
@@ -119,7 +121,10 @@ def test_what_has_channels_last_or_is_no_model(tmp_path: Path) -> None:
 )
 def test_the_numbers_hold_with_onednn() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(numbers.__file__)],
+        [
+            *[sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(numbers.__file__)],
+            *[f"{operations.__file__}::{TEST}[{name}]" for name in operations.CHANNELS_FIRST],
+        ],
         env={**os.environ, VARIABLE: "1"},
         capture_output=True,
         text=True,

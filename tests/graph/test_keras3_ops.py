@@ -17,6 +17,7 @@ from keras import ops
 
 from regrow.errors import RegrowError
 from regrow.graph import keras3_formula_families  # noqa: F401 - fills the registry
+from regrow.graph.channels_first import computes_channels_first
 from regrow.graph.files import import_model, load_model, save_model
 from regrow.graph.graph import Graph
 from regrow.graph.keras3 import write_keras3
@@ -60,7 +61,17 @@ def assert_equal(model: Any, given: Given, wanted: Given) -> None:
         np.testing.assert_allclose(one.astype(float), other.astype(float), rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", OPS)
+CHANNELS_FIRST = [
+    f"{name}_first" for name in ("max_pool", "average_pool", "resize", "rgb_to_grayscale", "crop_images")
+]
+NEEDS_ONEDNN = pytest.mark.skipif(
+    not computes_channels_first(),
+    reason="TensorFlow has no oneDNN here; test_channels_first.py runs them with it",
+)
+NAMES = [pytest.param(name, marks=NEEDS_ONEDNN) if name in CHANNELS_FIRST else name for name in OPS]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_function_is_read_with_equal_numbers_and_written_back(tmp_path: Path, name: str) -> None:
     model, given = model_of(OPS[name]), drawn(OPS[name])
     wanted = answers(model, given)
@@ -115,7 +126,17 @@ def between_dense_layers(case: Case) -> Any:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in PRUNED]
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=[
+                *([] if name in QUICK else [pytest.mark.slow]),
+                *([NEEDS_ONEDNN] if name in CHANNELS_FIRST else []),
+            ],
+        )
+        for name in PRUNED
+    ],
 )
 def test_channels_before_a_function_are_pruned(tmp_path: Path, name: str) -> None:
     between_dense_layers(OPS[name]).save(tmp_path / "in.keras")
