@@ -13,7 +13,6 @@ from regrow.artifacts import make_directory
 from regrow.errors import RegrowError
 from regrow.provenance.digest import text_digest
 from regrow.scratch import sweep
-from regrow.steps import all_specs
 from regrow.steps.execution import CHECKPOINTS
 
 PATIENCE_S = 3.0
@@ -53,10 +52,6 @@ def tidy(workspace: Path) -> None:
     cache = workspace / "cache"
     for folder in (workspace, *cache.glob("*/"), *(cache / CHECKPOINTS).glob("*/")):
         sweep(folder)
-    for name, spec in all_specs().items():
-        if not spec.resumes:
-            for left in (cache / CHECKPOINTS).glob(f"{name}-*"):
-                shutil.rmtree(left, ignore_errors=True)
 
 
 def new_logs(workspace: Path) -> Path:

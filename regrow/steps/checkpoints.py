@@ -47,26 +47,32 @@ def keep_days() -> float:
 
 @contextlib.contextmanager
 def scratch_for(step: str, key: str, *, root: Path, resumes: bool) -> Iterator[Path]:
-    """A directory for the work ``key`` of ``step``, which the same work finds again; removed when the block ends well.
+    """A directory for the work ``key`` of ``step``; removed when the block ends well.
 
-    ``root`` is where it lies without a store, and always for a step that does not resume.
+    The same work finds that of a step that resumes again. Without a store it lies in ``root``, as does that of a step
+    that does not resume, which is another one for every process.
 
     Raises:
         RegrowError: the store cannot be used.
     """
     named = os.environ.get(STORE)
-    if not named or not resumes:
-        scratch = root / f"{step}-{key[:16]}"
+    if not resumes:
         _sweep_all(root)
-        yield scratch
-        shutil.rmtree(scratch, ignore_errors=True)
+        # Of this process alone: nothing of it is of use to another, who may be at the same work. Who needs it makes it.
+        scratch = scratch_beside(root / _name(step, key))
+        try:
+            with signs_of_life(scratch):
+                yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
         return
-    store = Path(named)
+    store = Path(named) if named else root
     make_directory(store)
-    scratch = store / f"{step}-{key[:16]}"
-    remove_old(store, days=keep_days(), but=scratch)
+    scratch = store / _name(step, key)
+    if named:
+        remove_old(store, days=keep_days(), but=scratch)
     _sweep_all(store)
-    mark = _enter(scratch)
+    mark = _enter(scratch, said=f"{STORE}: {store}" if named else str(store))
     try:
         with signs_of_life(mark):
             yield scratch
@@ -76,7 +82,11 @@ def scratch_for(step: str, key: str, *, root: Path, resumes: bool) -> Iterator[P
         _remove(scratch)
 
 
-def _enter(scratch: Path) -> Path:
+def _name(step: str, key: str) -> str:
+    return f"{step}-{key[:16]}"
+
+
+def _enter(scratch: Path, *, said: str) -> Path:
     """Make ``scratch`` and this process's mark in it; the mark.
 
     Raises:
@@ -91,9 +101,7 @@ def _enter(scratch: Path) -> Path:
         except OSError as error:
             # Another process may just have ended the same work, and remove what it had.
             if last or not isinstance(error, FileNotFoundError | FileExistsError):
-                raise RegrowError(
-                    f"{STORE}: {scratch.parent}: cannot be written ({error.strerror})"
-                ) from None
+                raise RegrowError(f"{said}: cannot be written ({error.strerror})") from None
     return mark
 
 
@@ -131,6 +139,7 @@ def _sweep_all(store: Path) -> None:
 
     What they had written stays, for their work may be taken up again.
     """
+    sweep(store)
     for folder in store.iterdir() if store.is_dir() else ():
         if not OURS.fullmatch(folder.name) or folder.is_symlink():
             continue

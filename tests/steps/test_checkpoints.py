@@ -61,13 +61,29 @@ def test_a_killed_step_s_scratch_is_found_in_the_store_and_removed_in_the_end(
         assert scratch.parent == root, "what does not resume stays with the pod"
 
 
-def test_who_finishes_first_leaves_the_other_its_scratch(store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stored", [True, False])
+def test_who_finishes_first_leaves_the_other_its_scratch(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    if not stored:
+        monkeypatch.delenv("REGROW_CHECKPOINTS")
     with scratch_for("train", KEY, root=tmp_path, resumes=True) as scratch:
         (scratch / "early").touch()
         with scratch_for("train", KEY, root=tmp_path, resumes=True):
             pass
         assert (scratch / "early").exists()
     assert not scratch.exists()
+
+
+def test_what_does_not_resume_has_a_place_of_its_own(tmp_path: Path) -> None:
+    with (
+        scratch_for("prepare", KEY, root=tmp_path, resumes=False) as one,
+        scratch_for("prepare", KEY, root=tmp_path, resumes=False) as two,
+    ):
+        for place in (one, two):
+            (place / "raw").mkdir(parents=True)
+        assert one != two
+    assert not list(tmp_path.iterdir())
 
 
 def test_old_checkpoints_of_other_work_go(
