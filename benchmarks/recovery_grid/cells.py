@@ -1,5 +1,6 @@
 """The grid: each cell is one result of one seed, and one JSON file."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,11 +39,11 @@ class Cell:
 
     def file(self, results: Path) -> Path:
         """Where its result lies."""
-        return results / self.name / f"seed{self.seed}.json"
+        return results / _path(self.name) / f"seed{self.seed}.json"
 
     def folder(self, work: Path) -> Path:
         """Where its models lie."""
-        return work / "models" / self.name / f"seed{self.seed}"
+        return work / "models" / _path(self.name) / f"seed{self.seed}"
 
     def result(self, results: Path) -> dict[str, Any] | None:
         """The result, if it is there and is of these parameters."""
@@ -55,6 +56,12 @@ class Cell:
     def write(self, results: Path, found: Mapping[str, Any]) -> None:
         """Write the result, whole or not at all."""
         write_json(self.file(results), {"cell": self.name, "seed": self.seed, "params": self.params, **found})
+
+
+def _path(name: str) -> str:
+    """``name`` in letters that every shell takes: ``plain + dropout`` lies in ``plain-with-dropout``."""
+    words = name.replace(" + ", "-with-").replace(" − ", "-without-")
+    return re.sub(r"[^A-Za-z0-9./]+", "-", words).strip("-")
 
 
 def _meaning(params: Mapping[str, Any]) -> dict[str, Any]:
