@@ -1,4 +1,4 @@
-# Two commands: `make run` and `make test`. Everything else is for those who work on Regrow.
+# Two commands: `make run` and `make test`. Everything else is for those who work on Regrow: `make help`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,10 @@ STAMP := $(VENV)/.installed
 PARAMS ?= params.yaml
 UV_VERSION := 0.13.9
 
-.PHONY: run test coverage test-slow lint format lock bench bench-recovery clean
+.PHONY: help run test coverage test-slow lint format docs docs-serve dist lock bench bench-recovery clean
+
+help:  ## what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "%-18s %s\n", $$1, $$2}'
 
 run: $(STAMP)  ## run the pipeline on real data and say where the report and the model are
 	$(BIN)/regrow run --params $(PARAMS)
@@ -21,19 +24,40 @@ coverage: $(STAMP)  ## the same tests with branch coverage, which takes longer
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m "slow and not services and not containers"
 
-lint: $(STAMP)
+lint: $(STAMP)  ## ruff, mypy, and whether the numbers in README and docs are up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python benchmarks/tables.py --check
 
-format: $(STAMP)
+format: $(STAMP)  ## let ruff write what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The theme prints an advertisement at every build unless told not to.
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
+docs: $(VENV)/.docs  ## build the site into build/site; a warning, a broken link or anchor is an error
+	$(MKDOCS) build --strict --quiet
+	@echo "build/site/index.html"
+
+docs-serve: $(VENV)/.docs  ## show the site at http://127.0.0.1:8000 while you write
+	$(MKDOCS) serve
+
+$(VENV)/.docs: $(STAMP) docs/requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r docs/requirements.lock
+	touch $@
+
+dist: $(STAMP)  ## build the source distribution and the wheel into dist
+	rm -rf dist
+	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
 
 lock: $(STAMP)  ## resolve the newest versions that go together
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
 	  --upgrade -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra docs --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
+	  --constraint requirements.lock --upgrade -o docs/requirements.lock
 
 bench: $(STAMP)  ## the numbers in the README; with CIFAR10=cifar10.zip those of bench-recovery too
 	$(BIN)/python benchmarks/run_digits.py
@@ -56,7 +80,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-clean:
-	rm -rf $(VENV) work .regrow mlflow.db mlruns
+clean:  ## remove the virtual environment, results, caches and the site
+	rm -rf $(VENV) build/site work .regrow mlflow.db mlruns
 
 -include make/*.mk

@@ -8,5 +8,5 @@ pipelines: $(STAMP)  ## write the compiled pipeline that is checked in
 	mkdir -p k8s/pipelines
 	$(COMPILE_PIPELINE)
 
-check-pipelines: $(STAMP)
+check-pipelines: $(STAMP)  ## fail if the compiled pipeline is out of date
 	$(COMPILE_PIPELINE) --check

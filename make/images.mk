@@ -18,7 +18,7 @@ gpu-images: $(STAMP)  ## the images with NVIDIA's libraries: 5 GB more
 push-images: $(STAMP)  ## push them to REGISTRY
 	$(BUILDING) push $(IMAGES) $(IMAGE_OPTIONS)
 
-push-gpu-images: $(STAMP)
+push-gpu-images: $(STAMP)  ## push those with NVIDIA's libraries
 	$(BUILDING) push $(GPU_IMAGES) $(IMAGE_OPTIONS)
 
 lock-images: $(STAMP)  ## the images' requirements, from requirements.lock and pyproject.toml
