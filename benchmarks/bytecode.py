@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 
+import recorded
+
 MODULES = ("tensorflow", "mlflow")
 ROUNDS = 5
 
@@ -33,6 +35,7 @@ def cpu_seconds(module: str, **environment: str) -> float:
 
 def main() -> None:
     print(f"{'':12} {'compiled':>9} {'not':>9} {'ratio':>6}   (seconds of CPU, medians of {ROUNDS})")
+    record, found = recorded.wanted(), {}
     with tempfile.TemporaryDirectory() as empty:
         for module in MODULES:
             cpu_seconds(module)  # the disk's cache is warm for both
@@ -40,7 +43,11 @@ def main() -> None:
                 (cpu_seconds(module), cpu_seconds(module, PYTHONPYCACHEPREFIX=empty)) for _ in range(ROUNDS)
             ]
             compiled, anew = (statistics.median(times) for times in zip(*pairs, strict=True))
+            found[module] = {"compiled_s": round(compiled, 1), "not_compiled_s": round(anew, 1)}
             print(f"{module:12} {compiled:9.2f} {anew:9.2f} {compiled / anew:6.2f}")
+
+    if record:
+        recorded.update("bytecode", found["tensorflow"])
 
 
 if __name__ == "__main__":

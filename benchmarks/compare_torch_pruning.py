@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import recorded
 
 WORKER = Path(__file__).with_name("torch_pruning_worker.py")
 # Names in tf_keras.applications and in torchvision.models; what takes long comes last.
@@ -85,6 +86,7 @@ def half(name: str) -> dict[str, Any]:
 
 
 def main() -> None:
+    record = recorded.wanted()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -111,6 +113,8 @@ def main() -> None:
     for side in sides:
         done = [result for result in results[side] if "error" not in result]
         print(f"handled by {side}: {len(done)} of {len(options.models)}")
+    if record:
+        recorded.update("torch_pruning_speed", {"models": measured(options.models, results)})
     both = [pair for pair in zip(*results.values(), strict=True) if not any("error" in side for side in pair)]
     for key in ("seconds", "cpu_s", "graph_cpu_s") if both else ():
         ratios = [theirs[key] / ours[key] for ours, theirs in both]
@@ -118,6 +122,22 @@ def main() -> None:
             f"{key}, torch-pruning ÷ regrow, {len(both)} models that both handled:"
             f" median {np.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}"
         )
+
+
+def measured(names: list[str], results: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """By model, what `benchmarks/tables.py` shows; models that both handled."""
+    keys = ("cpu_s", "macs_kept", "parameters_kept")
+    found = {}
+    for name, *sides in zip(names, *results.values(), strict=True):
+        if any("error" in side for side in sides):
+            continue
+        ours, theirs = sides
+        found[name] = {
+            **{side: {key: row[key] for key in keys} for side, row in zip(results, sides, strict=True)},
+            "ratio": theirs["cpu_s"] / ours["cpu_s"],
+            "graph_ratio": theirs["graph_cpu_s"] / ours["graph_cpu_s"],
+        }
+    return found
 
 
 def attempt(name: str) -> dict[str, Any]:

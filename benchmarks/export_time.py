@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import recorded
+
 ROOT = Path(__file__).resolve().parent.parent
 INPUTS = """
 import sys
@@ -88,6 +90,7 @@ def run(code: str, checkout: Path, *arguments: Path) -> tuple[float, float]:
 
 
 def main() -> None:
+    record = recorded.wanted()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--before", default="d883e25", help="the commit to compare with")
     parser.add_argument("--rounds", type=int, default=3)
@@ -115,6 +118,8 @@ def main() -> None:
         for name, series in found.items()
     }
     ratios = {kind: round(medians["now"][kind] / medians["before"][kind], 3) for kind in medians["now"]}
+    if record:
+        recorded.update("export_time", {"ratio": round(ratios["cpu_s"], 2)})
     print(json.dumps({**medians, "ratio": ratios, "rounds": found}, indent=2))
 
 

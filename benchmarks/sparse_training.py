@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import recorded
 from sklearn.datasets import load_digits
 
 from regrow.chatter import without_chatter
@@ -30,6 +31,7 @@ STAGES = ("removed", "recalibrated", "recovered")
 
 
 def main() -> int:
+    record = recorded.wanted()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--target", type=float, default=0.25, help="share of the MACs to keep")
     parser.add_argument("--rounds", type=int, default=1)
@@ -39,9 +41,10 @@ def main() -> int:
         ("none, by L2 norm", None, "l2"),
         ("group_lasso", "group_lasso", "l2"),
         ("growing_l2", "growing_l2", "l2"),
-        ("none, by scale", None, "batch_norm_scale"),
+        ("none, by batch-normalisation scale", None, "batch_norm_scale"),
         ("slimming", "slimming", "batch_norm_scale"),
     ]
+    means: dict[str, list[list[float]]] = {}
     with tempfile.TemporaryDirectory() as scratch, without_chatter():
         dataset = digits(Path(scratch))
         parents = [parent(dataset, seed) for seed in range(options.seeds)]
@@ -55,7 +58,13 @@ def main() -> int:
                 f"{stage} {statistics.mean(values):.3f} ± {statistics.pstdev(values):.3f}"
                 for stage, values in zip(STAGES, zip(*found, strict=True), strict=True)
             ]
-            print(f"{name:18}", *told, sep=SEPARATOR, flush=True)
+            print(f"{name:34}", *told, sep=SEPARATOR, flush=True)
+            means[name] = [
+                [round(statistics.mean(values), 3), round(statistics.pstdev(values), 3)]
+                for values in zip(*found, strict=True)
+            ]
+    if record:
+        recorded.update("sparse_training", {"accuracy": means})
     return 0
 
 

@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import recorded
+
 NAMES = ("ResNet50", "ResNet101", "ResNet152")
 # One threshold for the L2 norms of all groups, each relative to its group's mean, whatever a channel saves.
 GROUP_L2: dict[str, Any] = {"criterion": "l2", "rank": "score", "min_channels": 1}
@@ -71,8 +73,9 @@ def prune_file(source: Path, target: Path) -> dict[str, float]:
     }
 
 
-def resnets(folder: Path) -> None:
-    """Print a line for each ResNet."""
+def resnets(folder: Path) -> dict[str, Any]:
+    """Print a line for each ResNet; their figures."""
+    models = {}
     for name in NAMES:
         source = folder / f"{name}.keras"
         make = f"import tf_keras; tf_keras.applications.{name}(weights=None).save({str(source)!r})"
@@ -83,11 +86,13 @@ def resnets(folder: Path) -> None:
         )
         found = json.loads(done.stdout.splitlines()[-1])
         print(f"{name}: " + "  ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True)
+        models[name] = found
     print("bars: ResNet50 at most 15 seconds and 2 GB; seconds per layer do not grow")
+    return {"models": models}
 
 
-def speed(file: Path, folder: Path) -> None:
-    """Print what half the MACs are worth in latency, for each of `CHOICES`."""
+def speed(file: Path, folder: Path) -> dict[str, Any]:
+    """Print what half the MACs are worth in latency, for each of `CHOICES`; the figures."""
     import numpy as np
 
     from regrow.conversion.converters import to_tflite_fp32
@@ -120,25 +125,32 @@ def speed(file: Path, folder: Path) -> None:
         to_tflite_fp32(model, place, example[None])
         runners[name] = single_runner(place, "tflite_fp32", example)
     times = interleaved(runners, rounds=ROUNDS, warmup=WARMUP)
+    macs, choices = count_macs(parent), {}
+    medians = {name: 1000 * float(np.median(values)) for name, values in times.items()}
     for name, reduction in fewer.items():
         faster = ratio(times["parent"], times[name])
+        choices[name] = {"macs": round(macs / reduction), "us": medians[name], "faster": faster}
         print(
-            f"{file.name}, {name}: {1000 * float(np.median(times['parent'])):.0f} → "
-            f"{1000 * float(np.median(times[name])):.0f} µs, {faster:.3f} times as fast with {reduction:.3f} times"
+            f"{file.name}, {name}: {medians['parent']:.0f} → {medians[name]:.0f} µs, "
+            f"{faster:.3f} times as fast with {reduction:.3f} times"
             f" fewer MACs: {faster / reduction:.3f}",
             flush=True,
         )
     print("bar: at least 0.8")
+    return {"model": file.name, "parent": {"macs": macs, "us": medians["parent"]}, "choices": choices}
 
 
 def main() -> None:
     if sys.argv[1:2] == ["--prune"]:
         print(json.dumps(prune_file(Path(sys.argv[2]), Path(sys.argv[3]))))
         return
+    record, found = recorded.wanted(), {}
     with tempfile.TemporaryDirectory() as scratch:
         if len(sys.argv) > 1:
-            speed(Path(sys.argv[1]), Path(scratch))
-        resnets(Path(scratch))
+            found["latency"] = speed(Path(sys.argv[1]), Path(scratch))
+        found["resnets"] = resnets(Path(scratch))
+    if record:
+        recorded.update("structured_pruning", found)
 
 
 if __name__ == "__main__":

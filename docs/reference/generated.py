@@ -49,7 +49,12 @@ def _sections() -> Iterator[str]:
 
 
 def _row(key: Key) -> str:
-    cells = (f"`{key.name}`", _escaped(key.type), f"`{key.default}`" if key.default else "", _escaped(key.meaning))
+    cells = (
+        f"`{key.name}`",
+        _escaped(key.type),
+        f"`{key.default}`" if key.default else "",
+        _escaped(key.meaning),
+    )
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
