@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from regrow.artifacts import write_json
 from regrow.augmentation.input import training_input
 from regrow.augmentation.policy import FILE_NAME, Policy
 from regrow.dataset.directory import Dataset, open_dataset, write_dataset
 from regrow.dataset.info import Normalisation
+from regrow.storage.artifacts import write_json
 
 BATCH = 128
 GEOMETRY = ("crop", "flip")

@@ -23,12 +23,12 @@ from typing import Any
 
 from channel_grid.subjects import SUBJECTS, Subject, parent_graph, part, train
 
-from regrow.artifacts import read_json, write_json
-from regrow.chatter import without_chatter
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
 from regrow.graph.graph import Graph
 from regrow.progress import Progress
+from regrow.showing.chatter import without_chatter
+from regrow.storage.artifacts import read_json, write_json
 
 RESULTS = Path(__file__).resolve().parent / "results" / "channel_defaults"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

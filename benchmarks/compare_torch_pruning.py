@@ -54,7 +54,7 @@ def half(name: str) -> dict[str, Any]:
     from regrow.graph.costs import count_macs
     from regrow.graph.graph import Graph
     from regrow.graph.tracing import trace
-    from regrow.pruning.structured import prune_channels
+    from regrow.pruning.channels import prune_channels
     from regrow.pruning.targets import ChannelOptions, Target
 
     tf_keras.backend.clear_session()

@@ -29,7 +29,7 @@ import tf_keras
 from sklearn.datasets import load_digits
 from regrow.dataset.directory import write_dataset
 from regrow.dataset.info import Normalisation
-from regrow.graph.files import save_model
+from regrow.model_files.files import save_model
 
 root, digits, layers = Path(sys.argv[1]), load_digits(), tf_keras.layers
 features, labels = digits.images[..., None].astype(np.uint8), digits.target.astype(np.int32)

@@ -28,7 +28,7 @@ def large(examples: int, batch_size: int, memory: float) -> None:
     import tf_keras
 
     from regrow.progress import Progress
-    from regrow.pruning.structured import prune_channels
+    from regrow.pruning.channels import prune_channels
     from regrow.pruning.targets import ChannelOptions, Target
     from regrow.recovery.reconstruction import reconstruct
 
@@ -60,9 +60,9 @@ def large(examples: int, batch_size: int, memory: float) -> None:
 def accuracies(parent_path: Path, dataset_path: Path, criteria: list[str], examples: int) -> None:
     """Print the table of validation accuracies."""
     from regrow.dataset.directory import open_dataset
-    from regrow.graph.files import load_model
+    from regrow.model_files.files import load_model
+    from regrow.pruning.channels import prune_channels
     from regrow.pruning.criteria.evidence import Calibration
-    from regrow.pruning.structured import prune_channels
     from regrow.pruning.targets import ChannelOptions, Target
     from regrow.recovery.reconstruction import reconstruct
     from regrow.training.fitting import validation_metrics

@@ -31,7 +31,7 @@ from recovery_grid.cells import Cell, grid
 from recovery_grid.recipe import RECIPE, Recipe, UnavailableError, validated
 from recovery_grid.running import Bench
 
-from regrow.chatter import without_chatter
+from regrow.showing.chatter import without_chatter
 from regrow.steps import get_spec
 from regrow.steps.execution import cache_at
 

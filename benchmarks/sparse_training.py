@@ -18,11 +18,11 @@ import numpy as np
 import recorded
 from sklearn.datasets import load_digits
 
-from regrow.chatter import without_chatter
 from regrow.dataset.directory import Dataset, write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.graph.graph import Graph
 from regrow.progress import Progress
+from regrow.showing.chatter import without_chatter
 
 TRAINING = 900
 BATCH = 32

@@ -45,8 +45,8 @@ def prune_file(source: Path, target: Path) -> dict[str, float]:
     """Load, prune, save; what it took, and what is left."""
     import tf_keras
 
-    from regrow.graph.files import import_model, save_model
-    from regrow.pruning.structured import prune_channels
+    from regrow.model_files.files import import_model, save_model
+    from regrow.pruning.channels import prune_channels
     from regrow.pruning.targets import ChannelOptions, Target
 
     tf_keras.backend.clear_session()  # so that TensorFlow's own start is not counted
@@ -99,7 +99,7 @@ def speed(file: Path, folder: Path) -> dict[str, Any]:
     from regrow.conversion.runtimes import single_runner
     from regrow.evaluation.latency import interleaved, ratio
     from regrow.graph.costs import count_macs
-    from regrow.graph.files import import_model
+    from regrow.model_files.files import import_model
     from regrow.progress import Progress
     from regrow.pruning.methods import Task, prune
     from regrow.pruning.parameters import PruneParams

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from regrow import __version__
 from regrow.cluster.engine import engine_command
+from regrow.config.sections import canonical_json
 from regrow.errors import RegrowError
-from regrow.parameters import canonical_json
 from regrow.provenance.digest import file_digest, text_digest
 from regrow_components.images import CODE_LABEL
 from regrow_components.locking import FOLDER, GPU, IMAGES, PYTHON, ROOT, hashes_of, pins_of

@@ -45,7 +45,7 @@ def select(
         outputs={"selection": selection.path, "statement": statement.path},
     )
     show_page(page, selection.path, name="front.html")
-    index = int(done.figures["index"])
+    index = int(str(done.figures["index"]))
     chosen = by_value.chosen(candidates, index)
     return (
         done.version,

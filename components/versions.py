@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from regrow.config.sections import canonical_json
 from regrow.errors import RegrowError
-from regrow.parameters import canonical_json
 from regrow.provenance.code import code_digest
 from regrow.provenance.digest import file_digest, text_digest
 from regrow.steps import get_spec

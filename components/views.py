@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kfp.dsl import HTML, ClassificationMetrics, Metrics
 
-from regrow.artifacts import read_json
+from regrow.storage.artifacts import read_json
 
 SHOWN = "recovered"
 

@@ -200,7 +200,7 @@ class Api:
         function = self._recurring.recurring_run_service_delete_recurring_run
         try:
             # Else Kubernetes takes the runs that are going on away with what has started them.
-            options = {"propagation_policy": "ORPHAN"}
+            options: dict[str, Any] = {"propagation_policy": "ORPHAN"}
             self.connection.call(
                 f"delete the schedule {recurring_run_id}", function, recurring_run_id, **options
             )

@@ -9,13 +9,13 @@ from typing import Any
 from kfp import compiler
 
 from regrow.cluster.settings import ClusterSettings
-from regrow.config import step_params
-from regrow.parameters import canonical_json
+from regrow.config.document import step_params
+from regrow.config.sections import canonical_json
+from regrow.config.sweep import candidates, check_sweep, resolve_params, section
 from regrow.provenance.code import code_digest
 from regrow.provenance.digest import text_digest
 from regrow.steps import NAMES, SWEEP_NAMES
 from regrow.steps.by_value import literal
-from regrow.sweep_parameters import candidates, check_sweep, resolve_params, section
 from regrow_components.versions import step_code
 from regrow_pipelines.placement import for_cluster
 from regrow_pipelines.prune_and_recover import prune_and_recover

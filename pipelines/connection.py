@@ -91,7 +91,7 @@ class StrangerError(ApiError):
 class UnusableError(ApiError):
     """No attempt can help, as the connection cannot be made: a certificate, a name."""
 
-    passes = False  # type: ignore[assignment]
+    passes = False
 
 
 class Connection:

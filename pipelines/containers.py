@@ -17,16 +17,16 @@ from typing import Any
 from kfp import local
 from kfp.local import docker_task_handler
 
-from regrow.artifacts import make_directory
 from regrow.cluster.engine import connect, find_image
+from regrow.config.sections import named_files
 from regrow.errors import RegrowError
-from regrow.parameters import named_files
 from regrow.progress import emit
-from regrow.registry.addresses import sqlite_file
 from regrow.registry.client import tracking_uri
 from regrow.registry.tracking import WORKSPACE
 from regrow.steps import get_spec
 from regrow.steps.checkpoints import STORE
+from regrow.storage.addresses import sqlite_file
+from regrow.storage.artifacts import make_directory
 from regrow_components.images import CODE_LABEL, image
 from regrow_pipelines.attempts import WORKSPACE_LABEL, VerifiedHandler, remove_containers
 from regrow_pipelines.compiling import code_version

@@ -14,8 +14,8 @@ from kfp import compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
 from regrow import __version__
+from regrow.config.sections import canonical_json
 from regrow.errors import RegrowError
-from regrow.parameters import canonical_json
 from regrow.provenance.digest import text_digest
 from regrow.provenance.environment import Surroundings, surroundings
 from regrow_pipelines.compiling import arguments, code_version
@@ -65,7 +65,8 @@ def manifest(
         document["metadata"]["labels"] = {"app.kubernetes.io/part-of": "regrow"}
         if document["kind"] == "PipelineVersion":
             _name(document, around)
-    return HEADER + yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True, width=120)
+    text: str = yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True, width=120)
+    return HEADER + text
 
 
 def _name(version: dict[str, Any], around: Surroundings | None) -> None:

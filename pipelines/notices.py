@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from regrow.config.params_file import EXAMPLE, is_example
+from regrow.config.sections import named_files
 from regrow.dataset.sources import Dvc
-from regrow.parameters import named_files
-from regrow.params_file import EXAMPLE, is_example
 from regrow.steps import NAMES, SWEEP_NAMES
 from regrow_pipelines.placement import image_of
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from regrow.workspace import STARTER
+STARTER = "REGROW_STARTER"  # the id of the process whose end ends those that it started
 
 
 def end_with_parent(before: Callable[[], None] = lambda: None) -> None:

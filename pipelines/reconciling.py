@@ -41,7 +41,7 @@ class Live:
     @property
     def id(self) -> str:
         """The server's id."""
-        return self.run.recurring_run_id
+        return str(self.run.recurring_run_id)
 
     @property
     def enabled(self) -> bool:

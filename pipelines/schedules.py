@@ -13,16 +13,16 @@ from pydantic import Field, field_validator
 
 from regrow.cluster.cron import firings, read_cron, read_zone, to_kubeflow
 from regrow.cluster.overlay import SECTION, merged
-from regrow.config import (
+from regrow.config.document import (
     check_overlay,
     check_pipeline,
     load_config,
     read_overlay,
-    validate,
 )
+from regrow.config.params_file import DEFAULT
+from regrow.config.sections import Parameters, canonical_json
+from regrow.config.validation import validate
 from regrow.errors import RegrowError
-from regrow.parameters import Parameters, canonical_json
-from regrow.params_file import DEFAULT
 from regrow.provenance.digest import text_digest
 from regrow.storage.documents import read_yaml
 from regrow_pipelines.submitting import Package, package

@@ -16,6 +16,7 @@ from regrow_pipelines import compiling
 from regrow_pipelines.api import Api
 from regrow_pipelines.connection import Connection, Policy
 from regrow_pipelines.notices import notices
+from regrow_pipelines.prune_and_recover import prune_and_recover
 
 PACKAGE = "pipeline.yaml"
 SHOWN = 12
@@ -46,7 +47,7 @@ def package(config: Any, *, sweep: bool = False) -> Package:
     Raises:
         RegrowError: no section `sweep` for a sweep, or parameters that do not go together.
     """
-    pipeline, given = compiling.swept(config) if sweep else (compiling.prune_and_recover, None)
+    pipeline, given = compiling.swept(config) if sweep else (prune_and_recover, None)
     text = compiling.compiled(config, pipeline=pipeline, parameters=given)
     document = next(iter(yaml.load_all(text, Loader=LOADER)))  # the second one, if any, is the platform's
     parameters = document["root"].get("inputDefinitions", {}).get("parameters", {})

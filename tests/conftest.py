@@ -37,8 +37,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="session")
 def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An overlay that leaves training examples as they are."""
-    from regrow.artifacts import write_json
     from regrow.augmentation.policy import Policy
+    from regrow.storage.artifacts import write_json
 
     path = tmp_path_factory.mktemp("overlay")
     write_json(path / "policy.json", Policy(classes=10, value_range=(0, 16)).model_dump(mode="json"))

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from regrow.config import load_config
+from regrow.config.document import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,7 +36,7 @@ def test_the_section_of_tables_is_accepted(tmp_path: Path) -> None:
 
 
 def test_every_command_of_the_readme_exists() -> None:
-    from regrow.cli import cli
+    from regrow.cli.main import cli
 
     text = (ROOT / "README.md").read_text("utf-8")
     named = set(re.findall(r"(?:^|`|\bbin/)regrow ([a-z][a-z-]+)", text, re.MULTILINE))
@@ -45,7 +45,7 @@ def test_every_command_of_the_readme_exists() -> None:
 
 
 def test_the_help_lists_every_command_once() -> None:
-    from regrow.cli import SECTIONS, cli
+    from regrow.cli.main import SECTIONS, cli
 
     listed = [name for names in SECTIONS.values() for name in names]
     assert sorted(listed) == sorted(cli.commands)

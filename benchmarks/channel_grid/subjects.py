@@ -94,7 +94,7 @@ def _lenet(dataset: Dataset, data: Path, seed: int) -> Any:
 
 def _resnet8(dataset: Dataset, data: Path, seed: int) -> Any:
     """MLPerf Tiny's trained reference; all seeds have the same."""
-    from regrow.graph.files import load_file
+    from regrow.model_files.files import load_file
 
     return load_file(data / "mlperf-tiny" / "resnet8_cifar10.h5")
 
@@ -221,7 +221,7 @@ SUBJECTS = {
 
 def parent_graph(subject: Subject, dataset: Dataset, data: Path, work: Path, seed: int) -> Graph:
     """The parent of ``seed``, trained once and kept in ``work``."""
-    from regrow.graph.files import load_model, save_model
+    from regrow.model_files.files import load_model, save_model
 
     place = work / f"{subject.name}-parent{seed}"
     if not place.is_dir():

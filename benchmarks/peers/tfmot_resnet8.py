@@ -20,11 +20,11 @@ import tf_keras
 from recovery_grid.running import gzip_h5
 
 from regrow.augmentation.input import evaluation_input, training_input
-from regrow.chatter import without_chatter
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.graph.costs import count_macs
-from regrow.graph.files import import_model
 from regrow.graph.kernels import KERNELS, sparsity
+from regrow.model_files.files import import_model
+from regrow.showing.chatter import without_chatter
 from regrow.training.architectures import build
 from regrow.training.inputs import Signature
 from regrow.training.options import Resnet8

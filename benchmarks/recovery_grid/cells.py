@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from recovery_grid.recipe import Recipe, UnavailableError, epochs, merged, validated
-from regrow.artifacts import read_json, write_json
 from regrow.steps import get_spec
+from regrow.storage.artifacts import read_json, write_json
 
 Side = Literal["ours", "torch-pruning", "tfmot"]
 PLAIN = "plain"

@@ -19,7 +19,7 @@ def export(bench: Bench, cell: Cell) -> dict[str, Any]:
     from regrow.conversion.formats import FILES
     from regrow.evaluation.comparison import export_correct
     from regrow.evaluation.sizes import size_bytes
-    from regrow.graph.files import load_model
+    from regrow.model_files.files import load_model
 
     sources = {
         "parent": bench.parent(cell.seed)["parent"],

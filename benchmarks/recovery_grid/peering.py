@@ -10,7 +10,7 @@ from typing import Any
 from recovery_grid.cells import Cell
 from recovery_grid.recipe import UnavailableError
 from recovery_grid.running import Bench
-from regrow.graph.files import MODEL
+from regrow.model_files.files import MODEL
 
 WORKERS = Path(__file__).resolve().parents[1] / "peers"
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from regrow.config import read_document
+from regrow.config.document import read_document
 
 P = TypeVar("P", bound=BaseModel)
 ROOT = Path(__file__).resolve().parents[2]

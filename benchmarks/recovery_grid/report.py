@@ -9,7 +9,7 @@ from recovery_grid.bars import BARS, Results, plain_epochs, points, recipe_epoch
 from recovery_grid.cells import PLAIN
 from recovery_grid.picture import draw
 from recovery_grid.running import Bench
-from regrow.artifacts import make_directory
+from regrow.storage.artifacts import make_directory
 
 NAMES = {
     "ours": "Regrow",

@@ -15,11 +15,11 @@ import numpy as np
 
 from recovery_grid.cells import Cell
 from recovery_grid.recipe import Recipe, merged, validated
-from regrow.artifacts import read_json
 from regrow.dataset.directory import Dataset, open_dataset, write_dataset
 from regrow.errors import RegrowError
 from regrow.steps import get_spec
 from regrow.steps.execution import execute
+from regrow.storage.artifacts import read_json
 
 SMOKE_EXAMPLES = 2000
 
@@ -117,7 +117,7 @@ def has_models(bench: Bench, cell: Cell) -> bool:
 
 def parent(bench: Bench, cell: Cell) -> dict[str, Any]:
     """Train the parent, or take the one that is there if it was trained so."""
-    from regrow.graph.files import load_model
+    from regrow.model_files.files import load_model
 
     places = bench.parent(cell.seed)
     section = {**cell.params["train"], "seed": cell.seed}
@@ -136,7 +136,7 @@ def parent(bench: Bench, cell: Cell) -> dict[str, Any]:
 
 def recalibrated_parent(bench: Bench, cell: Cell) -> dict[str, Any]:
     """The parent with batch statistics of plain examples, as recovered models have them."""
-    from regrow.graph.files import load_model
+    from regrow.model_files.files import load_model
     from regrow.recovery.parameters import Recalibrate
     from regrow.training.recalibration import recalibrate
 
@@ -148,7 +148,7 @@ def recalibrated_parent(bench: Bench, cell: Cell) -> dict[str, Any]:
 
 def prune(bench: Bench, cell: Cell) -> dict[str, Any]:
     """Prune the parent; what is measured is the model before any recovery."""
-    from regrow.graph.files import load_model
+    from regrow.model_files.files import load_model
 
     folder = cell.folder(bench.work)
     section = {**cell.params["prune"], "seed": cell.seed}
@@ -159,7 +159,7 @@ def prune(bench: Bench, cell: Cell) -> dict[str, Any]:
 
 def recover(bench: Bench, cell: Cell) -> dict[str, Any]:
     """Recover what ``pruned/TARGET`` left; what is tested meets the test split once, as the step chose it."""
-    from regrow.graph.files import load_model
+    from regrow.model_files.files import load_model
 
     folder = cell.folder(bench.work)
     before = bench.work / "models" / "pruned" / cell.target / f"seed{cell.seed}"

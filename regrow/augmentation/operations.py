@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from regrow.config.sections import Parameters
 from regrow.errors import nearest
-from regrow.parameters import Parameters
 
 
 class Crop(Parameters):

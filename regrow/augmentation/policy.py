@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from regrow.artifacts import read_json
 from regrow.augmentation.operations import TABULAR, Operation
+from regrow.config.sections import Parameters
 from regrow.errors import RegrowError
-from regrow.parameters import Parameters
+from regrow.storage.artifacts import read_json
 
 FILE_NAME = "policy.json"
 Mode = Literal["none", "online", "materialise"]

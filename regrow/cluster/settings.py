@@ -20,7 +20,7 @@ from regrow.cluster.quantities import (
     known,
     size,
 )
-from regrow.parameters import Parameters
+from regrow.config.sections import Parameters
 
 # Components that a pod runs; a test holds the list to them.
 COMPONENTS = (

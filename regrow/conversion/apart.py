@@ -205,7 +205,7 @@ class Converter:
         Raises:
             NotConvertedError: the model cannot be converted, or the process died.
         """
-        from regrow.graph.files import save_model
+        from regrow.model_files.files import save_model
 
         if not self._process.alive:
             self._process.__exit__()

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from regrow.conversion.formats import FILES
-from regrow.graph.files import save_model
-from regrow.graph.keras3 import write_keras3
+from regrow.model_files.files import save_model
+from regrow.model_files.keras3_files import write_keras3
 from regrow.provenance.digest import tree_digest, tree_files
-from regrow.registry.addresses import readable_by_mlflow
+from regrow.storage.addresses import readable_by_mlflow
 
 Array = np.ndarray[Any, np.dtype[Any]]
 # What it takes to serve the MLflow model.

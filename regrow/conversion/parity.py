@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from regrow.parameters import Parameters
+from regrow.config.sections import Parameters
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

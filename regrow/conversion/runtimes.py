@@ -8,7 +8,7 @@ import numpy as np
 
 from regrow.conversion.formats import FILES
 from regrow.errors import RegrowError, nearest
-from regrow.registry.addresses import readable_by_mlflow
+from regrow.storage.addresses import readable_by_mlflow
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Predict = Callable[[Array], Array]
@@ -150,7 +150,7 @@ def _load_saved_model(path: Path) -> Predict:
 
 
 def _load_keras(path: Path) -> Predict:
-    from regrow.graph.files import import_model
+    from regrow.model_files.files import import_model
 
     model = import_model(path)
     return lambda features: np.asarray(model.predict(np.asarray(features, np.float32), verbose=0))

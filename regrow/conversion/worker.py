@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from regrow.artifacts import is_full
 from regrow.conversion.formats import FILES
 from regrow.conversion.parity import Tolerance, compare
 from regrow.errors import RegrowError
+from regrow.storage.artifacts import is_full
 
 Emit = Callable[..., None]
 Check = Callable[[str, Path], dict[str, Any]]
@@ -29,7 +29,7 @@ def work(job: Mapping[str, Any], folder: Path, emit: Emit) -> None:
     ``held_out.npy``: float32, raw features. What happens is told by ``emit``: ``model``; ``begins`` and ``done`` of
     each format; ``failed`` where one cannot be converted, which is then not tried with the models that follow.
     """
-    from regrow.graph.files import load_file
+    from regrow.model_files.files import load_file
 
     calibration, failed = np.load(folder / "calibration.npy"), set[str]()
     for role, names in job["left"].items():

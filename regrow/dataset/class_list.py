@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from regrow.config.sections import Parameters
 from regrow.dataset.listing import Listing
 from regrow.errors import RegrowError
-from regrow.parameters import Parameters
 
 SHOWN = 10
 LONGEST = 100  # of a name, so many characters are shown

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from regrow.config.sections import Parameters
 from regrow.dataset.listing import Array
-from regrow.parameters import Parameters
 
 # Pillow's names. It knows more formats than these, and some run other programs: of EPS, Ghostscript.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from regrow.artifacts import read_json, write_json
 from regrow.dataset.info import SPLITS, DatasetInfo, Examples, Feature, Normalisation, Shard, Target
 from regrow.dataset.rows import Array, Rows
 from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest
+from regrow.storage.artifacts import read_json, write_json
 from regrow.storage.regular_files import irregular
 from regrow.tasks import Task, get_task
 

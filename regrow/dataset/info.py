@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-from regrow.parameters import Parameters
+from regrow.config.sections import Parameters
 
 SPLITS = ("train", "validation", "test")
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from regrow.artifacts import is_full
 from regrow.dataset.dvc_access import REMOTE, reason
 from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest, text_digest
+from regrow.storage.artifacts import is_full
 
 SCHEMES = ("s3", "https", "http")
 TOKEN = "REGROW_DATA_TOKEN"

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from regrow.artifacts import write_json
 from regrow.dataset.decoding import Remark
 from regrow.dataset.directory import Dataset
 from regrow.dataset.display import visible
@@ -19,6 +18,7 @@ from regrow.dataset.reading import Contents
 from regrow.dataset.splitting import Assignment
 from regrow.provenance.statement import Resource
 from regrow.showing.escapes import html_text as escape
+from regrow.storage.artifacts import write_json
 
 SHOWN = 1000
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1b1f24}

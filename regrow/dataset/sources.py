@@ -12,7 +12,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from regrow.artifacts import is_full
 from regrow.dataset import remote
 from regrow.dataset.class_list import ClassedSource
 from regrow.dataset.dvc_access import dvc_files, reason
@@ -23,6 +22,7 @@ from regrow.errors import RegrowError
 from regrow.provenance.digest import source_digest, tree_digest, tree_files
 from regrow.provenance.statement import Resource
 from regrow.showing.redaction import holds_credentials
+from regrow.storage.artifacts import is_full
 from regrow.storage.regular_files import MISSING, irregular, open_regular
 from regrow.storage.walking import Links
 

@@ -9,12 +9,12 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from regrow.config.sections import Parameters
 from regrow.dataset.class_names import spelling
 from regrow.dataset.info import SPLITS
 from regrow.dataset.listing import Listing
 from regrow.dataset.reading import HINT
 from regrow.errors import RegrowError
-from regrow.parameters import Parameters
 
 
 class SplitOptions(Parameters):

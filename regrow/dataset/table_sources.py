@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from regrow.config.sections import Parameters
 from regrow.dataset.class_list import ClassedSource
-from regrow.parameters import Parameters
 
 RESERVED_TARGETS = ("label", "image", "features")
 TAB = ("tab", r"\t")

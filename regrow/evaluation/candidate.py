@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from regrow.artifacts import is_full
 from regrow.conversion.formats import FILES
 from regrow.conversion.worker import Emit, serve
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
+from regrow.storage.artifacts import is_full
 
 ROLES = ("parent", "recovered")
 
@@ -23,7 +23,7 @@ def work(job: Mapping[str, Any], folder: Path, emit: Emit) -> None:
     each model, or ``failed`` where it cannot be converted; ``measured`` with the numbers.
     """
     from regrow.graph.costs import count_macs
-    from regrow.graph.files import load_model
+    from regrow.model_files.files import load_model
 
     params, paths = job["params"], {name: Path(path) for name, path in job["inputs"].items()}
     emit("progress", done=0, note="reading")

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from regrow.artifacts import read_json
 from regrow.dataset.directory import Dataset
+from regrow.storage.artifacts import read_json
 
 
 def incomparable(champion: Path, model: Any, dataset: Dataset) -> str | None:

@@ -7,9 +7,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from regrow.config.sections import Parameters
 from regrow.errors import RegrowError
 from regrow.evaluation.pareto import beaten_by
-from regrow.parameters import Parameters
 
 Weighed = Literal["bytes", "gzip_bytes"]
 # What of a measurement a choice is made from, and shown with.

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from regrow.artifacts import read_json
 from regrow.provenance.digest import file_digest, tree_digest
+from regrow.storage.artifacts import read_json
 
 Rows = list[tuple[str, str]]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regrow.artifacts import read_json
+from regrow.storage.artifacts import read_json
 
 Rows = list[tuple[str, str]]
 ENDS = {

@@ -9,6 +9,7 @@ from regrow.errors import RegrowError, nearest
 from regrow.graph.channels import Channels, Cost, Group, Slot
 from regrow.graph.computing import filled
 from regrow.graph.graph import Graph
+from regrow.graph.rules import families  # noqa: F401
 from regrow.graph.rules.call import Axes, LayerCall
 from regrow.graph.rules.record import Record
 from regrow.graph.rules.registry import AxisIds, Outputs, listed, rule_for

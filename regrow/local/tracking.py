@@ -10,7 +10,11 @@ from regrow.errors import RegrowError
 from regrow.local.checkout import is_temporary, lasting
 from regrow.local.git_ignore import keep_out_of_git
 from regrow.progress import emit
-from regrow.registry.addresses import (
+from regrow.registry.client import check_reachable, without_credentials
+from regrow.registry.tracking import is_off
+from regrow.registry.weights_and_biases import PLACE
+from regrow.registry.weights_and_biases import environment as wandb_environment
+from regrow.storage.addresses import (
     ARTIFACTS,
     DATABASE,
     absolute_address,
@@ -18,10 +22,6 @@ from regrow.registry.addresses import (
     sqlite_file,
     sqlite_uri,
 )
-from regrow.registry.client import check_reachable, without_credentials
-from regrow.registry.tracking import is_off
-from regrow.registry.weights_and_biases import PLACE
-from regrow.registry.weights_and_biases import environment as wandb_environment
 from regrow.training.tensorboard import DEFAULT as LOGS
 from regrow.training.tensorboard import ROOT
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from regrow.artifacts import read_json, write_json
 from regrow.errors import RegrowError
 from regrow.provenance.digest import digest_of_files, file_digests
 from regrow.provenance.environment import Surroundings
 from regrow.showing.redaction import redacted_deep
+from regrow.storage.artifacts import read_json, write_json
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from regrow.parameters import Parameters
+from regrow.config.sections import Parameters
 from regrow.pruning.sparse_training import SPARSE_FIT, SparseTraining
 from regrow.pruning.targets import ChannelOptions, LayerOptions, Target, listed
 from regrow.training.settings import FitSettings, OwnFitSettings

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from regrow.artifacts import read_json
 from regrow.errors import RegrowError
 from regrow.graph.kernels import layers, prunable_kernels
 from regrow.graph.removal import Surgery
 from regrow.graph.variables import variables
+from regrow.storage.artifacts import read_json
 
 Array = np.ndarray[Any, np.dtype[Any]]
 EPOCH = (1980, 1, 1, 0, 0, 0)

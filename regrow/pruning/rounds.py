@@ -9,12 +9,12 @@ from regrow.dataset.directory import Dataset
 from regrow.graph.graph import Graph
 from regrow.graph.tracing import trace
 from regrow.progress import Progress
+from regrow.pruning.channels import ChannelPruning, Choice, choose_channels, cut_channels
 from regrow.pruning.criteria.evidence import Calibration
 from regrow.pruning.notes import channel_notes
 from regrow.pruning.parameters import PruneParams
 from regrow.pruning.pruning import Pruning
 from regrow.pruning.sparse_training import SparseTraining, shrinker
-from regrow.pruning.structured import ChannelPruning, Choice, choose_channels, cut_channels
 from regrow.pruning.targets import Target
 from regrow.training.schedules import learning_rates
 from regrow.training.session import AfterBatch
@@ -78,7 +78,7 @@ def prune_in_rounds(
     ``model`` is trained in place where ``params`` ask for sparse training.
 
     Raises:
-        RegrowError: as `regrow.pruning.structured.choose_channels`.
+        RegrowError: as `regrow.pruning.channels.choose_channels`.
     """
     assert params.target is not None  # validated
     reference = reference or costs(model)

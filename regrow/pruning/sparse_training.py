@@ -13,11 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from regrow.config.sections import Parameters
 from regrow.errors import RegrowError
 from regrow.graph.channels import Channels, Slot
 from regrow.graph.kernels import layers
 from regrow.graph.variables import variables
-from regrow.parameters import Parameters
 from regrow.pruning.criteria.evidence import Array, is_weight
 from regrow.training.settings import FitSettings, OwnFitSettings
 

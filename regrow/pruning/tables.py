@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from regrow.evaluation.model_latency import FORMATS, Latencies
-from regrow.graph.inspection import Inspection
+from regrow.model_files.inspection import Inspection
 
 UNMEASURED = (
     "a share of MACs is seldom the same share of time: --latency measures both models as fp32 and int8 TFLite"

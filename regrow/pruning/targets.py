@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from regrow.parameters import Parameters
+from regrow.config.sections import Parameters
 from regrow.pruning.criteria.registry import (
     COMPARABLE,
     NEEDING_DATA,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from regrow.artifacts import write_json
+from regrow.storage.artifacts import write_json
 
 KEPT, UNDONE, REPLACED, PASSED_OVER = "kept", "undone", "replaced", "passed over"
 

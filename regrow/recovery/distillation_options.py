@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from regrow.parameters import Parameters
+from regrow.config.sections import Parameters
 
 Patterns = Annotated[
     tuple[str, ...] | None,

@@ -216,7 +216,7 @@ class FineTuning:
 
     def _heads(self) -> None:
         """How good the heads of further tasks are on the model that is kept; that with them where it is asked for."""
-        from regrow.graph.files import save_model
+        from regrow.model_files.files import save_model
         from regrow.recovery.multi_task import MultiTaskPart
         from regrow.recovery.multi_task_heads import head_accuracies, with_heads
 

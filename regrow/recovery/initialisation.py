@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field
 
+from regrow.config.sections import Parameters
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError, nearest
 from regrow.graph.kernels import layers
 from regrow.graph.variables import variables
-from regrow.parameters import Parameters
 from regrow.pruning.pruning import Pruning
 from regrow.training.parent import ParentTraining, is_imported
 
@@ -104,7 +104,7 @@ def rewind(model: Any, options: Any, source: Source) -> None:
     Raises:
         RegrowError: there are no early weights, or they do not fit.
     """
-    from regrow.graph.files import MODEL, load_model
+    from regrow.model_files.files import MODEL, load_model
 
     early = source.training / "early"
     if not early.exists():

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from regrow.parameters import Parameters
+from regrow.config.sections import Parameters
 
 NAME = r"^\w[\w .-]*$"
 ACCEPTED = "accepted: such as [{kind: rotation}] or [{kind: label, name: colour}]"

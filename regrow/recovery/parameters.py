@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from regrow.parameters import Parameters
+from regrow.config.sections import Parameters
 from regrow.recovery.distillation_options import Distill
 from regrow.recovery.initialisation import Initialisation, Pruned
 from regrow.recovery.multi_task_parameters import MultiTask

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from regrow.parameters import Parameters
+from regrow.config.sections import Parameters
 
 
 class Reconstruct(Parameters):

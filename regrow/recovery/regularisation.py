@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from regrow.config.sections import Parameters
 from regrow.errors import RegrowError
 from regrow.graph.kernels import KERNELS
-from regrow.parameters import Parameters
 
 if TYPE_CHECKING:
     from regrow.graph.blocks import Block

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from regrow.artifacts import write_json
 from regrow.progress import emit
 from regrow.recovery.curve import RecoveryCurve
 from regrow.recovery.fine_tuning import FineTuning
 from regrow.recovery.work import Work
+from regrow.storage.artifacts import write_json
 
 
 def recover(work: Work) -> RecoveryCurve:

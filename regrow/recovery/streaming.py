@@ -11,7 +11,7 @@ import numpy as np
 from regrow.graph.computing import PASSING, by_path, filled
 from regrow.graph.view import Call, View
 from regrow.progress import emit
-from regrow.scratch import scratch_beside, signs_of_life, sweep
+from regrow.storage.scratch import scratch_beside, signs_of_life, sweep
 
 Array = np.ndarray[Any, np.dtype[Any]]
 # Of what is free where files are kept, the share of one stream; there are two, and others write there, too.

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from regrow.config.sections import canonical_json
 from regrow.errors import RegrowError
-from regrow.parameters import canonical_json
 from regrow.provenance.digest import digest_of_files, text_digest, tree_digest, tree_files
 from regrow.provenance.statement import Statement
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from regrow.artifacts import read_json
 from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest
+from regrow.storage.artifacts import read_json
 
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 REFUSED = "PERMISSION_DENIED"

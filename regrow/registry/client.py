@@ -14,9 +14,9 @@ from typing import Any
 
 from regrow.errors import RegrowError
 from regrow.progress import emit
-from regrow.registry.addresses import ARTIFACTS, DATABASE, SERVERS, address_fault, sqlite_file, sqlite_uri
 from regrow.registry.database import check_database, create_database
 from regrow.showing.redaction import bare_address, redacted
+from regrow.storage.addresses import ARTIFACTS, DATABASE, SERVERS, address_fault, sqlite_file, sqlite_uri
 
 EXPERIMENT = "regrow"
 WHERE = "MLFLOW_TRACKING_URI or tracking.uri"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from regrow.errors import RegrowError
 from regrow.progress import emit
-from regrow.registry.addresses import ARTIFACTS, sqlite_uri
-from regrow.scratch import scratch_beside, sweep
+from regrow.storage.addresses import ARTIFACTS, sqlite_uri
+from regrow.storage.scratch import scratch_beside, sweep
 
 HEADER = b"SQLite format 3\x00"
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from regrow.parameters import canonical_json
+from regrow.config.sections import canonical_json
 from regrow.registry.gate import GateParams, Verdict
 
 GATE_TAG = "regrow.gate"

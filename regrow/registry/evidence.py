@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regrow.artifacts import read_json
 from regrow.provenance.statement import Statement
 from regrow.registry.champion import EXPORTS, KERAS_FILE
 from regrow.registry.registration import MODEL_PATH
 from regrow.registry.runs import finished_at, log_curve, log_dataset, log_metrics, log_new_parameters
 from regrow.registry.tested_rate import with_tested_rate
+from regrow.storage.artifacts import read_json
 
 FOLDERS = ("metrics", "report", "parity", "recovery")
 FILES = (KERAS_FILE, "model_fp32.tflite", "model_fp16.tflite", "model_int8.tflite", "model.onnx")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from regrow.parameters import Parameters
+from regrow.config.sections import Parameters
 
 ROUNDING = 1e-9
 ACCURACY = "accuracy_not_worse_than_parent"

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from regrow.parameters import canonical_json
+from regrow.config.sections import canonical_json
 
 SUFFIX = ".decisions"
 KIND_TAG, VERSION_TAG, OVER_TAG = "regrow.entry", "regrow.entry.version", "regrow.entry.over"

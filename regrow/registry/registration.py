@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from regrow.config.sections import Parameters
 from regrow.errors import RegrowError
-from regrow.parameters import Parameters
-from regrow.registry.addresses import readable_by_mlflow
 from regrow.registry.ledger import SUFFIX
+from regrow.storage.addresses import readable_by_mlflow
 
 MODEL_TAG = "regrow.model"
 DATA_TAG = "regrow.data"

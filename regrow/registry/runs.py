@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regrow.artifacts import read_json
 from regrow.progress import emit
 from regrow.provenance.statement import Statement
 from regrow.registry.client import experiment_id
@@ -19,6 +18,7 @@ from regrow.registry.tracking import (
     log_parameters,
     workspace_tag,
 )
+from regrow.storage.artifacts import read_json
 
 CHAIN_TAG = "regrow.chain"
 PIPELINE_RUN_TAG = "regrow.pipeline_run"

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from regrow.artifacts import read_json
+from regrow.config.sections import Parameters, canonical_json
 from regrow.errors import RegrowError
-from regrow.parameters import Parameters, canonical_json
 from regrow.provenance.digest import file_digest
+from regrow.storage.artifacts import read_json
 from regrow.storage.documents import parse_json
 
 START_FILE = "start.json"

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
+from regrow.config.sections import Parameters, canonical_json
 from regrow.errors import RegrowError
-from regrow.parameters import Parameters, canonical_json
 from regrow.progress import emit
 from regrow.registry.client import CONNECT_S, experiment_name, first_line
 from regrow.storage.documents import parse_json

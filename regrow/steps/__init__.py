@@ -1,4 +1,7 @@
-"""The steps, in the order in which they run. A step never imports another: they meet in files."""
+"""The steps, in the order in which they run. A step never imports another: they meet in files.
+
+A step's module is reached by its name: were all of them imported here, the code digest of each would be that of all.
+"""
 
 import importlib
 from typing import Any

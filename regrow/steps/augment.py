@@ -6,14 +6,14 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from regrow.artifacts import write_json
 from regrow.augmentation.operations import Operation
 from regrow.augmentation.policy import FILE_NAME, Mode, Policy, check_operations
+from regrow.config.sections import Parameters
 from regrow.dataset.directory import Dataset, open_dataset, write_array
 from regrow.dataset.rows import Array, Rows
-from regrow.parameters import Parameters
 from regrow.progress import Progress
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
+from regrow.storage.artifacts import write_json
 
 BATCH = 512
 SHEET_ROWS = 8

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from regrow.artifacts import read_json, write_json
-from regrow.parameters import canonical_json
+from regrow.config.sections import canonical_json
 from regrow.provenance.digest import text_digest, tree_digest
+from regrow.storage.artifacts import read_json, write_json
 from regrow.storage.documents import parse_json
 
 

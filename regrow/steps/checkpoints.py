@@ -5,8 +5,8 @@ results, or in the working folder, and goes with the pod. The directory of one p
 key, so that a retried pod finds it by having the same inputs, parameters and code, and nothing else finds it.
 
 Two pods may have the same work at once, as when a node that was given up comes back. Each leaves a mark while it is
-at work (`regrow.scratch`), and who finishes removes the directory only where no other is: the one that goes on would
-lose its early weights. What nobody removed goes after some days, when another step begins.
+at work (`regrow.storage.scratch`), and who finishes removes the directory only where no other is: the one that goes on
+would lose its early weights. What nobody removed goes after some days, when another step begins.
 """
 
 import contextlib
@@ -17,9 +17,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from regrow.artifacts import make_directory
 from regrow.errors import RegrowError
-from regrow.scratch import MARK, scratch_beside, signs_of_life, sweep
+from regrow.storage.artifacts import make_directory
+from regrow.storage.scratch import MARK, scratch_beside, signs_of_life, sweep
 
 STORE, DAYS = "REGROW_CHECKPOINTS", "REGROW_CHECKPOINTS_DAYS"
 DEFAULT_DAYS = 7.0

@@ -7,14 +7,14 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from regrow.artifacts import disk_errors, read_json, write_json
+from regrow.config.sections import Parameters
 from regrow.conversion.formats import FILES
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
-from regrow.parameters import Parameters
 from regrow.progress import Progress, emit
 from regrow.provenance.digest import tree_digest
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
+from regrow.storage.artifacts import disk_errors, read_json, write_json
 
 Timed = Literal["tflite_fp32", "tflite_fp16", "tflite_int8", "onnx"]
 
@@ -92,7 +92,7 @@ def run(context: StepContext[EvaluateParams]) -> None:
 def _models(context: StepContext[EvaluateParams], dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
     """The models to measure; a champion that cannot be compared is left out with a note."""
     from regrow.evaluation.champion import incomparable
-    from regrow.graph.files import load_model
+    from regrow.model_files.files import load_model
 
     models = {role: load_model(context.inputs[role]) for role in ("parent", "pruned", "recovered")}
     champion = context.inputs.get("champion")

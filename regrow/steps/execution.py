@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regrow.artifacts import copy_tree, disk_errors, new_directory
+from regrow.config.sections import Parameters, canonical_json
 from regrow.errors import RegrowError
-from regrow.graph.channels_first import switch_on_onednn
-from regrow.parameters import Parameters, canonical_json
+from regrow.model_files.channels_first import switch_on_onednn
 from regrow.progress import emit
 from regrow.provenance.code import code_digest
 from regrow.provenance.digest import digest_of_files, file_digests, text_digest
@@ -24,6 +23,7 @@ from regrow.provenance.environment import surroundings
 from regrow.provenance.statement import FILE_NAME, Resource, Statement, make_statement, read_statement
 from regrow.steps.checkpoints import scratch_for
 from regrow.steps.spec import STATEMENT, P, StepContext, StepSpec
+from regrow.storage.artifacts import copy_tree, disk_errors, new_directory
 
 CACHE = "REGROW_CACHE"
 CHECKPOINTS = "checkpoints"  # in the cache

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from pydantic import Field
 
-from regrow.artifacts import write_json
+from regrow.config.sections import Parameters
 from regrow.conversion.apart import Conversions, convert_apart
 from regrow.conversion.formats import DEFAULT_FORMATS, FILES, FORMATS, Format
 from regrow.conversion.parity import TOLERANCES, Tolerance
@@ -16,9 +16,9 @@ from regrow.conversion.runtimes import keeps_state
 from regrow.conversion.worker import remove
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
-from regrow.parameters import Parameters
 from regrow.progress import Progress, emit
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
+from regrow.storage.artifacts import write_json
 
 ALWAYS = ("keras", "mlflow")
 ROLES = ("parent", "recovered")

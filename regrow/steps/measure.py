@@ -6,15 +6,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from regrow.artifacts import write_json
+from regrow.config.sections import Parameters
 from regrow.conversion.apart import Process
 from regrow.dataset.directory import open_dataset
 from regrow.errors import RegrowError
 from regrow.evaluation import candidate
-from regrow.parameters import Parameters
 from regrow.progress import Progress
 from regrow.provenance.digest import tree_digest
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
+from regrow.storage.artifacts import write_json
 
 Timed = Literal["tflite_fp32", "tflite_fp16", "tflite_int8", "onnx"]
 

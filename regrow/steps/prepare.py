@@ -7,23 +7,23 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from regrow.artifacts import read_json
+from regrow.config.sections import Parameters
 from regrow.dataset.decoding import ImageOptions
 from regrow.dataset.directory import Dataset
 from regrow.dataset.info import SPLITS
-from regrow.dataset.listing import list_examples
 from regrow.dataset.preparation import PreparationOptions, prepare_dataset
+from regrow.dataset.readers import list_examples
 from regrow.dataset.report import DataReport
 from regrow.dataset.scaling import Scaling
 from regrow.dataset.sources import Dvc, Remote, Source, fetch, fetch_remote, identify
 from regrow.dataset.splitting import SplitOptions
 from regrow.dataset.table_sources import Digits
 from regrow.errors import RegrowError
-from regrow.parameters import Parameters
 from regrow.progress import emit
 from regrow.provenance.digest import source_digest
 from regrow.provenance.statement import Resource
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
+from regrow.storage.artifacts import read_json
 
 WARNINGS_SHOWN = 5
 FETCHED = "raw_data_content"

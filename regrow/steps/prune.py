@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regrow.artifacts import write_json
 from regrow.dataset.directory import open_dataset
-from regrow.graph.channels_first import switch_on_onednn
+from regrow.model_files.channels_first import switch_on_onednn
 from regrow.progress import Progress, emit
 from regrow.pruning.methods import Outcome, Task, check_without_dataset, prune, unused_keys, wanted_sparsity
 from regrow.pruning.parameters import PruneParams
 from regrow.steps.spec import FileUse, Input, Output, StepContext, StepSpec
+from regrow.storage.artifacts import write_json
 
 
 def run(context: StepContext[PruneParams]) -> None:
@@ -20,8 +20,8 @@ def run(context: StepContext[PruneParams]) -> None:
     Raises:
         RegrowError: as `regrow.pruning.methods.prune`.
     """
-    from regrow.graph.files import load_model
     from regrow.graph.kernels import sparsity
+    from regrow.model_files.files import load_model
     from regrow.training.fitting import validation_metrics
 
     dataset = open_dataset(context.inputs["dataset"])
@@ -81,9 +81,9 @@ def _prune_file(use: FileUse[PruneParams], stack: contextlib.ExitStack) -> Any:
 
         switch_on_onednn([use.model])
         converter = stack.enter_context(Converter())
-    from regrow.graph.files import load_file
     from regrow.graph.finite import refuse_not_finite
-    from regrow.graph.inspection import inspection
+    from regrow.model_files.files import load_file
+    from regrow.model_files.inspection import inspection
     from regrow.pruning.tables import outcome_tables
 
     model = load_file(use.model, trust=use.trust)
@@ -143,7 +143,7 @@ def _write(
     report: Path,
     more: Mapping[str, Any] | None = None,
 ) -> None:
-    from regrow.graph.files import save_model
+    from regrow.model_files.files import save_model
     from regrow.pruning.report import pruning_report
 
     done.pruning.verify(done.model)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from regrow.artifacts import write_json
 from regrow.dataset.directory import open_dataset
 from regrow.pruning.pruning import Pruning
 from regrow.recovery.parameters import RecoverParams
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
+from regrow.storage.artifacts import write_json
 from regrow.training.tensorboard import log_directory
 
 
@@ -18,7 +18,7 @@ def run(context: StepContext[RecoverParams]) -> None:
     Raises:
         RegrowError: the pruned model does not fit its masks, or training diverged again and again.
     """
-    from regrow.graph.files import load_model, save_model
+    from regrow.model_files.files import load_model, save_model
     from regrow.recovery.sequence import recover
     from regrow.recovery.work import Work
     from regrow.registry.tested_rate import with_tested_rate, without_tested_rate

@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import Field
 
-from regrow.artifacts import read_json, write_json
 from regrow.errors import RegrowError
 from regrow.progress import Progress
 from regrow.provenance.digest import file_digest
@@ -54,6 +53,7 @@ from regrow.registry.runs import (
     parent_run,
 )
 from regrow.steps.spec import STATEMENT, Input, Output, StepContext, StepSpec
+from regrow.storage.artifacts import read_json, write_json
 
 STEPS = ("resolve", "prepare", "augment", "train", "prune", "recover", "export", "evaluate")
 RESOLVED = {PACKAGE: CODE_TAG, PACKAGES: PACKAGES_TAG, OUTSIDE: OUTSIDE_TAG}

@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from regrow.artifacts import write_json
+from regrow.config.sections import canonical_json
 from regrow.dataset.sources import Source, identify, pin
 from regrow.dataset.table_sources import Digits
-from regrow.parameters import canonical_json
 from regrow.progress import emit
 from regrow.provenance.digest import text_digest
 from regrow.provenance.environment import surroundings
@@ -35,6 +34,7 @@ from regrow.registry.starting import Start, start_text, write_start
 from regrow.registry.tracking import close_stale
 from regrow.steps import all_specs
 from regrow.steps.spec import Output, StepContext, StepSpec
+from regrow.storage.artifacts import write_json
 
 SHORT = 12
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from pydantic import Field
 
-from regrow.artifacts import read_json, write_json
+from regrow.config.sections import Parameters
 from regrow.errors import RegrowError
 from regrow.evaluation.choice import Rule, Weighed, choose, is_measured
-from regrow.parameters import Parameters
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
+from regrow.storage.artifacts import read_json, write_json
 
 
 class SelectParams(Parameters):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from regrow.parameters import Parameters
+from regrow.config.sections import Parameters
 from regrow.progress import Progress
 from regrow.provenance.statement import Resource
 

@@ -6,15 +6,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from regrow.artifacts import copy_tree, new_directory, to_disk, write_json
+from regrow.config.sections import NamesFile, Parameters
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
-from regrow.parameters import NamesFile, Parameters
 from regrow.progress import emit
 from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import Resource
 from regrow.registry.starting import START_FILE, read_start
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
+from regrow.storage.artifacts import copy_tree, new_directory, to_disk, write_json
 from regrow.training.options import IMAGENET_MD5, IMAGENET_URI, Architecture, Resnet50Transfer
 from regrow.training.parent import PLANNED, RANGE_TEST
 from regrow.training.seen import write_seen
@@ -133,7 +133,7 @@ def run(context: StepContext[TrainParams]) -> None:
 
 
 def _import(context: StepContext[TrainParams], source: ImportModel, dataset: Dataset) -> None:
-    from regrow.graph.files import import_model, save_model
+    from regrow.model_files.files import import_model, save_model
     from regrow.training.fitting import guessing_accuracy, validation_metrics
     from regrow.training.importing import accuracy_doubt, check_fits
 
@@ -157,7 +157,7 @@ def _import(context: StepContext[TrainParams], source: ImportModel, dataset: Dat
 
 
 def _train(context: StepContext[TrainParams], dataset: Dataset) -> None:
-    from regrow.graph.files import save_model
+    from regrow.model_files.files import save_model
     from regrow.registry.tested_rate import with_tested_rate, without_tested_rate
     from regrow.registry.tracking import stream
     from regrow.training.architectures import build

@@ -19,11 +19,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from regrow.artifacts import to_disk
 from regrow.errors import RegrowError
 from regrow.progress import emit
-from regrow.scratch import scratch_beside, sweep
+from regrow.storage.artifacts import to_disk
 from regrow.storage.documents import read_json
+from regrow.storage.scratch import scratch_beside, sweep
 
 EVERY = "REGROW_CHECKPOINT_EVERY"
 STATE, VARIABLES, CANDIDATES = "state.json", "variables", "candidates.npz"

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from regrow.config.sections import NamesFile, Parameters
 from regrow.errors import nearest
-from regrow.parameters import NamesFile, Parameters
 
 # Keras' ImageNet weights of ResNet50 without its top, as `tf_keras.applications.resnet` names and checks them;
 # they stand here too, because what a run will use is stated before TensorFlow is imported.

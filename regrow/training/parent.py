@@ -6,8 +6,8 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from regrow.artifacts import read_json
 from regrow.errors import RegrowError
+from regrow.storage.artifacts import read_json
 from regrow.training.settings import FitSettings
 
 # Beside them, where a range test chose the peak, or a time budget the number of epochs.

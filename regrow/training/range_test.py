@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from regrow.artifacts import write_json
+from regrow.storage.artifacts import write_json
 from regrow.training.optimizers import RateTable
 from regrow.training.settings import RangeTestSettings
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from regrow.parameters import Parameters
+from regrow.config.sections import Parameters
 
 Accelerator = Literal["auto", "single", "cpus"]
 ScheduleName = Literal[

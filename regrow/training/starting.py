@@ -27,7 +27,7 @@ def take_start(model: Any, dataset: Dataset, start: Start, *, scratch: Path) -> 
     Raises:
         RegrowError: another architecture, other classes, or it cannot be fetched.
     """
-    from regrow.graph.files import import_model
+    from regrow.model_files.files import import_model
 
     def fetch() -> tuple[Path, Path | None]:
         with connection(tracking_uri(), seconds=FETCH_S, retries=1) as client:

@@ -4,13 +4,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.artifacts import write_json
 from regrow.augmentation import input as module
 from regrow.augmentation.input import evaluation_input, training_input
 from regrow.augmentation.policy import Policy
 from regrow.dataset.directory import Dataset, write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.errors import RegrowError
+from regrow.storage.artifacts import write_json
 
 pytestmark = pytest.mark.tensorflow
 COUNT = 50

@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from regrow.artifacts import write_json
 from regrow.augmentation.operations import Crop, Cutout, Flip, Mixup, Noise
 from regrow.augmentation.policy import Policy, check_operations, load_policy
 from regrow.errors import RegrowError
+from regrow.storage.artifacts import write_json
 
 
 def test_a_policy_survives_the_file(tmp_path: Path) -> None:

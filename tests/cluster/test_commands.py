@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from kfp_server_api import models
 
-from regrow.cli import cli
+from regrow.cli.main import cli
 from regrow.errors import RegrowError
 from regrow_pipelines import connection
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from regrow.artifacts import read_json
 from regrow.cluster.engine import engine_command
 from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import read_statement
 from regrow.steps import NAMES
+from regrow.storage.artifacts import read_json
 from regrow_components.images import CODE_LABEL
 from regrow_pipelines.attempts import STEP_LABEL, WORKSPACE_LABEL, remove_containers
 

@@ -96,8 +96,8 @@ def test_fp16_holds_half_the_bytes(exported: Exported) -> None:
 def test_what_is_shipped_carries_no_code(exported: Exported) -> None:
     from tensorflow.core.protobuf import saved_model_pb2
 
-    from regrow.graph.architecture import read_model_file
-    from regrow.graph.trust import refuse_code
+    from regrow.model_files.architecture import read_model_file
+    from regrow.model_files.trust import refuse_code
 
     for name in ("saved_model", "mlflow/tf2model"):
         content = (exported.directory / name / "saved_model.pb").read_bytes()
@@ -152,7 +152,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from regrow.conversion.converters import CONVERTERS
-from regrow.graph.files import import_model
+from regrow.model_files.files import import_model
 model = import_model(Path(sys.argv[1]))
 for name, convert in CONVERTERS.items():
     convert(model, Path(sys.argv[2]), np.arange(512, dtype=np.uint8).reshape(8, 8, 8, 1) % 17)

@@ -9,8 +9,8 @@ import pytest
 from regrow.conversion.converters import to_onnx, to_tflite_fp32
 from regrow.conversion.runtimes import load_runtime
 from regrow.graph.costs import count_macs
-from regrow.graph.files import load_model, save_model
-from regrow.pruning.structured import prune_channels
+from regrow.model_files.files import load_model, save_model
+from regrow.pruning.channels import prune_channels
 from regrow.pruning.targets import ChannelOptions, Target
 
 SMALLEST = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.dataset.listing import list_examples
+from regrow.dataset.readers import list_examples
 from regrow.dataset.sources import Folder
 from regrow.dataset.splitting import SplitOptions, assign_splits
 from regrow.dataset.table_sources import Csv, Npz

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from regrow.dataset.listing import Array, Listing, list_examples
+from regrow.dataset.listing import Array, Listing
+from regrow.dataset.readers import list_examples
 from regrow.dataset.table_sources import Csv
 from regrow.errors import RegrowError
 
@@ -382,7 +383,7 @@ class NoPandas:
 
 sys.meta_path.insert(0, NoPandas())
 from regrow.dataset.directory import write_examples
-from regrow.dataset.listing import list_examples
+from regrow.dataset.readers import list_examples
 from regrow.dataset.table_sources import Csv
 table = pathlib.Path(sys.argv[1])
 found = list_examples(Csv(kind="csv", path=table, label="kind"))

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regrow.dataset.listing import Listing, list_examples
+from regrow.dataset.listing import Listing
+from regrow.dataset.readers import list_examples
 from regrow.dataset.sources import Archive, Folder
 from regrow.errors import RegrowError
 

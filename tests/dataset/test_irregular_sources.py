@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from regrow.dataset.decoding import ImageOptions
 from regrow.dataset.directory import open_dataset, write_dataset
 from regrow.dataset.info import Normalisation
-from regrow.dataset.listing import list_examples
+from regrow.dataset.readers import list_examples
 from regrow.dataset.reading import read_examples
 from regrow.dataset.sources import Source, identify
 from regrow.errors import RegrowError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from regrow.dataset.labels import array_names
-from regrow.dataset.listing import list_examples
+from regrow.dataset.readers import list_examples
 from regrow.dataset.table_sources import Npz
 from regrow.errors import RegrowError
 

@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from regrow.dataset.layout import MAX_IMAGE_BYTES, Member, fault_of_size, list_members, names_a_split
-from regrow.dataset.listing import Listing, list_examples
+from regrow.dataset.listing import Listing
+from regrow.dataset.readers import list_examples
 from regrow.dataset.sources import Archive, Dvc, Folder
 from regrow.errors import RegrowError
 from tests.dataset.test_folders import png, write_folder, write_tar, write_zip

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regrow.dataset.listing import list_examples
 from regrow.dataset.precision import precision_note
+from regrow.dataset.readers import list_examples
 from regrow.dataset.table_sources import Csv, Npz
 
 

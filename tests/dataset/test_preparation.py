@@ -20,8 +20,9 @@ from regrow.dataset import reading
 from regrow.dataset.decoding import ImageOptions, UnusableError, decode_image
 from regrow.dataset.directory import Dataset
 from regrow.dataset.info import SPLITS
-from regrow.dataset.listing import Listing, list_arrays, list_examples
+from regrow.dataset.listing import Listing, list_arrays
 from regrow.dataset.preparation import PreparationOptions, prepare_dataset
+from regrow.dataset.readers import list_examples
 from regrow.dataset.scaling import measure
 from regrow.dataset.splitting import SplitOptions, assign_splits, class_order
 from regrow.dataset.table_sources import Csv

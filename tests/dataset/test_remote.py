@@ -16,7 +16,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from regrow.dataset import remote
-from regrow.dataset.listing import list_examples
+from regrow.dataset.readers import list_examples
 from regrow.dataset.remote import check_address
 from regrow.dataset.sources import Remote, Source, fetch_remote, identify
 from regrow.errors import RegrowError

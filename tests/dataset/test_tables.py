@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.dataset.listing import Array, Listing, list_examples
+from regrow.dataset.listing import Array, Listing
+from regrow.dataset.readers import list_examples
 from regrow.dataset.table_sources import Digits, Idx, Npz
 from regrow.errors import RegrowError
 

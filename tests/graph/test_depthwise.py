@@ -9,9 +9,9 @@ import tf_keras as keras
 from rich.console import Console
 
 from regrow.graph.graph import Graph
-from regrow.graph.group_table import groups_table
 from regrow.graph.removal import remove
 from regrow.graph.tracing import trace
+from regrow.model_files.group_table import groups_table
 
 from .checking import check_removal, randomised
 

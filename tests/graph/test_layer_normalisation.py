@@ -11,7 +11,7 @@ import tf_keras
 CODE = """
 import sys, numpy as np
 from pathlib import Path
-from regrow.graph.files import load_file
+from regrow.model_files.files import load_file
 model = load_file(Path(sys.argv[1]))
 x = np.load(sys.argv[2])
 np.testing.assert_allclose(model.predict(x, verbose=0), np.asarray(model(x)), rtol=1e-5, atol=1e-5)

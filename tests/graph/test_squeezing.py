@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from regrow.graph.files import MODEL, load_model, save_model
 from regrow.graph.graph import Graph
+from regrow.model_files.files import MODEL, load_model, save_model
 
 from .checking import agree, check_removal, inputs_of, outputs_of, randomised
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 LOADED = (
-    "regrow.cli",
-    "regrow.config",
+    "regrow.cli.main",
+    "regrow.config.document",
     "regrow.dataset.preparation",
     "regrow.steps.prepare",
-    "regrow.graph.inspection",
+    "regrow.model_files.inspection",
 )
 LOADED += (
     "tf_keras",
@@ -81,7 +81,7 @@ def _command(job: dict[str, Any]) -> NoReturn:
         sys.argv = ["regrow", *job["arguments"]]
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-        importlib.import_module("regrow.cli").main()
+        importlib.import_module("regrow.cli.main").main()
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)

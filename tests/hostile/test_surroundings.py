@@ -9,7 +9,7 @@ import pytest
 
 from tests.hostile.conftest import Command
 
-KEYS = [sys.executable, "-c", "from regrow.cli import main; main()", "keys"]
+KEYS = [sys.executable, "-c", "from regrow.cli.main import main; main()", "keys"]
 
 
 @pytest.mark.parametrize("arguments", [["keys"], ["schema"], ["--help"], ["prepare"]])

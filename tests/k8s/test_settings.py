@@ -10,7 +10,7 @@ import yaml
 
 from regrow.cluster.overlay import merged
 from regrow.cluster.settings import GPU_STEPS, ClusterSettings
-from regrow.config import check_pipeline, load_config
+from regrow.config.document import check_pipeline, load_config
 from regrow_pipelines import placement
 from regrow_pipelines.notices import unseen
 from regrow_pipelines.schedules import Schedules

@@ -21,10 +21,10 @@ from ruamel.yaml import YAML
 import regrow
 import regrow_components
 import regrow_pipelines
-from regrow.config import load_config
+from regrow.config.document import load_config
+from regrow.config.sections import canonical_json
 from regrow.dataset.sources import identify
 from regrow.errors import RegrowError
-from regrow.parameters import canonical_json
 from regrow.provenance.code import PACKAGE, code_digest
 from regrow.steps import NAMES, SWEEP_NAMES, all_specs
 from regrow_components.versions import require_code
@@ -164,7 +164,8 @@ def test_what_a_cached_step_works_on_is_known_to_it_by_value() -> None:
 
 def step_codes(edited: str, folder: Path) -> dict[str, str]:
     """The code versions of all steps, and of the whole, where a line has been added to the file ``edited``, if any."""
-    code = "import json; from regrow_pipelines.compiling import arguments; from regrow.config import load_config;"
+    code = "import json; from regrow_pipelines.compiling import arguments;"
+    code += "from regrow.config.document import load_config;"
     code += "print(json.dumps({k: v for k, v in arguments(load_config(None)).items() if not k.endswith('_params')}))"
     for name, package in (
         ("regrow", regrow),

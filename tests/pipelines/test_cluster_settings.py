@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from regrow.cli import cli
+from regrow.cli.main import cli
 from regrow.cluster.overlay import merged
 from regrow.cluster.quantities import cores, size
-from regrow.config import load_config
+from regrow.config.document import load_config
+from regrow.config.keys import keys
 from regrow.errors import RegrowError
-from regrow.keys import keys
 
 
 def write(path: Path, section: object) -> Path:

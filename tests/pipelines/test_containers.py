@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from regrow.config import config_model
+from regrow.config.document import config_model
 from regrow.steps.component import QUIET
 from regrow_pipelines.attempts import variables
 from regrow_pipelines.compiling import arguments

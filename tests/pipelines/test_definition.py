@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from regrow.cli import cli
-from regrow.config import load_config
+from regrow.cli.dvc_stages import STAGES, render_stages
+from regrow.cli.main import cli
+from regrow.config.document import load_config
 from regrow.errors import RegrowError
-from regrow.stages import STAGES, render_stages
 from regrow.steps import NAMES, SWEEP_NAMES, all_specs, get_spec
 
 ROOT = Path(__file__).resolve().parents[2]

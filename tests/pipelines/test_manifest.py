@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from google.protobuf import json_format
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 
-from regrow.cli import cli
-from regrow.config import load_config
+from regrow.cli.main import cli
+from regrow.config.document import load_config
 from regrow.errors import RegrowError
 from regrow_pipelines.manifest import manifest, source_url
 

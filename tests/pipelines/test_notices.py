@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from regrow.cli import cli
-from regrow.config import config_model
+from regrow.cli.main import cli
+from regrow.config.document import config_model
 from regrow_pipelines.notices import notices
 
 REPOSITORY = {"kind": "dvc", "path": "images", "format": "folder"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from regrow.config import load_config
+from regrow.config.document import load_config
 from regrow.provenance.statement import read_statement
 from regrow_pipelines.compiling import arguments, compiled
 

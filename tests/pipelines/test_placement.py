@@ -13,7 +13,7 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 from ruamel.yaml import YAML
 
 from regrow.cluster.settings import COMPONENTS, GPU_STEPS, IMAGES, SHARED_IMAGES
-from regrow.config import load_config
+from regrow.config.document import load_config
 from regrow.errors import RegrowError
 from regrow.steps import NAMES
 from regrow.training.checkpoints import Interval

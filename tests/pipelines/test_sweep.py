@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from regrow.config import load_config
+from regrow.config.document import load_config
+from regrow.config.sweep import candidates
 from regrow.steps import NAMES, get_spec
-from regrow.sweep_parameters import candidates
 from regrow_pipelines import compiling
 
 LOOP = {"prune", "recover", "measure"}

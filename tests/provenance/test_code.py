@@ -9,7 +9,7 @@ from regrow.provenance.code import DATA, PACKAGE, import_closure, source_files
 from regrow.steps import NAMES, SWEEP_NAMES, get_spec
 
 PROJECT = PACKAGE.parent / "pyproject.toml"
-ENTRIES = ("regrow.cli", "regrow.steps.component")
+ENTRIES = ("regrow.cli.__main__", "regrow.steps.component")
 COMPONENTS = ("regrow.registry.outcome",)  # what components call besides
 
 

@@ -13,9 +13,9 @@ import tf_keras
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.evaluation.comparison import model_metrics
-from regrow.graph.files import load_model, save_model
-from regrow.graph.inspection import inspection
 from regrow.graph.kernels import kernels, prunable_kernels, sparsity
+from regrow.model_files.files import load_model, save_model
+from regrow.model_files.inspection import inspection
 from regrow.progress import Progress
 from regrow.pruning.magnitude import allocate, gradual
 from regrow.pruning.methods import Outcome, Task, prune

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from regrow.dataset.directory import Dataset
-from regrow.graph.files import load_model
 from regrow.graph.kernels import sparsity
+from regrow.model_files.files import load_model
 from regrow.progress import Progress
 from regrow.pruning.gradual_masks import GradualMasks
 from regrow.pruning.magnitude import allocate, gradual

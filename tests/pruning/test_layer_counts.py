@@ -15,8 +15,8 @@ from regrow.graph.channels import Channels
 from regrow.graph.graph import Graph
 from regrow.graph.tracing import trace
 from regrow.pruning.cells import layer_sizes
+from regrow.pruning.channels import prune_channels
 from regrow.pruning.moves import Moves, order_moves
-from regrow.pruning.structured import prune_channels
 from regrow.pruning.targets import ChannelOptions, Target
 from tests.graph.checking import randomised
 from tests.graph.random_models import IMAGES, SEQUENCES, Step, build

@@ -10,13 +10,13 @@ from regrow.errors import RegrowError
 from regrow.graph.channels import Channels
 from regrow.graph.graph import Graph
 from regrow.graph.tracing import trace
+from regrow.pruning.channels import ChannelPruning, prune_channels
 from regrow.pruning.criteria.registry import score
 from regrow.pruning.limits import halves
 from regrow.pruning.moves import order_moves
 from regrow.pruning.notes import channel_notes
 from regrow.pruning.parameters import PruneParams
 from regrow.pruning.rounds import Trainer, prune_in_rounds
-from regrow.pruning.structured import ChannelPruning, prune_channels
 from regrow.pruning.targets import ChannelOptions, Target
 
 layers = keras.layers

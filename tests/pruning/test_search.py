@@ -135,7 +135,7 @@ def test_a_small_model_of_few_channels_meets_its_target() -> None:
     """Eight channels of which four stay leave few prices: five, with all that the dense layer has."""
     import tf_keras as keras
 
-    from regrow.pruning.structured import prune_channels
+    from regrow.pruning.channels import prune_channels
     from regrow.pruning.targets import ChannelOptions, Target
 
     layers = keras.layers

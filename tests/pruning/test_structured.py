@@ -13,9 +13,9 @@ from regrow.errors import RegrowError
 from regrow.graph.costs import count_macs
 from regrow.graph.graph import Graph
 from regrow.graph.tracing import trace
+from regrow.pruning.channels import prune_channels
 from regrow.pruning.criteria.evidence import Calibration
 from regrow.pruning.criteria.registry import CRITERIA
-from regrow.pruning.structured import prune_channels
 from regrow.pruning.targets import ChannelOptions, Target
 
 

@@ -6,10 +6,10 @@ import tf_keras as keras
 from rich.console import Console
 
 from regrow.graph.graph import Graph
-from regrow.graph.group_table import groups_table
-from regrow.graph.inspection import inspection, render
 from regrow.graph.tracing import trace
-from regrow.pruning.structured import prune_channels
+from regrow.model_files.group_table import groups_table
+from regrow.model_files.inspection import inspection, render
+from regrow.pruning.channels import prune_channels
 from regrow.pruning.tables import outcome_tables
 from regrow.pruning.targets import ChannelOptions, Target
 

@@ -3,8 +3,8 @@
 import csv
 from pathlib import Path
 
-from regrow.artifacts import read_json
 from regrow.recovery.curve import RecoveryCurve
+from regrow.storage.artifacts import read_json
 
 
 def metrics(accuracy: float) -> dict[str, float]:

@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from regrow.artifacts import write_json
 from regrow.augmentation.input import EXTRA, training_arrays
 from regrow.augmentation.policy import Policy
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
-from regrow.pruning.structured import prune_channels
+from regrow.pruning.channels import prune_channels
 from regrow.pruning.targets import ChannelOptions, Target
 from regrow.recovery.distillation import Distillation, distillation
 from regrow.recovery.distillation_options import Distill
 from regrow.recovery.teacher import ATTENTION, FEATURES, LOGITS
+from regrow.storage.artifacts import write_json
 from regrow.training.parts import BatchCall
 
 pytestmark = pytest.mark.tensorflow

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from regrow.dataset.directory import Dataset
-from regrow.graph.files import load_model
+from regrow.model_files.files import load_model
 from regrow.progress import Progress
-from regrow.pruning.structured import prune_channels
+from regrow.pruning.channels import prune_channels
 from regrow.pruning.targets import ChannelOptions, Target
 from regrow.recovery.distillation import distillation
 from regrow.recovery.distillation_options import Distill

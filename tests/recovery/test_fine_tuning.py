@@ -3,8 +3,8 @@ from typing import Any
 
 import numpy as np
 
-from regrow.artifacts import read_json
 from regrow.recovery.curve import RecoveryCurve
+from regrow.storage.artifacts import read_json
 from regrow.training.masks import mask_keeper
 
 

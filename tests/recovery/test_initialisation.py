@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from regrow.artifacts import write_json
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
-from regrow.graph.files import load_model, save_model
 from regrow.graph.kernels import layers, prunable_kernels
 from regrow.graph.removal import Surgery
 from regrow.graph.variables import variables
+from regrow.model_files.files import load_model, save_model
+from regrow.pruning.channels import prune_channels
 from regrow.pruning.layers import prune_layers
 from regrow.pruning.pruning import Pruning
-from regrow.pruning.structured import prune_channels
 from regrow.pruning.targets import ChannelOptions, LayerOptions, Target
 from regrow.recovery.data_dependent import standardise_preactivations
 from regrow.recovery.initialisation import Initialisation, Pruned, Reinitialise, Rewind, Source, initialise
 from regrow.recovery.norm_drop import norm_drop
+from regrow.storage.artifacts import write_json
 from regrow.training.parent import ParentTraining
 from regrow.training.schedules import learning_rates
 from regrow.training.settings import FitSettings

@@ -293,8 +293,8 @@ def test_rotated_images_leave_no_trace_in_the_moving_statistics(small_model: Any
 
 
 def test_blended_examples_have_no_further_label(two_labels: Dataset, tmp_path: Path) -> None:
-    from regrow.artifacts import write_json
     from regrow.augmentation.policy import Policy
+    from regrow.storage.artifacts import write_json
 
     policy = Policy.model_validate(
         {"classes": 10, "value_range": (0, 16), "mode": "online", "operations": [{"name": "mixup"}]}

@@ -10,14 +10,14 @@ import pytest
 
 from regrow.errors import RegrowError
 from regrow.graph.removal import Surgery
+from regrow.pruning.channels import prune_channels
 from regrow.pruning.pruning import Pruning
-from regrow.pruning.structured import prune_channels
 from regrow.pruning.targets import ChannelOptions, Target
 from regrow.recovery.feature_rows import LinearLayer
 from regrow.recovery.least_squares import NormalEquations, solve
 from regrow.recovery.reconstruction import HELD_OUT, reconstruct
 from regrow.recovery.streaming import _Batches
-from regrow.scratch import scratch_beside
+from regrow.storage.scratch import scratch_beside
 from regrow.training.recalibration import recalibrate
 
 NOTHING = Pruning(masks={})

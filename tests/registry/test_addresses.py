@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from regrow.errors import RegrowError
-from regrow.registry.addresses import (
+from regrow.registry.client import check_reachable, connection, experiment_id, require_file
+from regrow.storage.addresses import (
     absolute_address,
     address_fault,
     readable_by_mlflow,
     sqlite_file,
     sqlite_uri,
 )
-from regrow.registry.client import check_reachable, connection, experiment_id, require_file
 
 ODD = [
     "C# project",

@@ -1,8 +1,8 @@
 import pytest
 
+from regrow.config.validation import validate
 from regrow.errors import RegrowError
 from regrow.registry.gate import GateParams, judge
-from regrow.validation import validate
 
 METRICS = {
     "recovered_vs_parent.accuracy_difference_low": -0.02,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from regrow.cli import cli
+from regrow.cli.main import cli
 from regrow.errors import RegrowError
 from regrow.registry.client import connect, experiment_id
 from regrow.registry.decisions import Decision

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import wandb
 
-from regrow.config import Tracking
+from regrow.config.document import Tracking
 from regrow.errors import RegrowError
 from regrow.local.tracking import tracking_environment
 from regrow.registry.tracking import stream

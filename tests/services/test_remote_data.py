@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 
-from regrow.dataset.listing import list_examples
+from regrow.dataset.readers import list_examples
 from regrow.dataset.sources import Remote, Source, fetch_remote, identify
 from regrow.errors import RegrowError
 from tests.services.pods import Pod

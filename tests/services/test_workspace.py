@@ -7,8 +7,8 @@ import pytest
 
 from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import read_statement
+from tests.cli.test_dvc import Repository, make_repository, stages_run
 from tests.services.servers import ObjectStore
-from tests.test_dvc import Repository, make_repository, stages_run
 
 pytestmark = pytest.mark.services
 MADE = ("prepare/dataset", "augment/overlay")

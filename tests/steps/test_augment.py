@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regrow.artifacts import read_json
 from regrow.augmentation.policy import load_policy
+from regrow.config.sections import canonical_json
+from regrow.config.validation import validate
 from regrow.dataset.directory import write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.errors import RegrowError
-from regrow.parameters import canonical_json
 from regrow.provenance.digest import tree_digest
 from regrow.steps.augment import SPEC, AugmentParams
 from regrow.steps.execution import StepResult, execute
-from regrow.validation import validate
+from regrow.storage.artifacts import read_json
 
 COUNT = 40
 

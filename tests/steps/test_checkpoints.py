@@ -15,8 +15,8 @@ import pytest
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.provenance.digest import tree_digest
-from regrow.scratch import scratch_beside
 from regrow.steps.checkpoints import others_at_work, scratch_for
+from regrow.storage.scratch import scratch_beside
 from regrow.training.checkpoints import Checkpoints, Interval
 
 KEY = "0123456789abcdef0123"
@@ -121,7 +121,7 @@ def test_what_other_work_was_writing_when_it_was_killed_goes(
     else:
         monkeypatch.delenv("REGROW_CHECKPOINTS", raising=False)
     code = (
-        "import os, pathlib, sys; from regrow.scratch import scratch_beside;"
+        "import os, pathlib, sys; from regrow.storage.scratch import scratch_beside;"
         "place = scratch_beside(pathlib.Path(sys.argv[1]) / 'feature_maps'); place.mkdir(parents=True);"
         "(place / '0').write_bytes(b'maps'); os.kill(os.getpid(), 9)"
     )

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from regrow.artifacts import read_json, write_json
 from regrow.conversion.formats import FILES
 from regrow.dataset.directory import Dataset, write_dataset
 from regrow.dataset.info import Normalisation
@@ -19,6 +18,7 @@ from regrow.evaluation.statistics import confusion_matrix, mcnemar_exact, paired
 from regrow.provenance.digest import tree_digest
 from regrow.steps.evaluate import SPEC, EvaluateParams, _made_again
 from regrow.steps.execution import execute
+from regrow.storage.artifacts import read_json, write_json
 
 ROLES = ("parent", "pruned", "recovered")
 
@@ -43,7 +43,7 @@ def zero_smallest(model: Any, share: float) -> None:
 def made(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """All inputs of the step: a parent trained a little, the same with zeros, and their exports."""
     from regrow.conversion.converters import CONVERTERS
-    from regrow.graph.files import save_model
+    from regrow.model_files.files import save_model
 
     root = tmp_path_factory.mktemp("inputs")
     model = network(0)
@@ -94,7 +94,7 @@ def result(made: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> t
 
 
 def right(digits: Dataset, directory: Path) -> np.ndarray:
-    from regrow.graph.files import load_model
+    from regrow.model_files.files import load_model
 
     answers = load_model(directory).predict(np.asarray(digits.features("test"), np.float32), verbose=0)
     return answers.argmax(1) == digits.labels("test")
@@ -250,7 +250,7 @@ def test_no_champion_yet(made: dict[str, Path], tmp_path: Path) -> None:
 def test_a_champion_for_other_data_is_not_comparable(
     made: dict[str, Path], tmp_path: Path, classes: int, shape: tuple[int, ...]
 ) -> None:
-    from regrow.graph.files import save_model
+    from regrow.model_files.files import save_model
 
     save_model(network(0, classes, shape), tmp_path / "champion")
     metrics, page, _ = evaluate({**made, "champion": tmp_path / "champion"}, tmp_path / "out")
@@ -285,7 +285,7 @@ def test_a_champion_for_other_classes_is_not_compared(
 def test_a_champion_for_images_of_any_size_is_compared(made: dict[str, Path], tmp_path: Path) -> None:
     import tf_keras as keras
 
-    from regrow.graph.files import save_model
+    from regrow.model_files.files import save_model
 
     layers = [keras.Input((None, None, 1)), keras.layers.GlobalAveragePooling2D()]
     save_model(keras.Sequential([*layers, keras.layers.Dense(10, "softmax")]), tmp_path / "champion")
@@ -301,7 +301,7 @@ def test_a_format_that_was_not_exported_is_said(made: dict[str, Path], tmp_path:
 
 
 def test_a_model_that_answers_nan_is_named(made: dict[str, Path], tmp_path: Path) -> None:
-    from regrow.graph.files import save_model
+    from regrow.model_files.files import save_model
 
     model = network(0)
     model.get_layer("head").bias.assign(np.full(10, np.nan))

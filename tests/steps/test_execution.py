@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from regrow.config.sections import Parameters
 from regrow.errors import RegrowError
-from regrow.parameters import Parameters
 from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import Resource, read_statement
 from regrow.steps.execution import StepResult, cache_at, execute
@@ -168,7 +168,7 @@ def test_a_statement_of_something_else_beside_an_input_does_not_concern_it(
 def test_killed_between_two_renames_no_statement_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached: bool
 ) -> None:
-    from regrow import artifacts
+    from regrow.storage import artifacts
 
     with cache_at(tmp_path / "cache"):
         if cached:

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.artifacts import read_json, write_json
 from regrow.conversion.formats import FILES, FORMATS
 from regrow.conversion.parity import TOLERANCES, compare
 from regrow.conversion.runtimes import load_runtime, single_runner
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
-from regrow.graph.files import load_model
+from regrow.model_files.files import load_model
 from regrow.steps import evaluate as evaluate_step
 from regrow.steps.execution import execute
 from regrow.steps.export import SPEC, ExportParams
+from regrow.storage.artifacts import read_json, write_json
 
 
 def export(trained: Path, digits: Dataset, target: Path, **params: Any) -> Path:
@@ -168,7 +168,7 @@ def test_a_champion_of_another_shape_is_noted(
 ) -> None:
     import tf_keras as keras
 
-    from regrow.graph.files import save_model
+    from regrow.model_files.files import save_model
 
     save_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), tmp_path / "champion")
     made = evaluate(trained, exported, digits, surroundings, tmp_path / "e", champion=tmp_path / "champion")

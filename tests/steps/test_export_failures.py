@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.artifacts import read_json
+from regrow.config.sections import canonical_json
+from regrow.config.validation import validate
 from regrow.conversion.formats import DEFAULT_FORMATS
 from regrow.dataset.directory import open_dataset, write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.errors import RegrowError
 from regrow.evaluation.comparison import export_correct
-from regrow.parameters import canonical_json
 from regrow.steps.execution import execute
 from regrow.steps.export import SPEC, ExportParams
-from regrow.validation import validate
+from regrow.storage.artifacts import read_json
 from tests.conversion.dying_worker import let_die
 
 
@@ -28,7 +28,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two Gaussian classes, a model that tells them apart, and the same model with half its weights gone."""
     import tf_keras
 
-    from regrow.graph.files import save_model
+    from regrow.model_files.files import save_model
 
     root: Path = tmp_path_factory.mktemp("inputs")
     generator = np.random.default_rng(0)
@@ -84,7 +84,7 @@ def test_fewer_formats_keep_what_registration_needs(inputs: dict[str, Path], tmp
 
 
 def test_a_model_that_answers_nan_is_named(inputs: dict[str, Path], tmp_path: Path) -> None:
-    from regrow.graph.files import load_model, save_model
+    from regrow.model_files.files import load_model, save_model
 
     model = load_model(inputs["recovered"])
     model.set_weights([np.full_like(array, np.nan) for array in model.get_weights()])
@@ -97,7 +97,7 @@ def test_a_layer_that_a_format_does_not_know_is_named(inputs: dict[str, Path], t
     import tensorflow as tf
     import tf_keras
 
-    from regrow.graph.files import save_model
+    from regrow.model_files.files import save_model
 
     given = tf_keras.layers.Input((6,))
     angle = tf.math.lbeta(tf.math.abs(given) + 1.0)
@@ -141,7 +141,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     import tf_keras
     from sklearn.datasets import load_digits
 
-    from regrow.graph.files import save_model
+    from regrow.model_files.files import save_model
 
     root: Path = tmp_path_factory.mktemp("rows")
     digits = load_digits()

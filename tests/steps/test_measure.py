@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.artifacts import read_json
 from regrow.dataset.directory import Dataset, open_dataset, write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.errors import RegrowError
@@ -16,6 +15,7 @@ from regrow.evaluation.statistics import paired_difference, wilson_interval
 from regrow.provenance.digest import tree_digest
 from regrow.steps.execution import execute
 from regrow.steps.measure import SPEC, MeasureParams
+from regrow.storage.artifacts import read_json
 from tests.conversion.dying_worker import let_die
 
 
@@ -43,7 +43,7 @@ def unseen(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Dataset
 
 @pytest.fixture(scope="module")
 def inputs(digits: Dataset, unseen: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    from regrow.graph.files import save_model
+    from regrow.model_files.files import save_model
 
     root = tmp_path_factory.mktemp("models")
     features, labels = np.asarray(digits.features("train"), np.float32), np.asarray(digits.labels("train"))
@@ -73,7 +73,7 @@ def test_numbers_are_those_of_the_validation_split(
 ) -> None:
     from regrow.conversion.converters import to_tflite_int8
     from regrow.evaluation.comparison import export_correct
-    from regrow.graph.files import load_model
+    from regrow.model_files.files import load_model
 
     found = measure(inputs, tmp_path)
     labels = np.asarray(digits.labels("validation"))
@@ -117,7 +117,7 @@ def test_another_format_is_weighed_when_asked_for(inputs: dict[str, Path], tmp_p
 
 
 def test_a_model_that_answers_nan_is_named(inputs: dict[str, Path], tmp_path: Path) -> None:
-    from regrow.graph.files import save_model
+    from regrow.model_files.files import save_model
 
     model = network(8)
     model.get_layer("head").bias.assign(np.full(10, np.nan, np.float32))

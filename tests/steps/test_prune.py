@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from regrow.artifacts import read_json
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
-from regrow.graph.files import load_model, save_model
 from regrow.graph.kernels import prunable_kernels, sparsity
+from regrow.model_files.files import load_model, save_model
 from regrow.provenance.digest import tree_digest
 from regrow.pruning.pruning import Pruning
 from regrow.steps.execution import execute
 from regrow.steps.prune import SPEC, PruneParams
+from regrow.storage.artifacts import read_json
 
 
 def prune(

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from regrow.artifacts import read_json
-from regrow.config import load_config
+from regrow.config.document import load_config
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.graph.costs import count_macs
-from regrow.graph.files import load_model
 from regrow.graph.graph import Graph
 from regrow.graph.kernels import prunable_kernels, sparsity
+from regrow.model_files.files import load_model
 from regrow.provenance.digest import tree_digest
 from regrow.pruning.pruning import Pruning
 from regrow.steps import prune as prune_step
@@ -23,6 +22,7 @@ from regrow.steps import recover as recover_step
 from regrow.steps.execution import StepResult, execute
 from regrow.steps.prune import PruneParams
 from regrow.steps.recover import RecoverParams
+from regrow.storage.artifacts import read_json
 
 ROLES = ("pruned", "pruning", "pruning_report")
 

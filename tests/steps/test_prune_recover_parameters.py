@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from regrow.artifacts import read_json
+from regrow.config.sections import canonical_json
 from regrow.dataset.directory import Dataset
-from regrow.graph.files import load_model, save_model
-from regrow.parameters import canonical_json
+from regrow.model_files.files import load_model, save_model
 from regrow.pruning.pruning import Pruning
 from regrow.steps import prune, recover
 from regrow.steps.execution import execute
 from regrow.steps.prune import PruneParams
 from regrow.steps.recover import RecoverParams
+from regrow.storage.artifacts import read_json
 
 
 def test_partial_settings_keep_the_step_s_own_defaults() -> None:

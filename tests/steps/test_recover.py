@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.artifacts import read_json
 from regrow.dataset.directory import Dataset
 from regrow.evaluation.comparison import model_metrics
 from regrow.evaluation.recovery import recovery_facts
-from regrow.graph.files import load_model, save_model
 from regrow.graph.kernels import prunable_kernels
+from regrow.model_files.files import load_model, save_model
 from regrow.provenance.digest import tree_digest
 from regrow.pruning.pruning import Pruning
 from regrow.steps import prune as prune_step
 from regrow.steps.execution import execute
 from regrow.steps.recover import SPEC, RecoverParams
+from regrow.storage.artifacts import read_json
 from regrow.training.recalibration import normalisation_layers, recalibrate
 from tests.pruning.every_layer import few_layers, plain_kernels
 

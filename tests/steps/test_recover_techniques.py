@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from regrow.artifacts import read_json
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.evaluation import plots
-from regrow.graph.files import load_model
 from regrow.graph.kernels import layers
+from regrow.model_files.files import load_model
 from regrow.provenance.digest import tree_digest
 from regrow.pruning.pruning import Pruning
 from regrow.recovery.parameters import RecoverParams, goal_accuracy
@@ -27,6 +26,7 @@ from regrow.steps import prune as prune_step
 from regrow.steps import train as train_step
 from regrow.steps.execution import execute
 from regrow.steps.recover import SPEC
+from regrow.storage.artifacts import read_json
 from regrow.training.watching import DivergedError
 
 ADAM = {"name": "adam", "learning_rate": 0.004}

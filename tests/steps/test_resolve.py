@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from regrow.config import load_config
+from regrow.config.document import load_config
 from regrow.errors import RegrowError
 from regrow.provenance.digest import file_digest
 from regrow.provenance.statement import read_statement

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from regrow.artifacts import read_json, write_json
 from regrow.errors import RegrowError
 from regrow.steps.by_value import chosen, front, listed, measured
 from regrow.steps.execution import execute
 from regrow.steps.select import SPEC, SelectParams
+from regrow.storage.artifacts import read_json, write_json
 
 MEASUREMENT = {
     "n": 100,

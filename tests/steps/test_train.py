@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.artifacts import read_json, write_json
+from regrow.config.sections import canonical_json
+from regrow.config.validation import validate
 from regrow.dataset.directory import write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.errors import RegrowError
-from regrow.parameters import canonical_json
 from regrow.provenance.digest import tree_digest
 from regrow.provenance.statement import read_statement
 from regrow.steps.execution import StepResult, execute
 from regrow.steps.train import SPEC, TrainParams
+from regrow.storage.artifacts import read_json, write_json
 from regrow.training.importing import accuracy_doubt
 from regrow.training.parent import ParentTraining
-from regrow.validation import validate
 
 QUICK = {"architecture": {"name": "mlp", "hidden": [16]}, "fit": {"epochs": 2}}
 
@@ -165,7 +165,7 @@ def test_train_writes_the_parent_and_its_history_reproducibly(inputs: dict[str, 
 
 @pytest.mark.tensorflow
 def test_early_weights_are_those_after_the_epoch(inputs: dict[str, Path]) -> None:
-    from regrow.graph.files import load_model
+    from regrow.model_files.files import load_model
 
     start, _ = train({**QUICK, "rewind_epoch": 0}, inputs, "start")
     one, _ = train({**QUICK, "rewind_epoch": 1}, inputs, "one")

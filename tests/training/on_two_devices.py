@@ -17,13 +17,13 @@ tf.config.set_logical_device_configuration(
 
 import tf_keras as keras  # noqa: E402
 
-from regrow.artifacts import write_json  # noqa: E402
 from regrow.augmentation.policy import Policy  # noqa: E402
 from regrow.dataset.directory import open_dataset  # noqa: E402
 from regrow.errors import RegrowError  # noqa: E402
 from regrow.progress import Progress  # noqa: E402
 from regrow.recovery.multi_task import MultiTaskPart  # noqa: E402
 from regrow.recovery.multi_task_parameters import MultiTask  # noqa: E402
+from regrow.storage.artifacts import write_json  # noqa: E402
 from regrow.training.fitting import fit, validation_metrics  # noqa: E402
 from regrow.training.parts import BatchCall, Part  # noqa: E402
 from regrow.training.recalibration import recalibrate  # noqa: E402

@@ -4,11 +4,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.artifacts import write_json
 from regrow.augmentation.policy import Policy
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.progress import Progress
+from regrow.storage.artifacts import write_json
 from regrow.training.architectures import build
 from regrow.training.fitting import FitResult, fit, validation_metrics
 from regrow.training.inputs import signature_of

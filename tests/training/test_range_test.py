@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.artifacts import read_json
+from regrow.storage.artifacts import read_json
 from regrow.training.range_test import RangeTest, chosen_rate, range_test
 from regrow.training.settings import RangeTestSettings
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.artifacts import write_json
 from regrow.augmentation.policy import Policy
 from regrow.dataset.directory import Dataset
-from regrow.graph.channels_first import computes_channels_first
 from regrow.graph.kernels import prunable_kernels
+from regrow.model_files.channels_first import computes_channels_first
 from regrow.progress import Progress
 from regrow.recovery.multi_task import MultiTaskPart
 from regrow.recovery.multi_task_parameters import MultiTask
+from regrow.storage.artifacts import write_json
 from regrow.training.architectures import build
 from regrow.training.fitting import FitResult, fit
 from regrow.training.inputs import signature_of

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regrow.artifacts import write_json
+from regrow.config.validation import validate
 from regrow.errors import RegrowError
+from regrow.storage.artifacts import write_json
 from regrow.training.optimizers import RateTable
 from regrow.training.parent import ParentTraining
 from regrow.training.schedules import SCHEDULES, adaptive_peak, learning_rates
 from regrow.training.settings import OF_RECOVERY, FitSettings, Optimizer, ScheduleName
-from regrow.validation import validate
 
 
 def rates(

@@ -50,9 +50,6 @@ def rule(*class_names: str) -> Callable[[Rule], Rule]:
 
 def rule_for(class_name: str, *, keras: bool) -> Rule | None:
     """The rule of a layer class; Regrow's own rules hold for Keras' classes only, not for namesakes."""
-    # Here, for the families import this module; written out, so that the code digest sees them.
-    from regrow.graph.rules import families  # noqa: F401
-
     found = RULES.get(class_name)
     if found is None or keras or not found.__module__.startswith("regrow.graph.rules."):
         return found

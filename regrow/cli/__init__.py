@@ -1,0 +1,1 @@
+"""The commands; the top of the house, which nothing else imports."""

@@ -1,0 +1,5 @@
+"""`python -m regrow.cli`."""
+
+from regrow.cli.main import main
+
+main()

@@ -1,0 +1,98 @@
+"""What several commands share: the options that name a configuration, and the writing of a file that was asked for."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from regrow.errors import RegrowError
+from regrow.showing.output import say
+
+WORKSPACE = Path("work")
+
+
+def workspace_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--workspace``, as ``workspace``."""
+    return click.option(
+        "--workspace",
+        type=click.Path(path_type=Path),
+        default=WORKSPACE,
+        show_default=True,
+        help="The folder that the outputs go to.",
+    )(command)
+
+
+def params_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--params`` and ``--set``, as ``params_file`` and ``overrides``."""
+    command = params_option(command)
+    return click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Change one value, such as prune.sparsity=0.9; may be repeated.",
+    )(command)
+
+
+def params_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--params`` alone, as ``params_file``."""
+    return click.option(
+        "--params",
+        "params_file",
+        type=click.Path(path_type=Path),
+        help="The configuration.  [default: params.yaml if it is there]",
+    )(command)
+
+
+def trust_option(command: Callable[..., Any], begin: str) -> Callable[..., Any]:
+    """``--trust``, as ``trust``; its help begins with ``begin``."""
+    return click.option(
+        "--trust",
+        is_flag=True,
+        help=f"{begin} Python code (Lambda layers) or operations that are not known to compute only, and let them run"
+        " with your rights; for a file whose maker you trust. What Keras 3 saved is read without them in any case.",
+    )(command)
+
+
+def cluster_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--cluster``, as ``cluster_file``."""
+    return click.option(
+        "--cluster",
+        "cluster_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="A file with a section `cluster`, laid over that of the configuration.",
+    )(command)
+
+
+def read_config(
+    params_file: Path | None,
+    overrides: tuple[str, ...],
+    *,
+    overlay: Path | Mapping[str, Any] | None = None,
+    data: bool = False,
+) -> Any:
+    """The validated configuration that the options name; what is not read is said, and with ``data`` the example."""
+    from regrow.config.document import load_config
+    from regrow.config.params_file import named, say_what_is_read
+
+    file = named(params_file)
+    config = load_config(file, overrides, overlay=overlay)
+    say_what_is_read(file, config, data=data)
+    return config
+
+
+@contextlib.contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Within the block ``output`` is written.
+
+    Raises:
+        RegrowError: it cannot be.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RegrowError(f"{output}: cannot be written ({error.strerror or error})") from None
+    say(f"{output}: written")

@@ -1,0 +1,1 @@
+"""`params.yaml`: its sections, how they are validated, the document that they make."""

@@ -1,0 +1,135 @@
+"""The last lines of ``regrow run``: what came out, what it cost, where it lies."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from regrow.local.running import Run
+from regrow.local.sweeping import Sweep, front_table
+from regrow.registry.client import without_credentials
+from regrow.storage.artifacts import read_json
+
+
+def print_closing(done: Run, *, console: Console, tracking_uri: str) -> None:
+    """Print the table parent / pruned / recovered, the verdict, the paths, and the time of each step."""
+    if done.stopped:
+        work = str(next((step.figures.get("work", "") for step in done.steps if step.name == "resolve"), ""))
+        why = (
+            work.removeprefix("none: ")
+            if work.startswith("none: ")
+            else "nothing has changed since the champion was made"
+        )
+        _line(console, f"{why}: there is no work to do")
+        _line(console, "          --set resolve.when_unchanged=continue runs all the same")
+        _outcome(console, done)
+        return
+    from regrow.evaluation.summary import comparison_table
+
+    console.print(_times(done))
+    console.print(
+        "imports: all that the step's process loads; overhead: neither imports nor work", highlight=False
+    )
+    metrics = read_json(done.results / "metrics" / "metrics.json")
+    console.print(comparison_table(metrics))
+    registration = read_json(done.results / "registration" / "registration.json")
+    gate = registration["gate"]
+    for check in gate["checks"]:
+        _line(console, f"gate      {'passed' if check['passed'] else 'FAILED'}: {check_text(check)}")
+    if hint := too_few_examples(gate["checks"], metrics):
+        _line(console, f"          {hint}")
+    for name, why in _left_out(done).items():
+        _line(console, f"left out  {name}: {why}")
+    _line(console, f"report    {done.results / 'report' / 'report.html'}")
+    _line(console, f"models    {done.results / 'recovered_exports'}")
+    _line(
+        console,
+        f"version   {registration['name']} {registration['version']}, aliases: {_standing(registration)}",
+    )
+    _line(console, f"tracking  {without_credentials(tracking_uri)}")
+    _outcome(console, done)
+
+
+def _left_out(done: Run) -> dict[str, str]:
+    """The formats that `export` went on without, and why."""
+    parity = done.results / "parity" / "parity.json"
+    found: dict[str, str] = read_json(parity).get("skipped", {}) if parity.is_file() else {}
+    return found
+
+
+def _outcome(console: Console, done: Run) -> None:
+    """What became of the run's outcome, where somebody asked to be told or where it could not be recorded."""
+    said = {"sent": "sent to the webhook", "failed": "NOT taken by the webhook"}.get(
+        done.outcome.get("webhook", "")
+    )
+    parts = [said] if said else []
+    if done.outcome.get("recorded") is False:
+        parts.append("NOT recorded in MLflow")
+    if parts or (done.stopped and done.outcome):
+        _line(console, f"outcome   {done.outcome['state']}{''.join(f', {part}' for part in parts)}")
+
+
+def print_front(done: Sweep, *, console: Console) -> None:
+    """Print what the sweep chose from, why, and who failed."""
+    console.print(front_table(done.front))
+    _line(console, f"chosen    {done.front['chosen']['sentence']}")
+    for name, why in done.failed.items():
+        _line(console, f"failed    {name}: {why}")
+    _line(console, f"front     {done.run.results / 'selection' / 'front.html'}")
+
+
+def check_text(check: Mapping[str, Any]) -> str:
+    """One check of the gate in words; accuracies in points, as in the table."""
+    name, value, limit = check["name"], check["value"], check["limit"]
+    label, _, form = name.partition(".")
+    words = label.replace("_", " ") + (f" as {form}" if form else "")
+    if value is None:
+        return f"{words}: not measured, needed {check['relation']} {limit:g}"
+    if label.startswith("accuracy_not_worse_than"):
+        lowest = f"{100 * value:+.2f} points at the lower end of 95%"
+        return f"{words}: {lowest}, needed {check['relation']} {100 * limit:+.2f}"
+    return f"{words}: {value:.3g}, needed {check['relation']} {limit:g}"
+
+
+def too_few_examples(checks: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> str | None:
+    """What to do where accuracy failed only because the test split is too small to show what was measured."""
+    for check in checks:
+        label, _, form = check["name"].partition(".")
+        other = label.removeprefix("accuracy_not_worse_than_")
+        name = f"recovered_vs_{other}.accuracy_difference{f'.{form}' if form else ''}"
+        difference, examples = metrics.get(name), metrics.get("test_examples")
+        if check["passed"] or label == other or difference is None or examples is None:
+            continue
+        if difference >= check["limit"]:
+            key = "max_accuracy_drop" + ("_from_champion" if other == "champion" else "")
+            return (
+                f"{100 * difference:+.2f} points were measured, but {examples:,} test examples are too few to show"
+                f" no more than {-100 * check['limit']:.2f} lost with 95% confidence: test on more examples, or"
+                f" raise register.gate.{key}"
+            )
+    return None
+
+
+def _standing(registration: Mapping[str, Any]) -> str:
+    """The version's aliases, and why `champion` is not among them."""
+    aliases = ", ".join(registration["aliases"]) or "none"
+    return aliases if registration["gate"]["passed"] else f"{aliases} (not promoted: the gate failed)"
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _times(done: Run) -> Table:
+    table = Table(title=f"{done.seconds:.0f} s in all", title_justify="left")
+    table.add_column("step")
+    for name in ("seconds", "work", "imports", "overhead"):
+        table.add_column(name, justify="right")
+    for step in done.steps:
+        if step.cached:
+            table.add_row(step.name, f"{step.seconds:.1f}", "cached", "", "")
+        else:
+            row = (step.seconds, step.work_s, step.imports_s, step.overhead_s)
+            table.add_row(step.name, *(f"{value:.1f}" for value in row))
+    return table
