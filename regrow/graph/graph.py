@@ -49,7 +49,7 @@ class Graph:
         spell_out_ellipses(model)
         spell_out_squeezes(model)
         try:
-            config = _without_build_shapes(model.get_config())
+            config = without_build_shapes(model.get_config())
         except (NotImplementedError, TypeError, ValueError) as error:
             raise RegrowError(f"model '{model.name}': {' '.join(str(error).split())[:300]}") from None
         _refuse_nameless(config)
@@ -199,6 +199,11 @@ def _refuse_opaque(model: Any) -> None:
     import tf_keras
 
     named = f"model '{getattr(model, 'name', model)}'"
+    if type(model).__module__.startswith("keras.src."):
+        raise RegrowError(
+            f"{named}: is a live model of Keras 3, which regrow.prune and the other functions of the library take as it"
+            " is; accepted here: a model of tf_keras, such as regrow.keras3.live.from_live makes of it"
+        )
     if isinstance(model, tf_keras.Sequential) and not model.built:
         raise RegrowError(f"{named}: has not been built; give it an input shape first")
     if not is_model(model) or not getattr(model, "_is_graph_network", False):
@@ -211,16 +216,16 @@ def _refuse_opaque(model: Any) -> None:
             _refuse_opaque(layer)
 
 
-def _without_build_shapes(config: Any) -> Any:
+def without_build_shapes(config: Any) -> Any:
     """``config`` without the shapes that layers were built with; being called builds them."""
     if isinstance(config, dict):
         return {
-            key: _without_build_shapes(value)
+            key: without_build_shapes(value)
             for key, value in config.items()
             if not (key == "build_config" and "class_name" in config)
         }
     if isinstance(config, list):
-        return [_without_build_shapes(value) for value in config]
+        return [without_build_shapes(value) for value in config]
     return config
 
 

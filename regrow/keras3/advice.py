@@ -1,6 +1,6 @@
 """What to write instead of an operation or a layer of Keras 3 that is not read."""
 
-_PREPARES = "it prepares data: do that before the model, and save the model that begins behind it"
+_PREPARES = "it prepares data: do that before the model, and prune the model that begins behind it"
 _VARIES = "it varies training examples alone: leave it out of the model, and use Regrow's step augment"
 _POOLS = (
     "put AveragePooling, MaxPooling or, for one output, GlobalAveragePooling or GlobalMaxPooling in its place"
@@ -85,7 +85,7 @@ OPERATIONS: dict[str, str] = {
         _CODE,
     ),
 }
-OTHERWISE = "express it with the layers and operations that docs/keras3.md lists, and save the model again"
+OTHERWISE = "express it with the layers and operations that docs/keras3.md lists"
 
 
 def advice(kind: str) -> str:

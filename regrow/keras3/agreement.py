@@ -95,6 +95,7 @@ def refuse_other_answers(model: Any, other: Any, made: Sequence[tuple[Any, Any]]
     Raises:
         RegrowError: their answers differ.
     """
+    import keras
     import tensorflow as tf
 
     if any(getattr(layer, "stateful", False) and hasattr(layer, "reset_states") for layer in _all(model)):
@@ -108,7 +109,8 @@ def refuse_other_answers(model: Any, other: Any, made: Sequence[tuple[Any, Any]]
         except Exception:  # what a model makes of sizes that do not suit it can fail anywhere in TensorFlow
             continue
         try:
-            found = tf.nest.flatten(other(given, training=False))
+            answers = tf.nest.flatten(other(given, training=False))
+            found = [keras.ops.convert_to_numpy(answer) for answer in answers]  # of any backend
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise RegrowError(

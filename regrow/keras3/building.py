@@ -38,14 +38,18 @@ class Converted:
         return found
 
 
-def build(library: Any, kind: str, config: Config, *, source: Dialect, where: str) -> Converted:
+def build(
+    library: Any, kind: str, config: Config, *, source: Dialect, where: str, more: Config | None = None
+) -> Converted:
     """The layer of class ``kind`` with ``config`` in the dialect ``source``, as one of ``library`` (the other one).
+
+    ``more`` are arguments that the dialect ``source`` lacks.
 
     Raises:
         RegrowError: it has no counterpart there.
     """
     config, replaced = split_activation(kind, config, source=source)
-    converted = convert_config(kind, config, source=source, where=where)
+    converted = {**(more or {}), **convert_config(kind, config, source=source, where=where)}
     name = converted["name"] = str(converted["name"]).replace("/", "_")
     layer = construct(library, kind, converted, where=where)
     if replaced in FORMULAS:

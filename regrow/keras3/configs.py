@@ -75,7 +75,7 @@ def layer_class(kind: str, *, source: Dialect, where: str) -> LayerClass:
     if kind == "Lambda":
         raise RegrowError(
             f"{where} holds Python code, which is not carried over from {NAMES[source]} to {_other(source)}, trusted or"
-            f" not; express it with Keras' own layers (such as Rescaling or Activation) and save the model again"
+            f" not; express it with Keras' own layers (such as Rescaling or Activation)"
         )
     if kind not in LAYERS:
         what = f"; {advice(kind)}" if source == "keras3" else ""

@@ -63,7 +63,7 @@ def add(op: Operate, x1: Any, x2: Any) -> Any:
     if bias_axis_differs(x1, x2):
         raise RegrowError(
             f"adds {tuple(x2.shape)} to {tuple(x1.shape)}, which Keras 3 on TensorFlow takes for a bias of another axis"
-            " than NumPy and its other backends do; let the one of more axes come second, and save the model again"
+            " than NumPy and its other backends do; let the one of more axes come second"
         )
     return op("__operators__.add", *promoted(op, x1, x2))
 

@@ -1,5 +1,6 @@
 """From a `tf_keras` model to a live Keras 3 model, which Keras 3 itself then saves."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from regrow.errors import RegrowError
 from regrow.keras3.building import Converted, build, construct, join
 from regrow.keras3.channels_first import bias_goes_astray, channels_last
-from regrow.keras3.configs import REPLACED, dtype_policy, plain
+from regrow.keras3.configs import REPLACED, Config, dtype_policy, plain
 from regrow.keras3.directions import two_directions, uneven
 from regrow.keras3.formulas import bias_axis_differs
 from regrow.keras3.operations import FROM_SYMBOL, keras3_call
@@ -25,10 +26,14 @@ class Writer:
     """Builds Keras 3 objects with the weights of `tf_keras` objects; one that a model shares is built once.
 
     Between a model and one inside it nothing is shared: Keras 3 does not load what it saves of such a model.
+
+    Args:
+        kept: arguments that `tf_keras` lacks, by class and name of the layer of Keras 3 that had them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Mapping[tuple[str, str], Config] | None = None) -> None:
         self._made: list[tuple[Any, Converted]] = []
+        self._kept = kept or {}
 
     def model(self, model: Any) -> Any:
         """The Keras 3 model that answers as ``model`` does.
@@ -129,7 +134,8 @@ class Writer:
         config = layer.get_config()
         if kind in REPLACED:
             kind, config = REPLACED[kind](config)
-        return build(keras, kind, config, source="tf_keras", where=where)
+        kept = self._kept.get((kind, layer.name), {})
+        return build(keras, kind, config, source="tf_keras", where=where, more=kept)
 
 
 def _operation(layer: Any) -> bool:

@@ -44,7 +44,7 @@ def refuse_bfloat16(model: Any) -> None:
         if getattr(variable, "dtype", None) == "bfloat16":
             raise RegrowError(
                 f"its weights '{variable.name}' are bfloat16, which tf_keras writes into files that it cannot read;"
-                " save the model with weights of float32, as policy mixed_bfloat16 has them"
+                " keep its weights in float32, as policy mixed_bfloat16 does"
             )
 
 

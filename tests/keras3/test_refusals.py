@@ -101,7 +101,7 @@ def test_trust_runs_no_lambda_of_keras3_and_says_so(tmp_path: Path, wrapped: boo
     of_one(keras.layers.TimeDistributed(double) if wrapped else double).save(tmp_path / "in.keras")
     message = (
         "layer 'double' (Lambda) holds Python code, which is not carried over from {} to {}, trusted or not; express it"
-        " with Keras' own layers (such as Rescaling or Activation) and save the model again"
+        " with Keras' own layers (such as Rescaling or Activation)"
     )
     done = CliRunner().invoke(cli, ["inspect", str(tmp_path / "in.keras"), "--trust"])
     assert str(done.exception) == f"{tmp_path / 'in.keras'}: {message.format('Keras 3', 'tf_keras')}"
