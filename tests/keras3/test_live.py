@@ -256,6 +256,12 @@ class Own(keras.layers.Layer):
         return x * 2.0
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Registered(keras.layers.Layer):
+    def call(self, x: Any) -> Any:
+        return x * 2.0
+
+
 class WithStep(keras.Model):
     def train_step(self, *args: Any) -> Any:
         return super().train_step(*args)
@@ -274,6 +280,10 @@ def subclassed_within() -> Any:
 
 def with_own_layer() -> Any:
     return keras.Sequential([keras.Input((3,)), Own(name="mine"), keras.layers.Dense(2)])
+
+
+def with_registered_layer() -> Any:
+    return keras.Sequential([keras.Input((3,)), Registered(name="ours"), keras.layers.Dense(2)])
 
 
 def with_lambda() -> Any:
@@ -312,6 +322,7 @@ def in_two_models() -> Any:
         ),
         (subclassed_within, "its layer 'subclassed.*' is a Subclassed, a subclassed model"),
         (with_own_layer, r"layer 'mine' \(Own\) is not a layer of Keras"),
+        (with_registered_layer, r"layer 'ours' \(Registered\) is not a layer of Keras"),
         (with_lambda, r"layer 'twice' \(Lambda\) holds Python code"),
         (with_own_step, "is of class WithStep, and what that adds to a Functional model would be lost"),
         (not_built, "has not been built; call it on data or give it an input shape first"),
