@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from regrow.augmentation.input import training_input
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.augmentation.policy import FILE_NAME, Policy
 from regrow.dataset.directory import Dataset, open_dataset, write_dataset
 from regrow.dataset.info import Normalisation
@@ -97,7 +97,7 @@ def input_throughput(dataset: Dataset, *, geometry: Path, colour: Path) -> float
 
 
 def stream(dataset: Dataset, place: Path | None) -> Callable[[], Iterable[Any]]:
-    data = training_input(dataset, place, batch_size=BATCH, seed=0)
+    data = AugmentedDataset(dataset, place).training(batch_size=BATCH, seed=0)
     return lambda: iter(data)
 
 
@@ -132,7 +132,7 @@ def training_ratio(dataset: Dataset, *, overlays: dict[str, Path]) -> float:
     model = build(Resnet8(), signature_of(dataset), seed=0)
     model.compile("sgd", "sparse_categorical_crossentropy")
     inputs = {
-        name: training_input(dataset, place, batch_size=BATCH, seed=0)
+        name: AugmentedDataset(dataset, place).training(batch_size=BATCH, seed=0)
         for name, place in {"none": None, **overlays}.items()
     }
     steps = min(30, len(inputs["none"]) - 1)

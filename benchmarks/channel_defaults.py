@@ -23,6 +23,7 @@ from typing import Any
 
 from channel_grid.subjects import SUBJECTS, Subject, parent_graph, part, train
 
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
 from regrow.graph.graph import Graph
@@ -188,7 +189,7 @@ def accuracy(model: Any, dataset: Dataset) -> float:
     """On the validation split."""
     from regrow.training.fitting import validation_metrics
 
-    return round(validation_metrics(model, dataset)["val_accuracy"], 4)
+    return round(validation_metrics(model, AugmentedDataset(dataset))["val_accuracy"], 4)
 
 
 def report(results: Path) -> int:

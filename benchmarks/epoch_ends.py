@@ -2,7 +2,7 @@
 
 command: python benchmarks/epoch_ends.py [--epochs N] [--steps N]; about two minutes on two cores.
 
-Epochs of ResNet-8 on random images, in turns: with `training_input` as it is, which is not autotuned, and with
+Epochs of ResNet-8 on random images, in turns: with `training_batches` as it is, which is not autotuned, and with
 autotuning switched on for it. Shown is what passes between the last step of an epoch and the return of `fit`.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import recorded
 from augmentation_throughput import BATCH, random_images
 
-from regrow.augmentation.input import training_input
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.training.architectures import build
 from regrow.training.inputs import signature_of
 from regrow.training.options import Resnet8
@@ -38,7 +38,7 @@ def main() -> int:
         dataset = random_images(Path(scratch), options.steps * BATCH)
         model = build(Resnet8(), signature_of(dataset), seed=0)
         model.compile("sgd", "sparse_categorical_crossentropy")
-        plain = training_input(dataset, None, batch_size=BATCH, seed=0)
+        plain = AugmentedDataset(dataset).training(batch_size=BATCH, seed=0)
         kinds = {"as it is": plain, "autotuned": plain.with_options(autotuned)}
         model.fit(plain.take(3), verbose=0)
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in kinds}

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from regrow.augmentation.dataset import AugmentedDataset
+
 # One threshold for the L2 norms of all groups, whatever a channel saves.
 GROUP_L2: dict[str, Any] = {"criterion": "l2", "rank": "score", "min_channels": 1}
 
@@ -71,7 +73,7 @@ def accuracies(parent_path: Path, dataset_path: Path, criteria: list[str], examp
     dataset, parent = open_dataset(dataset_path), load_model(parent_path)
 
     def accuracy(model: Any) -> float:
-        return validation_metrics(model, dataset)["val_accuracy"]
+        return validation_metrics(model, AugmentedDataset(dataset))["val_accuracy"]
 
     whole = accuracy(parent)
     features, labels = dataset.labelled_calibration(512)

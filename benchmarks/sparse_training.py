@@ -18,6 +18,7 @@ import numpy as np
 import recorded
 from sklearn.datasets import load_digits
 
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.dataset.directory import Dataset, write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.graph.graph import Graph
@@ -110,7 +111,7 @@ def parent(dataset: Dataset, seed: int) -> Graph:
 
 
 def train(model: Any, dataset: Dataset, *, epochs: int, learning_rate: float, seed: int) -> None:
-    from regrow.training.fitting import fit
+    from regrow.training.fitting import Fit
     from regrow.training.settings import FitSettings
 
     settings = FitSettings.model_validate(
@@ -122,7 +123,9 @@ def train(model: Any, dataset: Dataset, *, epochs: int, learning_rate: float, se
             "seed": seed,
         }
     )
-    fit(model, dataset, None, settings, step="benchmark", progress=Progress("benchmark", total=epochs))
+    Fit(settings=settings, step="benchmark", progress=Progress("benchmark", total=epochs)).run(
+        model, AugmentedDataset(dataset)
+    )
 
 
 def stages(
@@ -162,7 +165,7 @@ def stages(
 def accuracy(model: Any, dataset: Dataset) -> float:
     from regrow.training.fitting import validation_metrics
 
-    return validation_metrics(model, dataset)["val_accuracy"]
+    return validation_metrics(model, AugmentedDataset(dataset))["val_accuracy"]
 
 
 if __name__ == "__main__":

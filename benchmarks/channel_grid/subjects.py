@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.dataset.directory import Dataset, open_dataset, write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.graph.graph import Graph
@@ -36,12 +37,14 @@ class Subject:
 
 def train(model: Any, dataset: Dataset, settings: dict[str, Any], *, seed: int) -> None:
     """Train in place; the last epoch stays."""
-    from regrow.training.fitting import fit
+    from regrow.training.fitting import Fit
     from regrow.training.settings import FitSettings
 
     given = FitSettings.model_validate({"early_stopping": None, **settings, "seed": seed})
     progress = Progress("benchmark", total=given.epochs)
-    fit(model, dataset, None, given, step="benchmark", progress=progress, keep="last")
+    Fit(settings=given, step="benchmark", progress=progress, keep="last").run(
+        model, AugmentedDataset(dataset)
+    )
 
 
 def part(dataset: Dataset, place: Path, *, examples: int, seed: int) -> Dataset:

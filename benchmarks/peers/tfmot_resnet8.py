@@ -19,7 +19,8 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 from recovery_grid.running import gzip_h5
 
-from regrow.augmentation.input import evaluation_input, training_input
+from regrow.augmentation.dataset import AugmentedDataset
+from regrow.dataset.batches import evaluation_batches
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.graph.costs import count_macs
 from regrow.graph.kernels import KERNELS, sparsity
@@ -100,7 +101,7 @@ def _in_order(wrapped: Any, model: Any) -> list[Any]:
 
 
 def result(model: Any, dataset: Dataset) -> dict[str, float]:
-    data = evaluation_input(dataset, "test", batch_size=256).map(lambda features, labels: features)
+    data = evaluation_batches(dataset, "test", batch_size=256).map(lambda features, labels: features)
     right = model.predict(data, verbose=0).argmax(1) == dataset.labels("test")
     return {
         "test_accuracy": float(np.mean(right)),
@@ -124,7 +125,7 @@ def main() -> None:
     parser.add_argument("--overlay", type=Path, required=True)
     options = parser.parse_args()
     dataset = open_dataset(options.dataset)
-    data = training_input(dataset, options.overlay, batch_size=BATCH, seed=options.seed)
+    data = AugmentedDataset(dataset, options.overlay).training(batch_size=BATCH, seed=options.seed)
     tf_keras.utils.set_random_seed(options.seed)
     if options.what == "parent":
         raw = Signature(

@@ -15,6 +15,7 @@ import numpy as np
 
 from recovery_grid.cells import Cell
 from recovery_grid.recipe import Recipe, merged, validated
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.dataset.directory import Dataset, open_dataset, write_dataset
 from regrow.errors import RegrowError
 from regrow.steps import get_spec
@@ -179,11 +180,11 @@ def recover(bench: Bench, cell: Cell) -> dict[str, Any]:
 
 def measured(bench: Bench, model: Any) -> dict[str, Any]:
     """Accuracy on the test split, and what the model costs."""
-    from regrow.augmentation.input import evaluation_input
+    from regrow.dataset.batches import evaluation_batches
     from regrow.graph.costs import count_macs
     from regrow.graph.kernels import sparsity
 
-    data = evaluation_input(bench.dataset, "test", batch_size=256).map(lambda features, labels: features)
+    data = evaluation_batches(bench.dataset, "test", batch_size=256).map(lambda features, labels: features)
     right = model.predict(data, verbose=0).argmax(1) == bench.dataset.labels("test")
     return {
         "test_accuracy": float(right.mean()),
@@ -197,7 +198,7 @@ def measured(bench: Bench, model: Any) -> dict[str, Any]:
 def validation_accuracy(bench: Bench, model: Any) -> float:
     from regrow.training.fitting import validation_metrics
 
-    return validation_metrics(model, bench.dataset)["val_accuracy"]
+    return validation_metrics(model, AugmentedDataset(bench.dataset))["val_accuracy"]
 
 
 def gzip_h5(model: Any) -> int:

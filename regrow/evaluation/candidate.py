@@ -76,9 +76,9 @@ def _accuracy(correct: Any, parent: Any, *, prefix: str = "") -> dict[str, float
 
 
 def _predictions(model: Any, dataset: Dataset, batch_size: int, *, path: Path) -> Any:
-    from regrow.augmentation.input import evaluation_input
+    from regrow.dataset.batches import evaluation_batches
 
-    data = evaluation_input(dataset, "validation", batch_size=batch_size)
+    data = evaluation_batches(dataset, "validation", batch_size=batch_size)
     answers = np.asarray(model.predict(data.map(lambda features, labels: features), verbose=0))
     if not np.isfinite(answers).all():
         raise RegrowError(f"{path}: the model answers NaN or infinity for validation examples")

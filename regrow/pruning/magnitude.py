@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from regrow.dataset.directory import Dataset
+from regrow.dataset.data import Data
 from regrow.graph.kernels import kernels as all_kernels
 from regrow.progress import Progress
 from regrow.pruning.allocation import ALLOCATIONS
@@ -72,8 +71,7 @@ def gradual(
     kernels: Mapping[str, Any],
     sparsities: Mapping[str, float],
     *,
-    dataset: Dataset,
-    overlay: Path | None,
+    data: Data,
     settings: FitSettings,
     initial_share: float,
     begin: float,
@@ -90,8 +88,7 @@ def gradual(
         model: the parent; it gets the pruned weights.
         kernels: those to prune, by name.
         sparsities: final sparsity of each.
-        dataset: trained on.
-        overlay: what ``augment`` made.
+        data: trained on.
         settings: how to train; without early stopping and a time budget, which would cut the schedule short.
         initial_share: share of the final sparsity to begin with, 0 to 1.
         begin: share of the optimiser steps before the first weights go.
@@ -102,9 +99,10 @@ def gradual(
     """
     from tensorflow_model_optimization.sparsity.keras import PolynomialDecay
 
-    from regrow.training.fitting import fit
+    from regrow.training.fitting import Fit
+    from regrow.training.selection import score
 
-    per_epoch = _steps_per_epoch(dataset, overlay, settings)
+    per_epoch = data.steps(settings.batch_size)
     bounds = ramp(per_epoch * settings.epochs, begin=begin, end=end, frequency=frequency)
     schedules = {
         name: PolynomialDecay(
@@ -117,31 +115,22 @@ def gradual(
 
     def keep(epoch: int, entry: dict[str, float]) -> None:
         # Earlier epochs are less sparse and so more accurate: the best of all would undo the pruning.
-        score = (entry["val_accuracy"], -entry["val_loss"])
-        if epoch * per_epoch >= bounds.end and (not kept or score > kept[0][0]):
-            kept[:] = [(score, model.get_weights(), masks.pruning())]
+        found = score(entry)
+        if epoch * per_epoch >= bounds.end and (not kept or found > kept[0][0]):
+            kept[:] = [(found, model.get_weights(), masks.pruning())]
 
     # Masks are counted on in variables that a copy on other devices would not share.
     alone = settings.model_copy(update={"accelerator": "single"})
-    fit(
-        model,
-        dataset,
-        overlay,
-        alone,
+    fit = Fit(
+        settings=alone,
         step=step,
         progress=progress,
         parts=[masks],
         on_epoch=keep,
         settle=masks.mask_averages,
     )
+    fit.run(model, data)
     _, weights, pruning = kept[0]
     model.set_weights(weights)
     pruning.apply(model)
     return pruning
-
-
-def _steps_per_epoch(dataset: Dataset, overlay: Path | None, settings: FitSettings) -> int:
-    """Optimiser steps per epoch, the overlay's extra examples included."""
-    from regrow.augmentation.input import training_input
-
-    return len(training_input(dataset, overlay, batch_size=settings.batch_size, seed=settings.seed))

@@ -164,11 +164,13 @@ def _layers(done: Outcome, task: Task) -> Outcome:
 
 
 def _channels(done: Outcome, task: Task) -> Outcome:
+    from regrow.augmentation.dataset import AugmentedDataset
     from regrow.pruning.rounds import Trainer, prune_in_rounds
 
     params, trainer = task.params, None
     if task.dataset is not None:
-        trainer = Trainer(task.dataset, task.overlay, step=task.step, progress=task.progress)
+        data = AugmentedDataset(task.dataset, task.overlay)
+        trainer = Trainer(data, step=task.step, progress=task.progress)
     found = prune_in_rounds(
         done.model,
         params,
@@ -202,6 +204,7 @@ def _n_m(done: Outcome, task: Task) -> Outcome:
 
 
 def _magnitude(done: Outcome, task: Task) -> Outcome:
+    from regrow.augmentation.dataset import AugmentedDataset
     from regrow.pruning.magnitude import allocate, gradual, one_shot
 
     model = done.model
@@ -216,8 +219,7 @@ def _magnitude(done: Outcome, task: Task) -> Outcome:
         model,
         kernels,
         shares,
-        dataset=task.dataset,
-        overlay=task.overlay,
+        data=AugmentedDataset(task.dataset, task.overlay),
         settings=options.fit,
         initial_share=options.initial_sparsity / params.sparsity,
         begin=options.begin,

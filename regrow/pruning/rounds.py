@@ -2,10 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-from regrow.dataset.directory import Dataset
+from regrow.dataset.data import Data
 from regrow.graph.graph import Graph
 from regrow.graph.tracing import trace
 from regrow.progress import Progress
@@ -22,12 +21,10 @@ from regrow.training.settings import FitSettings
 
 
 class Trainer:
-    """Trains a model on a dataset; what rounds and sparse training need."""
+    """Trains a model on data; what rounds and sparse training need."""
 
-    def __init__(
-        self, dataset: Dataset, overlay: Path | None, *, step: str, progress: Callable[[int], Progress]
-    ) -> None:
-        self.dataset, self.overlay, self.step, self.progress = dataset, overlay, step, progress
+    def __init__(self, data: Data, *, step: str, progress: Callable[[int], Progress]) -> None:
+        self.data, self.step, self.progress = data, step, progress
 
     def train(self, model: Any, settings: FitSettings, *, after_batch: AfterBatch | None = None) -> None:
         """Train ``model`` in place.
@@ -35,21 +32,19 @@ class Trainer:
         With ``after_batch``, which changes the weights after each step, the last epoch is kept, and batch statistics,
         which follow such weights too late, are those of the weights as they are in the end.
         """
-        from regrow.training.fitting import fit
+        from regrow.training.fitting import Fit
         from regrow.training.recalibration import EXAMPLES, recalibrate, trained_normalisation_layers
 
-        fit(
-            model,
-            self.dataset,
-            self.overlay,
-            settings,
+        fit = Fit(
+            settings=settings,
             step=self.step,
             progress=self.progress(settings.epochs),
             after_batch=after_batch,
             keep="last" if after_batch is not None else "best",
         )
+        fit.run(model, self.data)
         if after_batch is not None:
-            images = self.dataset.calibration(EXAMPLES, settings.seed)
+            images = self.data.calibration(EXAMPLES, settings.seed)
             recalibrate(
                 model,
                 images,
@@ -59,10 +54,7 @@ class Trainer:
 
     def rates(self, settings: FitSettings) -> Any:
         """The learning rate of each step."""
-        from regrow.augmentation.input import steps_per_epoch
-
-        steps = steps_per_epoch(self.dataset, self.overlay, batch_size=settings.batch_size)
-        return learning_rates(settings, steps_per_epoch=steps)
+        return learning_rates(settings, steps_per_epoch=self.data.steps(settings.batch_size))
 
 
 def prune_in_rounds(

@@ -35,7 +35,7 @@ def widened(student: Any, parent: Any, layers: Sequence[str]) -> list[str]:
 
 
 def least_squares_adapters(
-    student: Any, teacher: Teacher, layers: Sequence[str], batches: Sequence[Array]
+    student: Any, teacher: Teacher, layers: Sequence[str], batches: Sequence[Any]
 ) -> dict[str, Adapter]:
     """For each of ``layers`` the adapter with the least squared error on ``batches``, as NumPy arrays.
 
@@ -46,7 +46,7 @@ def least_squares_adapters(
         student: the pruned model, run in inference mode.
         teacher: gives the parent's features of ``layers``.
         layers: names of layers of both.
-        batches: raw features, each (examples, …); sums are streamed over them.
+        batches: raw float32 features, each (examples, …); sums are streamed over them.
     """
     import tf_keras
 
@@ -55,8 +55,7 @@ def least_squares_adapters(
     found = points(student)
     tapped = tf_keras.Model(student.inputs, {name: found[name].tensor for name in layers})
     sums: dict[str, NormalEquations] = {}
-    for batch in batches:
-        x = np.asarray(batch, np.float32)
+    for x in batches:
         own, theirs = tapped(x, training=False), teacher(x)
         for name in layers:
             left, right = _rows(own[name]), _rows(theirs[FEATURES + name])

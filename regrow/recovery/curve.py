@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from regrow.storage.artifacts import write_json
+from regrow.training.selection import score
 
+CONTROL = "from_scratch"
 KEPT, UNDONE, REPLACED, PASSED_OVER = "kept", "undone", "replaced", "passed over"
 
 
 class RecoveryCurve:
-    """Points in order; each has ``stage``, ``val_accuracy``, ``val_loss`` and, while fine-tuning, ``epoch``, from the
-    second attempt on ``attempt`` too.
+    """Points in order; each has ``stage``, ``val_accuracy`` (where models are not judged by the loss alone),
+    ``val_loss`` and, while fine-tuning, ``epoch``, from the second attempt on ``attempt`` too.
 
     ``outcome`` says what became of the model as it was there: ``kept``, that is gone on from; ``undone``, for being
     less accurate than what was there before; ``replaced`` by other first weights, as was asked for; ``passed over`` for
@@ -22,7 +24,8 @@ class RecoveryCurve:
     fine-tuning consists of, ``heads`` the validation accuracies of further tasks, ``from_scratch`` the point that the
     control would be kept at. ``fine_tuning`` says how that went: ``started_from``,
     a point, and of the last attempt how many epochs were ``trained`` of how many ``planned``, why it ``ended``, its
-    ``best_epoch``, and the peak ``learning_rate`` in fact used; or ``left_out``, why there was none.
+    ``best_epoch``, and the peak ``learning_rate`` in fact used; or ``left_out``, why there was none. ``details`` are
+    what techniques report besides, by the name of their JSON file.
     """
 
     def __init__(self, parent: dict[str, float]) -> None:
@@ -33,6 +36,7 @@ class RecoveryCurve:
         self.heads: dict[str, float | None] = {}
         self.from_scratch: dict[str, Any] = {}
         self.fine_tuning: dict[str, Any] = {}
+        self.details: dict[str, Any] = {}
 
     def add(
         self, stage: str, metrics: dict[str, float], *, epoch: int | None = None, attempt: int = 1
@@ -52,8 +56,22 @@ class RecoveryCurve:
 
     def improved_by(self, point: dict[str, Any]) -> bool:
         """Whether ``point`` is more accurate than the best, or as accurate with a lower loss."""
-        this, best = ((item["val_accuracy"], -item["val_loss"]) for item in (point, self.best))
-        return this > best
+        return score(point) > score(self.best)
+
+    def keep_if_better(
+        self, model: Any, point: dict[str, Any] | None, among: Iterable[dict[str, Any]], *, before: list[Any]
+    ) -> bool:
+        """Keep ``model`` as it is at ``point`` where that is an improvement, else give it the weights ``before`` back.
+
+        ``among`` are the points that led there, which give way to ``point`` or are undone with it.
+        """
+        if point is not None and self.improved_by(point):
+            self.keep(point)
+            self.pass_over(among)
+            return True
+        model.set_weights(before)
+        self.undo(among)
+        return False
 
     def keep(self, point: dict[str, Any]) -> None:
         """Say that the model is left as it was at ``point``, one of the curve's."""
@@ -78,7 +96,8 @@ class RecoveryCurve:
     @property
     def lost(self) -> bool:
         """Whether the model that is kept is less accurate than the pruned one; only other first weights can do that."""
-        return bool(self.best["val_accuracy"] < self.points[0]["val_accuracy"])
+        kept, pruned = score(self.best), score(self.points[0])
+        return kept[0] < pruned[0] if "val_accuracy" in self.best else kept < pruned
 
     def write(self, directory: Path) -> None:
         """Write ``curve.json``, and ``curve.csv`` for plots."""
@@ -88,6 +107,8 @@ class RecoveryCurve:
         found |= {"heads": self.heads} if self.heads else {}
         found |= {"from_scratch": self.from_scratch} if self.from_scratch else {}
         write_json(directory / "curve.json", found)
+        for name, detail in self.details.items():
+            write_json(directory / name, detail)
         with (directory / "curve.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["point", "stage", "attempt", "epoch", "val_accuracy", "val_loss", "outcome"])
@@ -97,7 +118,7 @@ class RecoveryCurve:
                     point["stage"],
                     point.get("attempt", 1) if "epoch" in point else "",
                     point.get("epoch", ""),
-                    point["val_accuracy"],
+                    point.get("val_accuracy", ""),
                     point["val_loss"],
                     point.get("outcome", ""),
                 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from regrow.dataset.batches import example_count, float_batch
 from regrow.graph.kernels import KERNELS, layers
 from regrow.training.recalibration import normalisation_layers, training_mode
 
@@ -28,17 +29,16 @@ def standardise_preactivations(model: Any, features: Any) -> int:
 
     Args:
         model: changed in place; frozen layers are not.
-        features: raw training examples, ``(examples, …)``, one batch.
+        features: raw training examples, ``(examples, …)``, one batch; those of several inputs in a tuple.
 
     Returns:
         how many layers there were.
     """
-    import tensorflow as tf
 
     found = [layer for _, layer in layers(model) if type(layer).__name__ in KERNELS and layer.trainable]
     normalisations = normalisation_layers(model)
     with training_mode(normalisations), _standardising(found):
-        model(tf.constant(np.asarray(features, np.float32)), training=False)
+        model(float_batch(features, 0, example_count(features)), training=False)
     return len(found)
 
 

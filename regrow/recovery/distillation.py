@@ -1,12 +1,12 @@
 """Knowledge distillation: the pruned model learns its parent's answers, features and attention besides the labels."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from regrow.dataset.directory import Dataset
+from regrow.dataset.batches import example_count, float_batch
+from regrow.dataset.data import Data
 from regrow.errors import RegrowError
 from regrow.recovery.adapters import Adapter, least_squares_adapters, widened
 from regrow.recovery.distillation_losses import (
@@ -122,8 +122,7 @@ def distillation(
     *,
     student: Any,
     parent: Any,
-    dataset: Dataset,
-    overlay: Path | None,
+    data: Data,
     seed: int = 0,
     memory: int = MEMORY,
 ) -> Distillation:
@@ -133,8 +132,7 @@ def distillation(
         options: which terms, and their weights.
         student: as it is when fine-tuning starts; adapters begin with the best map from its features.
         parent: the teacher.
-        dataset: gives the examples for it, and those whose answers are kept.
-        overlay: the augmentation; answers are kept where it changes no batch while training.
+        data: gives the examples for it, and those whose answers are kept where they are the same in each epoch.
         seed: of the examples that adapters start from.
         memory: bytes of answers to keep at most.
 
@@ -144,16 +142,17 @@ def distillation(
     features, attention = compared_layers(options, student=student, parent=parent)
     teacher = Teacher(parent, logits=options.logits is not None, features=features, attention=attention)
     narrower = widened(student, parent, features)
-    batches: list[Array] = []
+    batches: list[Any] = []
     if narrower:
         count, size = CALIBRATION
-        examples = dataset.calibration(count * size, seed)
-        batches = [examples[start : start + size] for start in range(0, len(examples), size)]
+        examples = data.calibration(count * size, seed)
+        starts = range(0, example_count(examples), size)
+        batches = [float_batch(examples, start, start + size) for start in starts]
     return Distillation(
         options,
         teacher,
         adapters=least_squares_adapters(student, teacher, narrower, batches),
-        extras=kept_answers(teacher, dataset, overlay, memory=memory),
+        extras=kept_answers(teacher, data, memory=memory),
     )
 
 

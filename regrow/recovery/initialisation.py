@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field
 
 from regrow.config.sections import Parameters
-from regrow.dataset.directory import Dataset
+from regrow.dataset.data import Data
 from regrow.errors import RegrowError, nearest
 from regrow.graph.kernels import layers
 from regrow.graph.variables import variables
@@ -74,11 +74,12 @@ Initialisation = Annotated[Tagged, BeforeValidator(_named, json_schema_input_typ
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What an initialisation may draw on: ``training`` is the directory that `train` gave, ``seed`` recovery's own."""
+    """What an initialisation may draw on: ``training`` is the directory that `train` gave, None where nothing is known
+    of the parent's training, ``seed`` recovery's own."""
 
     pruning: Pruning
-    training: Path
-    dataset: Dataset
+    training: Path | None
+    data: Data
     seed: int
 
 
@@ -106,8 +107,8 @@ def rewind(model: Any, options: Any, source: Source) -> None:
     """
     from regrow.model_files.files import MODEL, load_model
 
-    early = source.training / "early"
-    if not early.exists():
+    early = source.training / "early" if source.training is not None else None
+    if early is None or not early.exists():
         raise RegrowError(_no_early_weights(source.training))
     arrays = {
         f"{path}/{name}": variable.numpy()
@@ -131,9 +132,9 @@ def rewind(model: Any, options: Any, source: Source) -> None:
     source.pruning.apply(model)
 
 
-def _no_early_weights(training: Path) -> str:
+def _no_early_weights(training: Path | None) -> str:
     accepted = "accepted: pruned, reinitialise"
-    if is_imported(training):
+    if training is None or is_imported(training):
         return (
             f"recover.initialise: 'rewind' needs the parent's early weights, but the parent was imported and has none;"
             f" {accepted}"
@@ -170,7 +171,7 @@ def reinitialise(model: Any, options: Any, source: Source) -> None:
                 variable.assign(drawn[name])
     source.pruning.apply(model)
     if options.data_dependent:
-        standardise_preactivations(model, source.dataset.calibration(options.examples, seed))
+        standardise_preactivations(model, source.data.calibration(options.examples, seed))
 
 
 def draw_seed(seed: int) -> int:

@@ -4,12 +4,11 @@ The heads are variables of the part, not of the model: the model that is saved h
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from regrow.dataset.directory import Dataset
+from regrow.dataset.data import Data
 from regrow.dataset.rows import Array
 from regrow.errors import RegrowError
 from regrow.recovery.multi_task_parameters import MultiTask
@@ -171,66 +170,47 @@ class MultiTaskPart(Part):
         )
 
 
-def multi_task_part(
-    params: MultiTask, dataset: Dataset, overlay: Path | None, *, seed: int = 0
-) -> MultiTaskPart:
-    """The part that learns the tasks of ``params`` from the training split of ``dataset``.
+def multi_task_part(params: MultiTask, data: Data, *, seed: int = 0) -> MultiTaskPart:
+    """The part that learns the tasks of ``params`` from the training split of ``data``.
 
     Raises:
         RegrowError: see `task_classes`; or examples are blended (mixup) or materialised, and what comes of it has no
             further label.
     """
-    from regrow.augmentation.policy import load_policy
-
-    classes, labels = task_classes(params, dataset), further_labels(params, dataset, "train")
-    policy = load_policy(overlay) if overlay is not None else None
-    if labels and policy is not None and policy.soft_labels:
-        raise RegrowError(
-            f"recover.multi_task: the augmentation blends examples, whose '{next(iter(labels))}' is not known then; "
-            f"leave mixup out, or the task"
-        )
-    if labels and policy is not None and policy.mode == "materialise":
-        raise RegrowError(
-            f"recover.multi_task: materialised variants of examples have no '{next(iter(labels))}'; set augment.mode to"
-            f" online or none, or leave out the task"
-        )
+    classes, labels = task_classes(params, data), further_labels(params, data, "train")
     return MultiTaskPart(params, classes, labels, seed=seed)
 
 
-def task_classes(params: MultiTask, dataset: Dataset) -> dict[str, int]:
+def task_classes(params: MultiTask, data: Data) -> dict[str, int]:
     """The number of classes of each task.
 
     Raises:
-        RegrowError: the dataset lacks a target that is asked for, or rotation is asked for what are no square images.
+        RegrowError: the data lacks a target that is asked for, or rotation is asked for what are no square images.
     """
     found = {}
     for task in params.tasks:
         if task.kind == "rotation":
-            shape = dataset.feature_shape
-            if len(shape) != 3 or shape[0] != shape[1]:
+            shape = data.feature_shape
+            if shape is None or len(shape) != 3 or shape[0] != shape[1]:
                 raise RegrowError(
-                    f"recover.multi_task: rotation needs square images, but {dataset.path} holds '{dataset.feature}' of"
-                    f" shape {shape}"
+                    f"recover.multi_task: rotation needs square images, but {data} holds"
+                    f" {'several inputs' if shape is None else f'examples of shape {shape}'}"
                 )
             found[task.name] = TURNS
             continue
-        there = dataset.further_targets
+        there = data.further_targets
         if task.name not in there:
             raise RegrowError(
-                f"recover.multi_task.tasks: no further target '{task.name}' in {dataset.path}; accepted:"
+                f"recover.multi_task.tasks: no further target '{task.name}' in {data}; accepted:"
                 f" {', '.join(there) or 'none'}; list the column in prepare.source.further_labels"
             )
-        found[task.name] = len(there[task.name].classes)
+        found[task.name] = there[task.name]
     return found
 
 
-def further_labels(params: MultiTask, dataset: Dataset, split: str) -> dict[str, Array]:
+def further_labels(params: MultiTask, data: Data, split: str) -> dict[str, Array]:
     """Labels of the tasks of kind ``label`` by name, int32 ``(examples,)``: the pipeline's ``extras``."""
-    return {
-        task.name: np.asarray(dataset.labels(split, task.name))
-        for task in params.tasks
-        if task.kind == "label"
-    }
+    return {task.name: data.further_labels(split, task.name) for task in params.tasks if task.kind == "label"}
 
 
 def rotated(images: Any) -> tuple[Any, Any]:

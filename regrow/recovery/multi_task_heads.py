@@ -6,29 +6,27 @@ from typing import Any
 
 import numpy as np
 
-from regrow.dataset.directory import Dataset
+from regrow.dataset.data import Data
 from regrow.recovery.multi_task import MultiTaskPart, further_labels, rotated
 from regrow.recovery.trunk import features_of
 
 
 def head_accuracies(
-    part: MultiTaskPart, model: Any, dataset: Dataset, *, split: str = "validation", batch_size: int = 256
+    part: MultiTaskPart, model: Any, data: Data, *, batch_size: int = 256
 ) -> dict[str, float]:
-    """Share of examples in ``split`` that each head of ``part`` gets right on the trunk of ``model``, by task.
+    """Share of the validation examples that each head of ``part`` gets right on the trunk of ``model``, by task.
 
     Examples without a label do not count: NaN where none has one. Rotations are those of `rotated`.
     """
     import tensorflow as tf
     import tf_keras
 
-    from regrow.augmentation.input import evaluation_input
-
     trunk = tf_keras.Model(model.inputs, features_of(model))
     features = tf.function(lambda x: trunk(x, training=False), reduce_retracing=True)
-    labels = further_labels(part.params, dataset, split)
+    labels = further_labels(part.params, data, "validation")
     hits: dict[str, list[Any]] = {task.name: [] for task in part.params.tasks}
     start = 0
-    for images, _ in evaluation_input(dataset, split, batch_size=batch_size):
+    for images, _ in data.validation(batch_size=batch_size):
         plain = features(images)
         stop = start + len(images)
         for task in part.params.tasks:

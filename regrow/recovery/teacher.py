@@ -1,14 +1,11 @@
 """The parent as teacher: one frozen forward pass for all that is compared, kept where it is the same every epoch."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from regrow.augmentation.input import training_arrays
-from regrow.augmentation.policy import Policy, load_policy
-from regrow.dataset.directory import Dataset
+from regrow.dataset.data import Data
 from regrow.dataset.rows import Rows
 from regrow.graph.graph import Graph
 from regrow.recovery.distillation_losses import attention_map
@@ -66,17 +63,16 @@ class Teacher:
 
 
 def kept_answers(
-    teacher: Teacher, dataset: Dataset, overlay: Path | None, *, memory: int = MEMORY, batch_size: int = 256
+    teacher: Teacher, data: Data, *, memory: int = MEMORY, batch_size: int = 256
 ) -> dict[str, Array]:
     """The teacher's answers to all training examples, float32, by key; empty where they cannot be kept.
 
     They can unless batches are augmented while training, or the answers take more than ``memory`` bytes. Rows are in
-    the order of `training_arrays`: the originals, then the variants that the overlay holds.
+    the order of ``data.kept()``.
     """
-    policy = load_policy(overlay) if overlay is not None else Policy()
-    if policy.online:
+    features = data.kept()
+    if features is None:
         return {}
-    features, _ = training_arrays(dataset, overlay, policy)
     if answer_bytes(teacher, features) > memory:
         return {}
     return answers_to(teacher, features, batch_size=batch_size)

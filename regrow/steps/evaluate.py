@@ -124,9 +124,9 @@ def _made_again(front: dict[str, Any] | None, recovered: Path) -> list[str]:
 
 
 def _predict(model: Any, dataset: Dataset, batch_size: int, *, path: Path) -> Any:
-    from regrow.augmentation.input import evaluation_input
+    from regrow.dataset.batches import evaluation_batches
 
-    data = evaluation_input(dataset, "test", batch_size=batch_size).map(lambda features, labels: features)
+    data = evaluation_batches(dataset, "test", batch_size=batch_size).map(lambda features, labels: features)
     answers = np.asarray(model.predict(data, verbose=0), np.float64)
     if not np.isfinite(answers).all():
         broken = int((~np.isfinite(answers)).any(axis=1).sum())

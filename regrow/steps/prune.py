@@ -20,6 +20,7 @@ def run(context: StepContext[PruneParams]) -> None:
     Raises:
         RegrowError: as `regrow.pruning.methods.prune`.
     """
+    from regrow.augmentation.dataset import AugmentedDataset
     from regrow.graph.kernels import sparsity
     from regrow.model_files.files import load_model
     from regrow.training.fitting import validation_metrics
@@ -50,7 +51,9 @@ def run(context: StepContext[PruneParams]) -> None:
         )
     if done.pruning.masks:
         context.figures.update(sparsity=round(sparsity(done.model), 4), kernels=len(done.pruning.masks))
-    context.figures["val_accuracy"] = round(validation_metrics(done.model, dataset)["val_accuracy"], 4)
+    context.figures["val_accuracy"] = round(
+        validation_metrics(done.model, AugmentedDataset(dataset))["val_accuracy"], 4
+    )
 
 
 def run_on_file(use: FileUse[PruneParams]) -> Any:

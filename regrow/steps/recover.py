@@ -18,9 +18,10 @@ def run(context: StepContext[RecoverParams]) -> None:
     Raises:
         RegrowError: the pruned model does not fit its masks, or training diverged again and again.
     """
+    from regrow.augmentation.dataset import AugmentedDataset
     from regrow.model_files.files import load_model, save_model
+    from regrow.recovery.job import Job, Reporting
     from regrow.recovery.sequence import recover
-    from regrow.recovery.work import Work
     from regrow.registry.tested_rate import with_tested_rate, without_tested_rate
     from regrow.registry.tracking import stream
 
@@ -32,22 +33,22 @@ def run(context: StepContext[RecoverParams]) -> None:
     with stream(step=context.step, parameters=without_tested_rate(given)) as tracked:
         if tracked.run_id:
             context.mlflow_runs.append(tracked.run_id)
-        work = Work(
+        job = Job(
             model=model,
             parent=load_model(context.inputs["parent"]),
             pruning=pruning,
             params=params,
-            dataset=open_dataset(context.inputs["dataset"]),
-            overlay=context.inputs["overlay"],
+            data=AugmentedDataset(open_dataset(context.inputs["dataset"]), context.inputs["overlay"]),
             training=context.inputs["training"],
             scratch=context.scratch,
-            output=context.outputs["recovery"],
-            step=context.step,
-            progress=context.progress,
-            on_epoch=tracked.log,
-            tensorboard=lambda phase: log_directory(context.step, context.scratch.name, phase),
+            reporting=Reporting(
+                step=context.step,
+                progress=context.progress,
+                on_epoch=tracked.log,
+                tensorboard=lambda phase: log_directory(context.step, context.scratch.name, phase),
+            ),
         )
-        curve = recover(work)
+        curve = recover(job)
         tracked.log_curve(curve.points)
         if params.fit.range_test is not None and "learning_rate" in curve.fine_tuning:
             context.figures["learning_rate"] = curve.fine_tuning["learning_rate"]
@@ -56,6 +57,8 @@ def run(context: StepContext[RecoverParams]) -> None:
     pruning.verify(model)
     save_model(model, context.outputs["recovered"])
     curve.write(context.outputs["recovery"])
+    if job.with_heads is not None:
+        save_model(job.with_heads, context.outputs["recovery"] / "with_heads")
     write_json(context.outputs["recovery"] / "settings.json", given)
     context.figures.update(_figures(curve))
 

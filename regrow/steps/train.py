@@ -133,16 +133,18 @@ def run(context: StepContext[TrainParams]) -> None:
 
 
 def _import(context: StepContext[TrainParams], source: ImportModel, dataset: Dataset) -> None:
+    from regrow.augmentation.dataset import AugmentedDataset
     from regrow.model_files.files import import_model, save_model
-    from regrow.training.fitting import guessing_accuracy, validation_metrics
+    from regrow.training.fitting import validation_metrics
     from regrow.training.importing import accuracy_doubt, check_fits
 
     path = Path(source.path)
     model = import_model(path)
     check_fits(model, dataset, path=path)
     save_model(model, context.outputs["parent"])
-    found = validation_metrics(model, dataset)
-    doubt = accuracy_doubt(found["val_accuracy"], guessing_accuracy(dataset, "validation"))
+    data = AugmentedDataset(dataset)
+    found = validation_metrics(model, data)
+    doubt = accuracy_doubt(found["val_accuracy"], data.guessing("validation"))
     if doubt is not None:
         emit("notice", message=f"train: {path} {doubt}")
     training = context.outputs["training"]
@@ -241,13 +243,16 @@ def _phases(
     context: StepContext[TrainParams], model: Any, dataset: Dataset, *, on_epoch: Any
 ) -> tuple[list[dict[str, float]], float]:
     """Train the head alone where asked, then all layers; the history, and the best validation accuracy."""
-    from regrow.training.fitting import fit
+    from regrow.augmentation.dataset import AugmentedDataset
+    from regrow.training.fitting import Fit
     from regrow.training.recalibration import BATCH, EXAMPLES, recalibrate, trained_normalisation_layers
+    from regrow.training.selection import score
     from regrow.training.transfer import freeze_backbone
 
     params, frozen = context.params, context.params.frozen_epochs
     # For batch statistics of averaged weights (fit.ema).
     calibration = dataset.calibration(EXAMPLES, params.seed)
+    data = AugmentedDataset(dataset, context.inputs["overlay"])
     phases: list[tuple[bool, FitSettings]] = [(False, params.fit)]
     if frozen:
         head = params.fit.model_copy(update={"epochs": frozen, "early_stopping": None})
@@ -259,11 +264,8 @@ def _phases(
         if frozen:
             freeze_backbone(model, frozen=is_frozen)
         offset, name = len(history), "frozen" if is_frozen else "all"
-        result = fit(
-            model,
-            dataset,
-            context.inputs["overlay"],
-            settings,
+        fit = Fit(
+            settings=settings,
             step=context.step,
             progress=context.progress(settings.epochs),
             on_epoch=lambda epoch, entry, offset=offset: on_epoch(offset + epoch, entry),  # type: ignore[misc]
@@ -277,15 +279,16 @@ def _phases(
             # Side by side: a directory of logs is emptied first.
             tensorboard=log_directory(context.step, context.scratch.name, name),
         )
+        result = fit.run(model, data)
         history += [{**entry, "epoch": offset + int(entry["epoch"])} for entry in result.history]
         if settings.time_budget_s is not None:
             write_json(context.outputs["training"] / PLANNED, {"epochs": result.planned})
         if result.range_test is not None:
             result.range_test.write(context.outputs["training"] / RANGE_TEST)
             context.figures["learning_rate"] = result.peak
-        score = (result.best["val_accuracy"], -result.best["val_loss"])
-        if best is None or score > best:
-            best, weights = score, model.get_weights()
+        reached = score(result.best)
+        if best is None or reached > best:
+            best, weights = reached, model.get_weights()
     model.set_weights(weights)
     return history, best[0] if best else 0.0
 

@@ -29,6 +29,11 @@ class ParentTraining:
     norm_drop: float = 1.0
 
     @classmethod
+    def unknown(cls, *, norm_drop: float = 1.0) -> Self:
+        """Of a parent that came from outside."""
+        return cls(settings=None, epochs=0, norm_drop=norm_drop)
+
+    @classmethod
     def read(cls, training: Path, *, norm_drop: float = 1.0) -> Self:
         """Read ``settings.json`` and ``history.json`` in ``training``, what `train` gave.
 
@@ -39,7 +44,7 @@ class ParentTraining:
         if not isinstance(history, list):
             raise RegrowError(f"{training / 'history.json'}: must be a list of epochs")
         if is_imported(training):
-            return cls(settings=None, epochs=0, norm_drop=norm_drop)
+            return cls.unknown(norm_drop=norm_drop)
         file = training / "settings.json"
         try:
             settings = FitSettings.model_validate(read_json(file))

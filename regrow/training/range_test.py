@@ -27,10 +27,14 @@ class RangeTest:
     rates: tuple[float, ...]
     losses: tuple[float, ...]
 
-    def write(self, file: Path) -> None:
-        """Write JSON for the report: ``rate``, and ``curve``, a list of ``rate`` and ``loss``."""
+    def to_json(self) -> dict[str, Any]:
+        """For the report: ``rate``, and ``curve``, a list of ``rate`` and ``loss``."""
         curve = [{"rate": rate, "loss": loss} for rate, loss in zip(self.rates, self.losses, strict=True)]
-        write_json(file, {"rate": self.rate, "curve": curve})
+        return {"rate": self.rate, "curve": curve}
+
+    def write(self, file: Path) -> None:
+        """Write `to_json`."""
+        write_json(file, self.to_json())
 
 
 def range_test(

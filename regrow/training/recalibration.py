@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
+from regrow.dataset.batches import example_count, float_batch
 
 KINDS = ("BatchNormalization", "SyncBatchNormalization")
 # What statistics are estimated from where nobody says how many: 100 batches of 128.
@@ -30,22 +30,19 @@ def recalibrate(model: Any, features: Any, *, batch_size: int, layers: Sequence[
 
     Args:
         model: changed in place; its trainable weights stay as they are.
-        features: raw training examples, unaugmented, ``(examples, …)``.
+        features: raw training examples, unaugmented, ``(examples, …)``, or those of several inputs in a tuple.
         batch_size: examples per batch; a last, smaller batch is left out unless it is the only one.
         layers: the batch normalisations to set, all that ``model`` has unless given.
 
     Returns:
         how many batch normalisations were set; without any, nothing is done.
     """
-    import tensorflow as tf
-
     found = list(normalisation_layers(model) if layers is None else layers)
     if not found:
         return 0
     with training_mode(found):
-        for number in range(max(1, len(features) // batch_size)):
-            batch = np.asarray(features[number * batch_size : (number + 1) * batch_size], np.float32)
-            model(tf.constant(batch), training=False)
+        for number in range(max(1, example_count(features) // batch_size)):
+            model(float_batch(features, number * batch_size, (number + 1) * batch_size), training=False)
     return len(found)
 
 

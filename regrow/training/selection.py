@@ -1,9 +1,17 @@
-"""Which epoch is kept: the rule, and the weights that may still be wanted."""
+"""What is better, which epoch is kept, and the weights that may still be wanted."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+
+def score(metrics: Mapping[str, float]) -> tuple[float, float]:
+    """What a model is compared by, the larger the better: ``val_accuracy``, then a lower ``val_loss``.
+
+    Models that are judged by their loss alone have no accuracy.
+    """
+    return metrics.get("val_accuracy", 0.0), -metrics["val_loss"]
 
 
 def standard_error(accuracy: float, examples: int) -> float:
@@ -13,12 +21,17 @@ def standard_error(accuracy: float, examples: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """An epoch that may be kept, with its weights."""
+    """An epoch that may be kept, with its weights; ``accuracy`` is 0 where the loss alone counts."""
 
     epoch: int
     accuracy: float
     loss: float
     weights: list[Any]
+
+    @property
+    def score(self) -> tuple[float, float]:
+        """As `score` gives it."""
+        return self.accuracy, -self.loss
 
 
 @dataclass
@@ -29,18 +42,18 @@ class Selection:
     within one standard error (Breiman et al. 1984, section 3.4.3) accuracies cannot be told apart. Only weights
     that the rule can still choose are held: none that another epoch beats in accuracy and in loss.
 
-    ``examples``: size of the validation split. ``start``: accuracy and loss of the model as it came, which is put back
+    ``examples``: size of the validation split. ``start``: the metrics of the model as it came, which is put back
     where the epoch that is kept does not improve on it; so one that does is kept where there is one.
     """
 
     examples: int
-    start: tuple[float, float] | None = None
+    start: Mapping[str, float] | None = None
     candidates: list[Candidate] = field(default_factory=list)
     highest: float = -math.inf
 
     def offer(self, epoch: int, metrics: Mapping[str, float], weights: Any) -> None:
         """Consider ``epoch``; ``weights`` is a function that copies them, called only where they may be chosen."""
-        accuracy, loss = metrics["val_accuracy"], metrics["val_loss"]
+        accuracy, loss = score(metrics)[0], metrics["val_loss"]
         self.highest = max(self.highest, accuracy)
         limit = self.highest - standard_error(min(max(self.highest, 0.0), 1.0), self.examples)
         near = [item for item in self.candidates if item.accuracy >= limit]
@@ -56,4 +69,4 @@ class Selection:
         return min(better or self.candidates, key=lambda item: item.loss)
 
     def _improves(self, item: Candidate) -> bool:
-        return self.start is None or (item.accuracy, -item.loss) > (self.start[0], -self.start[1])
+        return self.start is None or item.score > score(self.start)

@@ -4,14 +4,12 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from regrow.dataset.directory import Dataset
+from regrow.dataset.data import Data
 from regrow.errors import RegrowError
-from regrow.tasks import get_task
 from regrow.training.averaging import Averaging
 from regrow.training.masks import mask_keeper
 from regrow.training.optimizers import RateTable, make_optimizer, optimizer_variables
@@ -30,7 +28,7 @@ class Session:
 
     Args:
         working: the model whose weights change.
-        dataset, overlay, settings: see `regrow.training.fitting.fit`.
+        data, settings: see `regrow.training.fitting.Fit`.
         masks: by prunable kernel.
         parts: what adds to the loss.
         after_batch: makes what is called after each step.
@@ -43,8 +41,7 @@ class Session:
     def __init__(
         self,
         working: Any,
-        dataset: Dataset,
-        overlay: Path | None,
+        data: Data,
         settings: FitSettings,
         *,
         masks: Mapping[str, Any],
@@ -55,12 +52,11 @@ class Session:
         parent: ParentTraining | None = None,
         rate_factor: float = 1.0,
     ) -> None:
-        from regrow.augmentation.input import steps_per_epoch
         from regrow.training.learner import Learner
 
-        self.working, self.dataset, self.overlay, self.settings = working, dataset, overlay, settings
+        self.working, self.data, self.settings = working, data, settings
         self.parts, self._parent, self._factor = parts, parent, rate_factor
-        self.steps = steps_per_epoch(dataset, overlay, batch_size=settings.batch_size)
+        self.steps = data.steps(settings.batch_size)
         # How many epochs fit into a time budget is not known yet, and a table of as many as there may be is large.
         is_open = settings.time_budget_s is not None and settings.schedule != "rewind"
         self.rates = self._rates(settings.model_copy(update={"epochs": 1}) if is_open else settings)
@@ -98,33 +94,24 @@ class Session:
     def _compile(self, *, half: bool) -> None:
         import tf_keras
 
-        task = get_task(self.dataset.task)
-        loss: Any = task.loss
-        if self._soft:
-            loss = tf_keras.losses.CategoricalCrossentropy(label_smoothing=self.settings.label_smoothing)
+        objective = self.data.objective
+        loss = objective.loss_of(soft=self._soft, smoothing=self.settings.label_smoothing)
         optimizer = make_optimizer(self.settings.optimizer, self._table.schedule)
         if half:
             optimizer = tf_keras.mixed_precision.LossScaleOptimizer(optimizer)
-        self.learner.compile(optimizer=optimizer, loss=loss, metrics=[task.metric])
+        self.learner.compile(optimizer=optimizer, loss=loss, metrics=objective.metrics)
         optimizer.build(self.learner.optimized())
         # What penalties read: how many steps were made.
         self.working.optimizer = self.learner.optimizer
 
     @property
     def _soft(self) -> bool:
-        from regrow.augmentation.policy import Policy, load_policy
-
-        policy = load_policy(self.overlay) if self.overlay is not None else Policy()
-        return self.settings.label_smoothing > 0 or policy.soft_labels
+        return self.settings.label_smoothing > 0 or self.data.soft_labels
 
     def batches(self, *, first_epoch: int = 0, epochs: int | None = None) -> Any:
         """Training batches, from the epoch on that follows ``first_epoch`` epochs of ``epochs``."""
-        from regrow.augmentation.input import training_input
-
         plain = self.settings.plain_epochs if epochs is not None else 0
-        return training_input(
-            self.dataset,
-            self.overlay,
+        return self.data.training(
             batch_size=self.settings.batch_size,
             seed=self.settings.seed,
             soft=self.settings.label_smoothing > 0,
@@ -139,7 +126,7 @@ class Session:
         return int(self.learner.distribute_strategy.num_replicas_in_sync)
 
     def validate(self) -> dict[str, float]:
-        """``val_loss`` and ``val_accuracy`` of the model as it is, its own regularisation in the loss.
+        """``val_loss``, its own regularisation included, and if there is one ``val_accuracy`` of the model as it is.
 
         Batch statistics, which each replica has gathered for itself, become their mean before: what is kept.
         """
@@ -153,18 +140,9 @@ class Session:
 
     @cached_property
     def _validation(self) -> Any:
-        import tensorflow as tf
-
-        from regrow.augmentation.input import evaluation_input
-
         # Made once: it holds the split in memory.
-        data = evaluation_input(
-            self.dataset, "validation", batch_size=evaluation_batch(self.settings.batch_size)
-        )
-        if not self._soft:
-            return data
-        classes = len(self.dataset.classes)
-        return data.map(lambda x, y: (x, tf.one_hot(y, classes)))
+        size = evaluation_batch(self.settings.batch_size)
+        return self.data.validation(batch_size=size, soft=self._soft)
 
     def stop(self) -> None:
         """End the training after this epoch."""

@@ -28,7 +28,8 @@ LATE = 1.1  # of the time budget: a schedule that is cut short costs more than a
 @dataclass(frozen=True, kw_only=True)
 class FitResult:
     """``history`` has a dict per epoch: ``epoch`` (from 1), ``loss``, ``accuracy``, ``val_loss``,
-    ``val_accuracy``, ``learning_rate`` (of its last step), and the terms of parts. ``best_epoch`` is the one whose
+    ``val_accuracy`` (no accuracies where the loss alone counts), ``learning_rate`` (of its last step), and the terms of
+    parts. ``best_epoch`` is the one whose
     weights the model has. ``planned`` is for how many epochs the schedule was made. ``ended`` says why no more were
     trained, and ``peak`` is the highest learning rate of the schedule. ``range_test`` is what chose that, where one was
     asked for.
@@ -71,13 +72,14 @@ class Watch:
     Args:
         model: is shown to ``on_epoch`` with the weights of the epoch.
         working: the model that is trained; ``model`` itself or a copy.
-        validate: gives ``val_loss`` and ``val_accuracy`` of ``working``.
+        measured: the names of what an epoch gives: ``loss``, ``val_loss``, and the accuracies where there are some.
+        validate: gives those that begin with ``val_``, of ``working``.
         settings: how it is trained.
         epochs: how many there are to be.
         rates: the learning rate of each step.
         rate_key: of the parameter that the peak comes from.
         chances: the accuracies of guessing, as ``accuracy`` (in training) and ``val_accuracy``; a model that falls
-            back to them has collapsed.
+            back to them has collapsed. Empty where there are none.
         reached: the validation accuracy of the model as it came, where that is known.
         stop_at: a validation accuracy that is enough.
         averaging: the moving average, whose weights are then what is validated and kept.
@@ -93,6 +95,7 @@ class Watch:
     epochs: int
     rates: Any
     chances: Mapping[str, float]
+    measured: Sequence[str]
     step: str
     progress: Progress
     on_epoch: OnEpoch | None
@@ -168,11 +171,9 @@ class Watch:
             self._go_back()
             raise
         epoch = index + 1
-        note = (
-            f"epoch {epoch}/{self.epochs} loss {entry['loss']:.4g} val_accuracy {entry['val_accuracy']:.4f}"
-        )
+        note = f"epoch {epoch}/{self.epochs} loss {entry['loss']:.4g} {_told(entry)}"
         self.progress.update(epoch, note, total=self.epochs)
-        self._stop_early(entry["val_accuracy"], epoch=epoch)
+        self._stop_early(entry, epoch=epoch)
         self._save(epoch)
 
     def _see(self, epoch: int, logs: dict[str, float]) -> dict[str, float]:
@@ -200,7 +201,7 @@ class Watch:
     def _entry(self, epoch: int, logs: Mapping[str, float]) -> dict[str, float]:
         steps = len(self.rates) // self.epochs
         rate = float(self.rates[min(epoch * steps, len(self.rates)) - 1])
-        keys = ("loss", "accuracy", "val_loss", "val_accuracy")
+        keys = self.measured
         if not all(math.isfinite(logs.get(key, math.nan)) for key in keys):
             wrong = logs.get("val_loss", math.nan) if math.isfinite(logs["loss"]) else logs["loss"]
             self._fail(epoch, f"the loss is {wrong}")
@@ -213,6 +214,8 @@ class Watch:
 
         It guesses on the training split too: batch statistics that lag behind spoil validation alone.
         """
+        if not self.chances:
+            return
         highest = max(self.reached, self.selection.highest)
         now = max(self._above_chance(name, entry[name]) for name in self.chances)
         if now <= COLLAPSED and self._had_learned(highest):
@@ -237,7 +240,8 @@ class Watch:
             history=self.history,
         )
 
-    def _stop_early(self, accuracy: float, *, epoch: int) -> None:
+    def _stop_early(self, entry: Mapping[str, float], *, epoch: int) -> None:
+        accuracy = entry.get("val_accuracy", -entry["val_loss"])
         rule = self.settings.early_stopping
         now = time.monotonic()
         self._spent, took, self._clock = self._spent + now - self._clock, now - self._clock, now
@@ -300,9 +304,9 @@ class Watch:
     def finish(self, keep: Literal["best", "last"]) -> FitResult:
         """Give the model the weights of its best epoch, or of the last."""
         best = self._best()
-        epoch, accuracy = best.epoch, best.accuracy
+        epoch = best.epoch
         if keep == "last":
-            epoch, accuracy = len(self.history), self.history[-1]["val_accuracy"]
+            epoch = len(self.history)
             with self.averaging.shown() if self.averaging is not None else contextlib.nullcontext():
                 weights = self._weights()
             self._give(weights)
@@ -310,7 +314,8 @@ class Watch:
             self._give(best.weights)
         if self.stopped_early:
             note = f"stopped after epoch {len(self.history)}, kept epoch {epoch}"
-            self.progress.update(self.epochs, f"{note} val_accuracy {accuracy:.4f}", total=self.epochs)
+            told = _told(self.history[epoch - 1])
+            self.progress.update(self.epochs, f"{note} {told}", total=self.epochs)
         return FitResult(
             history=self.history,
             best_epoch=epoch,
@@ -319,3 +324,10 @@ class Watch:
             ended=self.ended,
             peak=float(f"{float(np.max(self.rates)):.6g}"),  # 0.05, not what float32 makes of it
         )
+
+
+def _told(entry: Mapping[str, float]) -> str:
+    """What there is to say of an epoch."""
+    if "val_accuracy" in entry:
+        return f"val_accuracy {entry['val_accuracy']:.4f}"
+    return f"val_loss {entry['val_loss']:.4g}"

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.evaluation.comparison import model_metrics
@@ -24,7 +25,7 @@ from regrow.pruning.pruning import Pruning
 from regrow.pruning.report import pruning_report
 from regrow.pruning.selection import chosen_kernels
 from regrow.recovery.initialisation import Reinitialise, Rewind, Source, initialise
-from regrow.training.fitting import fit
+from regrow.training.fitting import Fit
 from regrow.training.settings import FitSettings
 from tests.pruning.every_layer import LEFT_DENSE, SUMMED, UNBLOCKED, every_layer, few_layers, plain_kernels
 
@@ -182,22 +183,19 @@ def test_zeros_stay_through_recovery(build: Callable[[], Any], digits: Dataset, 
     done = pruned(model, method="magnitude", sparsity=0.8, allocation="uniform")
     done.pruning.write(tmp_path / "pruning")
     pruning, wanted = Pruning.read(tmp_path / "pruning"), zeros_of(done.model)
-    source = Source(pruning=pruning, training=tmp_path, dataset=digits, seed=0)
+    source = Source(pruning=pruning, training=tmp_path, data=AugmentedDataset(digits), seed=0)
     for option in (Reinitialise(), Rewind()):
         initialise(model, option, source)
         assert all(not plain_kernels(model)[name][zero].any() for name, zero in wanted.items())
     before = plain_kernels(model)
     settings = FitSettings(epochs=1, batch_size=256, ema=0.9, weight_normalisation=True)
-    fit(
-        model,
-        digits,
-        None,
-        settings,
+    Fit(
+        settings=settings,
         step="recover",
         progress=Progress("recover", total=1),
         masks=pruning.masks,
         settle=lambda averaged: None,
-    )
+    ).run(model, AugmentedDataset(digits))
     after = in_the_file(model, tmp_path / "recovered")
     for name, zero in wanted.items():
         assert not after[name][zero].view(np.uint32).any(), name
@@ -214,8 +212,7 @@ def test_a_gradual_schedule_reaches_every_layer(
         model,
         chosen,
         allocate(model, chosen, sparsity=0.75, allocation="uniform"),
-        dataset=digits,
-        overlay=None,
+        data=AugmentedDataset(digits),
         settings=FitSettings(epochs=1, batch_size=256, early_stopping=None),
         initial_share=0.2,
         begin=0.0,

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.dataset.directory import Dataset
 from regrow.graph.kernels import sparsity
 from regrow.model_files.files import load_model
@@ -11,7 +12,7 @@ from regrow.progress import Progress
 from regrow.pruning.gradual_masks import GradualMasks
 from regrow.pruning.magnitude import allocate, gradual
 from regrow.pruning.selection import chosen_kernels
-from regrow.training.fitting import fit
+from regrow.training.fitting import Fit
 from regrow.training.settings import FitSettings
 
 
@@ -25,8 +26,7 @@ def test_the_target_is_met_whatever_the_frequency(
         model,
         kernels,
         allocate(model, kernels, sparsity=0.9, allocation="erk"),
-        dataset=digits,
-        overlay=None,
+        data=AugmentedDataset(digits),
         settings=FitSettings(epochs=2, batch_size=128, early_stopping=None),
         initial_share=0.5,
         begin=0.1,
@@ -53,17 +53,14 @@ def test_the_schedule_counts_each_optimizer_step_once(
     kernels = chosen_kernels(small_model)
     masks = GradualMasks({name: ConstantSparsity(0.5, begin_step=5, frequency=1) for name in kernels})
     seen = []
-    fit(
-        small_model,
-        digits,
-        None,
-        FitSettings(epochs=2, batch_size=300, early_stopping=None, accelerator="single", **more),
+    Fit(
+        settings=FitSettings(epochs=2, batch_size=300, early_stopping=None, accelerator="single", **more),
         step="prune",
         progress=Progress("prune", total=2),
         parts=[masks],
         on_epoch=lambda epoch, entry: seen.append(masks.pruning()),
         settle=masks.mask_averages,
-    )
+    ).run(small_model, AugmentedDataset(digits))
     # Four steps an epoch: the masks of step 5 are computed after step 4.
     assert {int(variable) for variable in masks.state if variable.dtype == "int64"} == {9}
     assert all((mask == 0).mean() == pytest.approx(0.5, abs=0.03) for mask in seen[0].masks.values())

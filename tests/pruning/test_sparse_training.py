@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.graph.costs import count_macs
@@ -179,7 +180,9 @@ def test_removal_after_sparse_training_costs_less(
         # which recovery sets before anything else.
         for found in (done, plain):
             recalibrate(found.model, digits.features("train"), batch_size=128)
-    lost, before = (validation_metrics(found.model, digits)["val_accuracy"] for found in (done, plain))
+    lost, before = (
+        validation_metrics(found.model, AugmentedDataset(digits))["val_accuracy"] for found in (done, plain)
+    )
     assert lost > before + 0.03
 
 
@@ -202,7 +205,9 @@ def test_rounds_end_at_the_target_and_compose(digits: Dataset, overlay: Path, tr
     once = prune(trained_small(), task(digits, overlay, target={"macs": 0.3}))
     for found in (done, once):  # right after removal both may be at chance
         recalibrate(found.model, digits.features("train"), batch_size=128)
-    rounds, single = (validation_metrics(found.model, digits)["val_accuracy"] for found in (done, once))
+    rounds, single = (
+        validation_metrics(found.model, AugmentedDataset(digits))["val_accuracy"] for found in (done, once)
+    )
     assert rounds > single, (rounds, single)
 
 
@@ -231,7 +236,7 @@ def trained_small(digits: Dataset, overlay: Path) -> Any:
     """A function that gives a fresh copy of a small network that has learnt the digits."""
     import tf_keras
 
-    from regrow.training.fitting import fit
+    from regrow.training.fitting import Fit
     from regrow.training.settings import FitSettings
 
     tf_keras.utils.set_random_seed(0)
@@ -244,6 +249,8 @@ def trained_small(digits: Dataset, overlay: Path) -> Any:
     x = layers.GlobalAveragePooling2D()(x)
     model = tf_keras.Model(inputs, layers.Dense(10, activation="softmax", name="head")(x))
     settings = FitSettings.model_validate({"epochs": 12, "optimizer": {"learning_rate": 0.01}})
-    fit(model, digits, overlay, settings, step="train", progress=Progress("train"))
+    Fit(settings=settings, step="train", progress=Progress("train")).run(
+        model, AugmentedDataset(digits, overlay)
+    )
     graph = Graph.of(model)
     return graph.to_model

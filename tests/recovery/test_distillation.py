@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from regrow.augmentation.input import EXTRA, training_arrays
+from regrow.augmentation.dataset import EXTRA, AugmentedDataset, training_arrays
 from regrow.augmentation.policy import Policy
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
@@ -50,10 +50,19 @@ def online(tmp_path: Path) -> Path:
 
 
 def part_of(
-    options: dict[str, Any], student: Any, parent: Any, dataset: Dataset, **more: Any
+    options: dict[str, Any],
+    student: Any,
+    parent: Any,
+    dataset: Dataset,
+    overlay: Path | None = None,
+    **more: Any,
 ) -> Distillation:
     part = distillation(
-        Distill.model_validate(options), student=student, parent=parent, dataset=dataset, **more
+        Distill.model_validate(options),
+        student=student,
+        parent=parent,
+        data=AugmentedDataset(dataset, overlay),
+        **more,
     )
     part.build(None)
     return part

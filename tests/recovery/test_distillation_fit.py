@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.dataset.directory import Dataset
 from regrow.model_files.files import load_model
 from regrow.progress import Progress
@@ -13,7 +14,7 @@ from regrow.pruning.channels import prune_channels
 from regrow.pruning.targets import ChannelOptions, Target
 from regrow.recovery.distillation import distillation
 from regrow.recovery.distillation_options import Distill
-from regrow.training.fitting import fit
+from regrow.training.fitting import Fit
 from regrow.training.settings import FitSettings, Optimizer
 
 pytestmark = pytest.mark.tensorflow
@@ -33,21 +34,16 @@ def recovered(
     if options is not None:
         chosen = Distill.model_validate(options)
         parts = [
-            distillation(chosen, student=student, parent=parent, dataset=dataset, overlay=overlay, **more)
+            distillation(
+                chosen, student=student, parent=parent, data=AugmentedDataset(dataset, overlay), **more
+            )
         ]
     settings = FitSettings(
         epochs=4, schedule="constant", optimizer=Optimizer(learning_rate=2e-3), early_stopping=None
     )
-    result = fit(
-        student,
-        dataset,
-        overlay,
-        settings,
-        step="recover",
-        progress=Progress("recover"),
-        parts=parts,
-        keep="last",
-    )
+    result = Fit(
+        settings=settings, step="recover", progress=Progress("recover"), parts=parts, keep="last"
+    ).run(student, AugmentedDataset(dataset, overlay))
     return student, result.history
 
 

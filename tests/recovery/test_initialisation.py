@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.graph.kernels import layers, prunable_kernels
@@ -63,7 +64,7 @@ def source(tmp_path: Path, digits: Dataset) -> Any:
     def made(pruning: Pruning, *, early: Any = None, seed: int = 0) -> Source:
         if early is not None:
             save_model(early, tmp_path / "early")
-        return Source(pruning=pruning, training=tmp_path, dataset=digits, seed=seed)
+        return Source(pruning=pruning, training=tmp_path, data=AugmentedDataset(digits), seed=seed)
 
     return made
 
@@ -321,7 +322,9 @@ def test_what_train_leaves_is_rewound_to_and_replayed(trained: Path, digits: Dat
     assert not np.array_equal(early["conv1/kernel"], arrays(parent)["conv1/kernel"])
     pruning = halves(parent)
     initialise(
-        parent, Rewind(), Source(pruning=pruning, training=trained / "training", dataset=digits, seed=0)
+        parent,
+        Rewind(),
+        Source(pruning=pruning, training=trained / "training", data=AugmentedDataset(digits), seed=0),
     )
     for name, array in arrays(parent).items():
         mask = pruning.masks.get(name, np.ones(array.shape, np.uint8))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.dataset.directory import Dataset, write_dataset
 from regrow.errors import RegrowError
 from regrow.progress import Progress
@@ -82,7 +83,7 @@ def trained_with(
     checkpoints: Path | None = None,
     on_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> FitResult:
-    from regrow.training.fitting import fit
+    from regrow.training.fitting import Fit
 
     def after(epoch: int, entry: dict[str, float]) -> None:
         on_epoch(epoch)
@@ -95,17 +96,14 @@ def trained_with(
         "early_stopping": None,
         "accelerator": "single",
     }
-    return fit(
-        model,
-        dataset,
-        None,
-        FitSettings.model_validate(settings),
+    return Fit(
+        settings=FitSettings.model_validate(settings),
         step="recover",
         progress=Progress("recover"),
         parts=[part],
         on_epoch=after,
         checkpoints=checkpoints,
-    )
+    ).run(model, AugmentedDataset(dataset))
 
 
 def test_a_second_label_column_becomes_a_target(two_labels: Dataset) -> None:
@@ -187,12 +185,12 @@ def test_terms_are_weighted_cross_entropies(small_model: Any) -> None:
 def test_heads_learn_and_the_model_has_none(two_labels: Dataset, small_model: Any, weighting: str) -> None:
     params = MultiTask.model_validate({"tasks": BOTH, "weighting": weighting})
     names = [variable.name for variable in small_model.variables]
-    part = multi_task_part(params, two_labels, None)
+    part = multi_task_part(params, AugmentedDataset(two_labels))
     part.taps(small_model)
     part.build(None)
-    before, start = head_accuracies(part, small_model, two_labels), part.weights().numpy()
+    before, start = head_accuracies(part, small_model, AugmentedDataset(two_labels)), part.weights().numpy()
     result = trained_with(part, small_model, two_labels, epochs=14)
-    after = head_accuracies(part, small_model, two_labels)
+    after = head_accuracies(part, small_model, AugmentedDataset(two_labels))
     assert result.best["accuracy"] > 0.5
     if weighting == "fixed":  # what the history has is weighted
         assert result.best["multi_task_rotation"] < result.history[0]["multi_task_rotation"]
@@ -220,7 +218,7 @@ def test_what_gradnorm_measures_is_of_the_weights_as_they_are(two_labels: Datase
     y, parity = (tf.constant(two_labels.labels("train", *name)[:16]) for name in ((), ("parity",)))
     found = []
     for radius in (0.0, 5.0):
-        part = multi_task_part(params, two_labels, None)
+        part = multi_task_part(params, AugmentedDataset(two_labels))
         learner = Learner(small_model, [part], sharpness_radius=radius)
         learner.compile(tf_keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
         tf.function(learner.train_step)((x, y, {"multi_task_parity": parity}))
@@ -236,7 +234,7 @@ def test_an_interrupted_training_goes_on_alike(two_labels: Dataset, small_model:
     params = MultiTask.model_validate({"tasks": BOTH, "weighting": "gradnorm"})
     other = tf_keras.models.clone_model(small_model)
     other.set_weights(small_model.get_weights())
-    whole = multi_task_part(params, two_labels, None)
+    whole = multi_task_part(params, AugmentedDataset(two_labels))
     trained_with(whole, small_model, two_labels, epochs=2)
 
     def interrupt(epoch: int) -> None:
@@ -246,7 +244,7 @@ def test_an_interrupted_training_goes_on_alike(two_labels: Dataset, small_model:
     start = other.get_weights()
     with pytest.raises(KeyboardInterrupt):
         trained_with(
-            multi_task_part(params, two_labels, None),
+            multi_task_part(params, AugmentedDataset(two_labels)),
             other,
             two_labels,
             epochs=2,
@@ -255,7 +253,7 @@ def test_an_interrupted_training_goes_on_alike(two_labels: Dataset, small_model:
         )
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["epoch-00001"]
     other.set_weights(start)
-    resumed = multi_task_part(params, two_labels, None)
+    resumed = multi_task_part(params, AugmentedDataset(two_labels))
     trained_with(resumed, other, two_labels, epochs=2, checkpoints=tmp_path / "checkpoints")
     np.testing.assert_array_equal(resumed.weights(), whole.weights())
     for found, expected in zip(other.get_weights(), small_model.get_weights(), strict=True):
@@ -302,9 +300,9 @@ def test_blended_examples_have_no_further_label(two_labels: Dataset, tmp_path: P
     write_json(tmp_path / "policy.json", policy.model_dump(mode="json"))
     both = MultiTask.model_validate({"tasks": BOTH})
     with pytest.raises(RegrowError, match="blends examples, whose 'parity' is not known"):
-        multi_task_part(both, two_labels, tmp_path)
+        multi_task_part(both, AugmentedDataset(two_labels, tmp_path))
     rotation = MultiTask.model_validate({"tasks": BOTH[:1]})
-    assert multi_task_part(rotation, two_labels, tmp_path).extras == {}
+    assert multi_task_part(rotation, AugmentedDataset(two_labels, tmp_path)).extras == {}
 
 
 def test_a_model_that_keeps_the_heads(digits: Dataset, small_model: Any, tmp_path: Path) -> None:
@@ -354,7 +352,7 @@ def test_what_cannot_be_is_refused(digits: Dataset, small_model: Any, tmp_path: 
     with pytest.raises(
         RegrowError, match=r"no further target 'colour' in .*; accepted: none; list the col.* prepare\.source"
     ):
-        task_classes(label, digits)
+        task_classes(label, AugmentedDataset(digits))
     # What the data are counts, for a model may take images of any size.
     splits = {
         name: (digits.features(name)[:9][:, :, :6], digits.labels(name)[:9]) for name in digits.info.shards
@@ -363,8 +361,8 @@ def test_what_cannot_be_is_refused(digits: Dataset, small_model: Any, tmp_path: 
         tmp_path, task=digits.task, splits=splits, classes=digits.classes, value_range=digits.value_range,
         normalisation=digits.normalisation,
     )  # fmt: skip
-    with pytest.raises(RegrowError, match=r"square images, but .* holds 'image' of shape \(8, 6, 1\)"):
-        task_classes(rotation, oblong)
+    with pytest.raises(RegrowError, match=r"square images, but .* holds examples of shape \(8, 6, 1\)"):
+        task_classes(rotation, AugmentedDataset(oblong))
     inputs = layers.Input((8, 8, 1))
     nested = tf_keras.Model(inputs, small_model(inputs), name="outer")
     with pytest.raises(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -240,12 +241,12 @@ def test_attempts_share_the_time_budget(
 
     budgets = []
 
-    def diverges(model: Any, dataset: Any, overlay: Any, settings: Any, **options: Any) -> Any:
-        budgets.append(settings.time_budget_s)
+    def diverges(fit: Any, model: Any, data: Any) -> Any:
+        budgets.append(fit.settings.time_budget_s)
         time.sleep(0.3)
         raise DivergedError("diverged", best_epoch=None, history=[])
 
-    monkeypatch.setattr(fitting, "fit", diverges)
+    monkeypatch.setattr(fitting.Fit, "run", diverges)
     with pytest.raises(RegrowError, match=r"2 attempts diverged, .*fit\.time_budget_s leaves no time"):
         recover(residual, digits, overlay, tmp_path, fit={"time_budget_s": 0.5})
     assert budgets[0] == 0.5
@@ -258,20 +259,20 @@ def test_the_second_attempt_begins_with_the_best_weights_at_half_the_rate(
     """Which rates diverge depends on the machine, so the first attempt is said to have done so."""
     from regrow.training import fitting
 
-    real, factors, begun = fitting.fit, [], []
+    real, factors, begun = fitting.Fit.run, [], []
     logged: list[int] = []
     monkeypatch.setattr(tracking.Stream, "log", lambda self, metrics, epoch: logged.append(epoch))
 
-    def diverges_once(model: Any, *args: Any, **options: Any) -> Any:
-        factors.append(options["rate_factor"])
+    def diverges_once(fit: Any, model: Any, data: Any) -> Any:
+        factors.append(fit.rate_factor)
         begun.append(model.get_weights())
-        result = real(model, *args, **options)
+        result = real(fit, model, data)
         if len(factors) == 1:
             begun.append(model.get_weights())
             raise DivergedError("diverged", best_epoch=result.best_epoch, history=result.history)
         return result
 
-    monkeypatch.setattr(fitting, "fit", diverges_once)
+    monkeypatch.setattr(fitting.Fit, "run", diverges_once)
     curve = recover(residual, digits, overlay, tmp_path)
     assert factors == [1.0, 0.5]
     assert [point.get("attempt", 1) for point in curve["points"] if "epoch" in point] == [1, 1, 2, 2]
@@ -287,15 +288,15 @@ def test_heads_are_those_of_the_attempt_whose_model_is_kept(
     from regrow.recovery import multi_task_heads
     from regrow.training import fitting
 
-    real, parts, measured = fitting.fit, [], []
+    real, parts, measured = fitting.Fit.run, [], []
 
-    def second_is_worse(model: Any, *args: Any, **options: Any) -> Any:
-        parts.append(options["parts"][0])
-        told = options["on_epoch"]
+    def second_is_worse(fit: Any, model: Any, data: Any) -> Any:
+        parts.append(fit.parts[0])
+        told = fit.on_epoch
         if len(parts) == 2:
             worse = {"val_accuracy": 0.0, "val_loss": 9.0}
-            options["on_epoch"] = lambda epoch, entry: told(epoch, entry | worse)
-        result = real(model, *args, **options)
+            fit = replace(fit, on_epoch=lambda epoch, entry: told(epoch, entry | worse))
+        result = real(fit, model, data)
         if len(parts) == 1:
             raise DivergedError("diverged", best_epoch=result.best_epoch, history=result.history)
         return result
@@ -305,7 +306,7 @@ def test_heads_are_those_of_the_attempt_whose_model_is_kept(
         return head_accuracies(part, *given)
 
     head_accuracies = multi_task_heads.head_accuracies
-    monkeypatch.setattr(fitting, "fit", second_is_worse)
+    monkeypatch.setattr(fitting.Fit, "run", second_is_worse)
     monkeypatch.setattr(multi_task_heads, "head_accuracies", accuracies)
     curve = recover(residual, digits, overlay, tmp_path, multi_task={"tasks": [{"kind": "rotation"}]})
     assert curve["best"].get("attempt", 1) == 1
@@ -373,16 +374,16 @@ def test_a_control_that_diverges_is_told_and_costs_nothing_else(
 ) -> None:
     from regrow.training import fitting
 
-    real, phases = fitting.fit, []
+    real, phases = fitting.Fit.run, []
 
-    def second_diverges(model: Any, *args: Any, **options: Any) -> Any:
-        phases.append(options["checkpoints"].name)
-        result = real(model, *args, **options)
+    def second_diverges(fit: Any, model: Any, data: Any) -> Any:
+        phases.append(fit.checkpoints.name)
+        result = real(fit, model, data)
         if len(phases) == 2:
             raise DivergedError("diverged", best_epoch=result.best_epoch, history=result.history)
         return result
 
-    monkeypatch.setattr(fitting, "fit", second_diverges)
+    monkeypatch.setattr(fitting.Fit, "run", second_diverges)
     fit = {"epochs": 1, "optimizer": ADAM}
     curve = recover(residual, digits, overlay, tmp_path, control=True, fit=fit)
     assert phases == ["fine_tuning", "from_scratch"]

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from regrow.augmentation.dataset import AugmentedDataset
+
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
@@ -24,7 +26,7 @@ from regrow.progress import Progress  # noqa: E402
 from regrow.recovery.multi_task import MultiTaskPart  # noqa: E402
 from regrow.recovery.multi_task_parameters import MultiTask  # noqa: E402
 from regrow.storage.artifacts import write_json  # noqa: E402
-from regrow.training.fitting import fit, validation_metrics  # noqa: E402
+from regrow.training.fitting import Fit, validation_metrics  # noqa: E402
 from regrow.training.parts import BatchCall, Part  # noqa: E402
 from regrow.training.recalibration import recalibrate  # noqa: E402
 from regrow.training.settings import FitSettings, Optimizer  # noqa: E402
@@ -74,8 +76,14 @@ def trained(
     settings = FitSettings(
         **{"epochs": 2, "batch_size": 16, "optimizer": ADAM, "accelerator": accelerator, **own}
     )
-    result = fit(made, DATASET, overlay, settings, step="train", progress=Progress("train"), **given)
-    FOUND[name] = {"history": result.history, "best": result.best, **validation_metrics(made, DATASET)}
+    result = Fit(settings=settings, step="train", progress=Progress("train"), **given).run(
+        made, AugmentedDataset(DATASET, overlay)
+    )
+    FOUND[name] = {
+        "history": result.history,
+        "best": result.best,
+        **validation_metrics(made, AugmentedDataset(DATASET)),
+    }
     np.savez(PLACE / f"{name}.npz", *made.get_weights())
     return result.history
 

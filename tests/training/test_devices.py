@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.dataset.directory import Dataset
 from regrow.training.devices import copied
 
@@ -131,7 +132,6 @@ def test_the_loss_of_a_model_that_computes_in_float16_is_scaled_wherever_it_is_t
     few: Dataset, convolutional: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An imported model may do so by itself."""
-    from regrow.progress import Progress
     from regrow.training import fitting
     from regrow.training.settings import FitSettings
 
@@ -145,7 +145,7 @@ def test_the_loss_of_a_model_that_computes_in_float16_is_scaled_wherever_it_is_t
     monkeypatch.setattr(fitting, "_run", run)
     for model in (convolutional(), copied(convolutional(), half=True)):
         settings = FitSettings(epochs=1, batch_size=16, accelerator="single")
-        fitting.fit(model, few, None, settings, step="recover", progress=Progress("recover"))
+        fitting.Fit(settings=settings).run(model, AugmentedDataset(few))
     assert optimizers == ["Adam", "LossScaleOptimizerV3"]
 
 
@@ -162,7 +162,14 @@ def test_half_precision_trains_and_skips_what_is_too_large(
     )
     mask_keeper(model, masks)()
     session = Session(
-        model, few, None, settings, masks=masks, parts=(), after_batch=None, settle=None, half=True
+        model,
+        AugmentedDataset(few),
+        settings,
+        masks=masks,
+        parts=(),
+        after_batch=None,
+        settle=None,
+        half=True,
     )
     scale = session.learner.optimizer
     scale._loss_scale._current_loss_scale.assign(2.0**40)

@@ -4,13 +4,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.augmentation.policy import Policy
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.progress import Progress
 from regrow.storage.artifacts import write_json
 from regrow.training.architectures import build
-from regrow.training.fitting import FitResult, fit, validation_metrics
+from regrow.training.fitting import Fit, FitResult, validation_metrics
 from regrow.training.inputs import signature_of
 from regrow.training.optimizers import make_optimizer
 from regrow.training.options import Lenet5, Mlp, Options, Resnet8
@@ -29,14 +30,16 @@ def trained(
 ) -> tuple[Any, FitResult]:
     model = build(architecture or Mlp(hidden=(32,)), signature_of(dataset), seed=0)
     chosen = FitSettings(**settings)
-    result = fit(model, dataset, None, chosen, step="train", progress=Progress("train"), **(extra or {}))
+    result = Fit(settings=chosen, step="train", progress=Progress("train"), **extra or {}).run(
+        model, AugmentedDataset(dataset)
+    )
     return model, result
 
 
 def test_lenet5_learns_the_digits(digits: Dataset) -> None:
     model, result = trained(digits, architecture=Lenet5())
     assert result.best["val_accuracy"] >= 0.97
-    found = validation_metrics(model, digits)
+    found = validation_metrics(model, AugmentedDataset(digits))
     assert found["val_accuracy"] == pytest.approx(result.best["val_accuracy"], abs=1e-6)
     assert found["val_loss"] == pytest.approx(result.best["val_loss"], rel=1e-4)
     assert set(result.history[0]) == {
@@ -84,7 +87,9 @@ def test_the_last_epochs_see_examples_as_they_are(
     def losses(overlay: Path | None, **settings: Any) -> list[float]:
         model = build(Mlp(hidden=(32,)), signature_of(digits), seed=0)
         chosen = FitSettings(epochs=3, schedule="constant", early_stopping=None, **settings)
-        found = fit(model, digits, overlay, chosen, step="train", progress=Progress("train"))
+        found = Fit(settings=chosen, step="train", progress=Progress("train")).run(
+            model, AugmentedDataset(digits, overlay)
+        )
         return [entry["loss"] for entry in found.history]
 
     plain, augmented = losses(None), losses(tmp_path)
@@ -108,15 +113,12 @@ def test_the_best_epoch_is_kept_and_training_stops(digits: Dataset) -> None:
         schedule="constant",
         early_stopping=EarlyStopping(patience=2),
     )
-    result = fit(
-        model,
-        digits,
-        None,
-        settings,
+    result = Fit(
+        settings=settings,
         step="train",
         progress=Progress("train"),
         on_epoch=lambda epoch, entry: seen.append(model.get_weights()),
-    )
+    ).run(model, AugmentedDataset(digits))
     accuracies = [entry["val_accuracy"] for entry in result.history]
     assert result.stopped_early
     assert result.ended == "early_stopping"
@@ -138,15 +140,12 @@ def test_what_after_batch_does_survives(digits: Dataset) -> None:
         calls.append(1)
         kernel.assign(np.where(mask, kernel.numpy(), 0))
 
-    fit(
-        model,
-        digits,
-        None,
-        FitSettings(epochs=2, optimizer=Optimizer(weight_decay=0.01)),
+    Fit(
+        settings=FitSettings(epochs=2, optimizer=Optimizer(weight_decay=0.01)),
         step="recover",
         progress=Progress("recover"),
         after_batch=lambda working: apply,
-    )
+    ).run(model, AugmentedDataset(digits))
     assert len(calls) == 2 * 19
     assert not kernel.numpy()[~mask].any()
     assert kernel.numpy()[mask].all()

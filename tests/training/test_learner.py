@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.dataset.directory import Dataset, write_dataset
 from regrow.progress import Progress
 from regrow.training import fitting
 from regrow.training.averaging import Averaging
 from regrow.training.devices import copied
-from regrow.training.fitting import fit
+from regrow.training.fitting import Fit
 from regrow.training.learner import Learner, moving_statistics
 from regrow.training.masks import mask_keeper
 from regrow.training.parts import BatchCall, Part
@@ -206,10 +207,12 @@ def test_the_history_has_the_mean_of_a_term_over_the_epoch(model: Any, few: Data
         def after_step(self) -> None:
             self.count.assign_add(1.0)
 
-    result = fit(
-        model, few, None, FitSettings(epochs=2, batch_size=16), step="train", progress=Progress("train"),
+    result = Fit(
+        settings=FitSettings(epochs=2, batch_size=16),
+        step="train",
+        progress=Progress("train"),
         parts=[Counted(name="counted")],
-    )  # fmt: skip
+    ).run(model, AugmentedDataset(few))
     assert [entry["counted_steps"] for entry in result.history] == [3.0, 10.0]  # of 0 … 6 and 7 … 13
 
 
@@ -320,10 +323,14 @@ def test_averaged_weights_are_settled_validated_and_kept(model: Any, few: Datase
         for variable in moving_statistics(averaged):
             variable.assign(np.full(variable.shape, 0.25, np.float32))
 
-    result = fit(
-        model, few, None, FitSettings(epochs=3, batch_size=16, ema=0.9), step="train", progress=Progress("train"),
-        settle=settle, keep="last", on_epoch=lambda epoch, entry: shown.append(model.get_weights()),
-    )  # fmt: skip
+    result = Fit(
+        settings=FitSettings(epochs=3, batch_size=16, ema=0.9),
+        step="train",
+        progress=Progress("train"),
+        settle=settle,
+        keep="last",
+        on_epoch=lambda epoch, entry: shown.append(model.get_weights()),
+    ).run(model, AugmentedDataset(few))
     assert result.best_epoch == 3
     close(model.get_weights(), shown[-1], 0.0)
     close(model.trainable_variables, settled[-1], 0.0)
@@ -349,10 +356,13 @@ def test_divergence_leaves_the_best_weights(model: Any, few: Dataset, more: dict
         return call
 
     with pytest.raises(DivergedError, match="epoch 3: the loss is nan") as raised:
-        fit(
-            model, few, None, FitSettings(epochs=5, batch_size=16, **more), step="train",
-            progress=Progress("train"), on_epoch=on_epoch, after_batch=spoil,
-        )  # fmt: skip
+        Fit(
+            settings=FitSettings(epochs=5, batch_size=16, **more),
+            step="train",
+            progress=Progress("train"),
+            on_epoch=on_epoch,
+            after_batch=spoil,
+        ).run(model, AugmentedDataset(few))
     assert raised.value.best_epoch in (1, 2)
     assert [entry["epoch"] for entry in raised.value.history] == [1, 2]
     close(model.get_weights(), shown[raised.value.best_epoch - 1], 0.0)
@@ -362,7 +372,7 @@ def test_divergence_in_the_first_epoch_leaves_the_first_weights(model: Any, few:
     before = model.get_weights()
     settings = FitSettings(epochs=2, batch_size=16, optimizer=Optimizer(name="sgd", learning_rate=1e30))
     with pytest.raises(DivergedError) as raised:
-        fit(model, few, None, settings, step="train", progress=Progress("train"))
+        Fit(settings=settings, step="train", progress=Progress("train")).run(model, AugmentedDataset(few))
     assert raised.value.best_epoch is None
     close(model.get_weights(), before, 0.0)
 
@@ -387,10 +397,12 @@ def test_a_model_that_falls_back_to_guessing_has_diverged(
     with pytest.raises(
         DivergedError, match=r"epoch 4: the validation accuracy is .* no better than guessing"
     ):
-        fit(
-            model, digits, None, FitSettings(epochs=4, optimizer=Optimizer(learning_rate=0.01)), step="train",
-            progress=Progress("train"), after_batch=forget,
-        )  # fmt: skip
+        Fit(
+            settings=FitSettings(epochs=4, optimizer=Optimizer(learning_rate=0.01)),
+            step="train",
+            progress=Progress("train"),
+            after_batch=forget,
+        ).run(model, AugmentedDataset(digits))
 
 
 def test_a_model_that_came_with_much_and_guesses_at_once_has_diverged(
@@ -403,15 +415,12 @@ def test_a_model_that_came_with_much_and_guesses_at_once_has_diverged(
     before = model.get_weights()
     settings = FitSettings(epochs=2, batch_size=16, optimizer=Optimizer(name="sgd", learning_rate=1e-6))
     with pytest.raises(DivergedError, match=r"epoch 1: .* after 0\.9000, no better than guessing") as raised:
-        fit(
-            model,
-            few,
-            None,
-            settings,
+        Fit(
+            settings=settings,
             step="recover",
             progress=Progress("recover"),
             start={"val_accuracy": 0.9, "val_loss": 1.0},
-        )
+        ).run(model, AugmentedDataset(few))
     assert raised.value.best_epoch is None
     close(model.get_weights(), before, 0.0)
 
@@ -436,7 +445,9 @@ def test_who_names_the_most_frequent_class_alone_guesses(
 
     def train(reached: float) -> None:
         start = {"val_accuracy": reached, "val_loss": 1.0}
-        fit(model, uneven, None, settings, step="recover", progress=Progress("recover"), start=start)
+        Fit(settings=settings, step="recover", progress=Progress("recover"), start=start).run(
+            model, AugmentedDataset(uneven)
+        )
 
     # A few right answers more are luck, and nothing that could be lost.
     train(0.83)
@@ -446,7 +457,9 @@ def test_who_names_the_most_frequent_class_alone_guesses(
 
 def test_training_ends_where_it_is_good_enough_and_keeps_that_epoch(digits: Dataset, model: Any) -> None:
     settings = FitSettings(epochs=30, optimizer=Optimizer(learning_rate=0.01), early_stopping=None)
-    result = fit(model, digits, None, settings, step="train", progress=Progress("train"), stop_at=0.8)
+    result = Fit(settings=settings, step="train", progress=Progress("train"), stop_at=0.8).run(
+        model, AugmentedDataset(digits)
+    )
     assert result.stopped_early
     assert result.ended == "stop_at"
     assert len(result.history) < 30
@@ -461,7 +474,9 @@ def test_patience_ends_training(few: Dataset, model: Any) -> None:
         epochs=30, batch_size=16, early_stopping=EarlyStopping(patience=2),
         optimizer=Optimizer(learning_rate=1e-9), schedule="constant",
     )  # fmt: skip
-    result = fit(model, few, None, settings, step="train", progress=Progress("train"))
+    result = Fit(settings=settings, step="train", progress=Progress("train")).run(
+        model, AugmentedDataset(few)
+    )
     assert result.stopped_early
     assert (result.ended, result.peak) == ("early_stopping", 1e-9)
     best = max(range(len(result.history)), key=lambda n: result.history[n]["val_accuracy"])
@@ -484,7 +499,9 @@ def test_the_time_of_a_range_test_is_part_of_the_budget(
 
         monkeypatch.setattr(fitting, "range_test", slow)
         planned.append(
-            fit(convolutional(), few, None, settings, step="train", progress=Progress("train")).planned
+            Fit(settings=settings, step="train", progress=Progress("train"))
+            .run(convolutional(), AugmentedDataset(few))
+            .planned
         )
     assert planned == [3, 1]
 
@@ -495,24 +512,24 @@ def test_a_time_budget_is_a_number_of_epochs(
     """The steps that were timed leave no trace: the same as if the epochs had been asked for."""
     settings = FitSettings(epochs=4, batch_size=16, schedule="one_cycle", ema=0.9, early_stopping=None)
     limited = convolutional()
-    found = fit(
-        limited, few, None, settings.model_copy(update={"time_budget_s": 20.0}), step="train",
-        progress=Progress("train"),
-    )  # fmt: skip
+    found = Fit(
+        settings=settings.model_copy(update={"time_budget_s": 20.0}), step="train", progress=Progress("train")
+    ).run(limited, AugmentedDataset(few))
     count = len(found.history)
     plain = convolutional()
-    expected = fit(
-        plain,
-        few,
-        None,
-        settings.model_copy(update={"epochs": count}),
-        step="train",
-        progress=Progress("train"),
-    )
+    expected = Fit(
+        settings=settings.model_copy(update={"epochs": count}), step="train", progress=Progress("train")
+    ).run(plain, AugmentedDataset(few))
     assert found.history == expected.history
     assert found.planned == count
     close(limited.get_weights(), plain.get_weights(), 0.0)
-    assert fit(
-        convolutional(), few, None, settings.model_copy(update={"time_budget_s": 0.01}), step="train",
-        progress=Progress("train"),
-    ).history[-1]["epoch"] == 1  # fmt: skip
+    assert (
+        Fit(
+            settings=settings.model_copy(update={"time_budget_s": 0.01}),
+            step="train",
+            progress=Progress("train"),
+        )
+        .run(convolutional(), AugmentedDataset(few))
+        .history[-1]["epoch"]
+        == 1
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.augmentation.policy import Policy
 from regrow.dataset.directory import Dataset
 from regrow.graph.kernels import prunable_kernels
@@ -21,7 +22,7 @@ from regrow.recovery.multi_task import MultiTaskPart
 from regrow.recovery.multi_task_parameters import MultiTask
 from regrow.storage.artifacts import write_json
 from regrow.training.architectures import build
-from regrow.training.fitting import FitResult, fit
+from regrow.training.fitting import Fit, FitResult
 from regrow.training.inputs import signature_of
 from regrow.training.options import Mlp
 from regrow.training.recalibration import recalibrate
@@ -64,11 +65,8 @@ def run(
 
     images = dataset.calibration(48, 0)
     parts = [rotation(weighting)] if weighting else []
-    result = fit(
-        model,
-        dataset,
-        overlay,
-        settings,
+    result = Fit(
+        settings=settings,
         step="recover",
         progress=Progress("recover"),
         parts=parts,
@@ -76,7 +74,7 @@ def run(
         settle=lambda averaged: recalibrate(averaged, images, batch_size=16),
         checkpoints=place,
         **more,
-    )
+    ).run(model, AugmentedDataset(dataset, overlay))
     heads = [variable.numpy() for part in parts for variable in (*part.variables, *part.state[:2])]
     return [*model.get_weights(), *heads], result, seen
 
@@ -212,10 +210,11 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.progress import Progress
 from regrow.training.architectures import build
-from regrow.training.fitting import fit
+from regrow.training.fitting import Fit
 from regrow.training.inputs import signature_of
 from regrow.training.options import Mlp
 from regrow.training.settings import FitSettings, Optimizer
@@ -229,8 +228,7 @@ def on_epoch(epoch, entry):
         os.kill(os.getpid(), signal.SIGKILL)
 
 settings = FitSettings(epochs=4, batch_size=16, optimizer=Optimizer(learning_rate=0.01), ema=0.8)
-fit(model, dataset, None, settings, step="train", progress=Progress("train"), on_epoch=on_epoch,
-    checkpoints=Path(place))
+Fit(settings=settings, on_epoch=on_epoch, checkpoints=Path(place)).run(model, AugmentedDataset(dataset))
 np.savez(result, *model.get_weights())
 """
 
@@ -249,6 +247,6 @@ def test_a_killed_process_is_resumed_by_another(few: Dataset, tmp_path: Path) ->
     assert process("state", "resumed.npz", 0) == 0
     model = build(Mlp(hidden=(16,), dropout=0.3), signature_of(few), seed=0)
     settings = FitSettings(epochs=4, batch_size=16, optimizer=Optimizer(learning_rate=0.01), ema=0.8)
-    fit(model, few, None, settings, step="train", progress=Progress("train"))
+    Fit(settings=settings, step="train", progress=Progress("train")).run(model, AugmentedDataset(few))
     with np.load(tmp_path / "resumed.npz") as resumed:
         same([resumed[name] for name in resumed.files], model.get_weights())

@@ -36,7 +36,8 @@ def test_an_earlier_epoch_is_still_there_when_a_later_one_is_only_luckier() -> N
 )
 def test_an_epoch_that_improves_on_the_start_is_preferred(start: tuple[int, int], epoch: int) -> None:
     """Of two that cannot be told apart, the one with the lower loss would be undone for being below the start."""
-    selection = Selection(100, start=(start[0] / 100, start[1] / 10))
+    as_it_came = {"val_accuracy": start[0] / 100, "val_loss": start[1] / 10}
+    selection = Selection(100, start=as_it_came)
     for number, (right, loss) in enumerate([(90, 2), (92, 8)], start=1):
         metrics = {"val_accuracy": right / 100, "val_loss": loss / 10}
         selection.offer(number, metrics, lambda number=number: [number])

@@ -4,9 +4,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.augmentation import input as module
-from regrow.augmentation.input import evaluation_input, training_input
+from regrow.augmentation.dataset import AugmentedDataset
 from regrow.augmentation.policy import Policy
+from regrow.dataset import batches as module
+from regrow.dataset.batches import evaluation_batches
 from regrow.dataset.directory import Dataset, write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.errors import RegrowError
@@ -47,7 +48,7 @@ def numbers(images: Any) -> list[int]:
 
 
 def test_an_epoch_holds_every_example_once_and_orders_differ(dataset: Dataset) -> None:
-    data = training_input(dataset, None, batch_size=16, seed=0)
+    data = AugmentedDataset(dataset).training(batch_size=16, seed=0)
     assert len(data) == 4
     first, labels = epoch(data)
     second, _ = epoch(data)
@@ -64,27 +65,29 @@ def test_equal_seeds_give_equal_epochs(
 ) -> None:
     """Also where features stay on the disk."""
     place = overlay(tmp_path / "overlay", "crop", "flip", "noise")
-    expected = training_input(dataset, place, batch_size=16, seed=3)
+    expected = AugmentedDataset(dataset, place).training(batch_size=16, seed=3)
     expected_epochs = [epoch(expected) for _ in range(2)]
     monkeypatch.setattr(module, "MEMORY", memory)
-    again = training_input(dataset, place, batch_size=16, seed=3)
+    again = AugmentedDataset(dataset, place).training(batch_size=16, seed=3)
     for images, labels in expected_epochs:
         found, kinds = epoch(again)
         np.testing.assert_array_equal(found, images)
         np.testing.assert_array_equal(kinds, labels)
-    other, _ = epoch(training_input(dataset, place, batch_size=16, seed=4))
+    other, _ = epoch(AugmentedDataset(dataset, place).training(batch_size=16, seed=4))
     assert not np.array_equal(other, expected_epochs[0][0])
 
 
 def test_the_policys_seed_counts(dataset: Dataset, tmp_path: Path) -> None:
     one, two = (overlay(tmp_path / str(seed), "noise", seed=seed) for seed in (0, 1))
-    first, _ = epoch(training_input(dataset, one, batch_size=16, seed=0))
-    second, _ = epoch(training_input(dataset, two, batch_size=16, seed=0))
+    first, _ = epoch(AugmentedDataset(dataset, one).training(batch_size=16, seed=0))
+    second, _ = epoch(AugmentedDataset(dataset, two).training(batch_size=16, seed=0))
     assert not np.array_equal(first, second)
 
 
 def test_batches_and_epochs_are_varied_differently(dataset: Dataset, tmp_path: Path) -> None:
-    data = training_input(dataset, overlay(tmp_path / "overlay", "brightness"), batch_size=10, seed=0)
+    data = AugmentedDataset(dataset, overlay(tmp_path / "overlay", "brightness")).training(
+        batch_size=10, seed=0
+    )
     shifts = [images - images.round() for images, _ in (epoch(data), epoch(data))]
     parts = [part for shift in shifts for part in np.split(shift[:, 0, 0, 0], 5)]
     assert len({part.tobytes() for part in parts}) == 10
@@ -95,9 +98,9 @@ def test_from_a_certain_epoch_on_examples_are_as_they_are(
     dataset: Dataset, tmp_path: Path, operations: tuple[str, ...]
 ) -> None:
     place = overlay(tmp_path / "overlay", *operations)
-    always = training_input(dataset, place, batch_size=16, seed=0)
-    data = training_input(dataset, place, batch_size=16, seed=0, plain_from=1)
-    later = training_input(dataset, place, batch_size=16, seed=0, plain_from=1, first_epoch=1)
+    always = AugmentedDataset(dataset, place).training(batch_size=16, seed=0)
+    data = AugmentedDataset(dataset, place).training(batch_size=16, seed=0, plain_from=1)
+    later = AugmentedDataset(dataset, place).training(batch_size=16, seed=0, plain_from=1, first_epoch=1)
     for expected, found in zip(epoch(always), epoch(data), strict=True):
         np.testing.assert_array_equal(found, expected)
     images, labels = epoch(data)
@@ -110,15 +113,17 @@ def test_from_a_certain_epoch_on_examples_are_as_they_are(
 
 def test_policies_that_do_not_run_online_change_nothing(dataset: Dataset, tmp_path: Path) -> None:
     images, _ = epoch(
-        training_input(dataset, overlay(tmp_path / "o", "noise", mode="none"), batch_size=16, seed=0)
+        AugmentedDataset(dataset, overlay(tmp_path / "o", "noise", mode="none")).training(
+            batch_size=16, seed=0
+        )
     )
     assert sorted(numbers(images)) == list(range(COUNT))
 
 
 @pytest.mark.parametrize(("operations", "soft"), [(("mixup",), False), (("flip",), True), ((), True)])
 def test_soft_labels(dataset: Dataset, tmp_path: Path, operations: tuple[str, ...], soft: bool) -> None:
-    data = training_input(
-        dataset, overlay(tmp_path / "overlay", *operations), batch_size=16, seed=0, soft=soft
+    data = AugmentedDataset(dataset, overlay(tmp_path / "overlay", *operations)).training(
+        batch_size=16, seed=0, soft=soft
     )
     assert data.element_spec[1].shape.as_list() == [None, 3]
     assert data.element_spec[0].shape.as_list() == [None, 6, 6, 1]
@@ -127,7 +132,7 @@ def test_soft_labels(dataset: Dataset, tmp_path: Path, operations: tuple[str, ..
 
 
 def test_validation_comes_in_order(dataset: Dataset) -> None:
-    data = evaluation_input(dataset, "validation", batch_size=4)
+    data = evaluation_batches(dataset, "validation", batch_size=4)
     assert len(data) == 2
     images, labels = epoch(data)
     assert numbers(images) == list(range(7))
@@ -139,7 +144,7 @@ def test_keras_trains_on_it_for_several_epochs(dataset: Dataset, tmp_path: Path)
 
     model = tf_keras.Sequential([tf_keras.layers.Flatten(), tf_keras.layers.Dense(3, activation="softmax")])
     model.compile("sgd", "sparse_categorical_crossentropy")
-    data = training_input(dataset, overlay(tmp_path / "overlay", "flip"), batch_size=16, seed=0)
+    data = AugmentedDataset(dataset, overlay(tmp_path / "overlay", "flip")).training(batch_size=16, seed=0)
     history = model.fit(data, epochs=3, verbose=0)
     assert len(history.history["loss"]) == 3
     assert model.optimizer.iterations.numpy() == 12
@@ -156,7 +161,7 @@ def materialised(place: Path, extra: Any, labels: Any) -> Path:
 def test_variants_are_shuffled_in(dataset: Dataset, tmp_path: Path) -> None:
     extra = np.full((20, 6, 6, 1), 99, np.uint8)
     place = materialised(tmp_path / "overlay", extra, np.zeros(20, np.int32))
-    data = training_input(dataset, place, batch_size=16, seed=0)
+    data = AugmentedDataset(dataset, place).training(batch_size=16, seed=0)
     assert len(data) == 5
     images, _ = epoch(data)
     assert sorted(numbers(images)) == [*range(COUNT), *[99] * 20]
@@ -166,22 +171,24 @@ def test_variants_of_another_dataset_are_refused(dataset: Dataset, tmp_path: Pat
     labels = np.zeros(2, np.int32)
     place = materialised(tmp_path / "shape", np.zeros((2, 5, 6, 1), np.uint8), labels)
     with pytest.raises(RegrowError, match=r"uint8 of shape \(5, 6, 1\), but the dataset holds"):
-        training_input(dataset, place, batch_size=16, seed=0)
+        AugmentedDataset(dataset, place).training(batch_size=16, seed=0)
     place = materialised(tmp_path / "count", np.zeros((3, 6, 6, 1), np.uint8), labels)
     with pytest.raises(RegrowError, match="not as many labels as features"):
-        training_input(dataset, place, batch_size=16, seed=0)
+        AugmentedDataset(dataset, place).training(batch_size=16, seed=0)
     with pytest.raises(RegrowError, match="has no image-"):
-        training_input(dataset, overlay(tmp_path / "none", "flip", mode="materialise"), batch_size=16, seed=0)
+        AugmentedDataset(dataset, overlay(tmp_path / "none", "flip", mode="materialise")).training(
+            batch_size=16, seed=0
+        )
     place = materialised(tmp_path / "broken", np.zeros((2, 6, 6, 1), np.uint8), labels)
     (place / "extra/image-00000.npy").write_bytes(b"no array")
     with pytest.raises(RegrowError, match="cannot be read as a NumPy array"):
-        training_input(dataset, place, batch_size=16, seed=0)
+        AugmentedDataset(dataset, place).training(batch_size=16, seed=0)
 
 
 def test_the_last_batch_is_made_a_multiple_with_the_first_examples(digits: Dataset) -> None:
     """So that each of several devices has examples: 1200 = 18 · 66 + 12."""
-    plain = list(training_input(digits, None, batch_size=66, seed=1))
-    filled = list(training_input(digits, None, batch_size=66, seed=1, multiple=11))
+    plain = list(AugmentedDataset(digits).training(batch_size=66, seed=1))
+    filled = list(AugmentedDataset(digits).training(batch_size=66, seed=1, multiple=11))
     assert [len(labels) for _, labels in filled] == [66] * 18 + [22]
     for (features, labels), (others, kinds) in zip(plain[:-1], filled[:-1], strict=True):
         np.testing.assert_array_equal(features, others)
@@ -191,7 +198,7 @@ def test_the_last_batch_is_made_a_multiple_with_the_first_examples(digits: Datas
 
 def test_no_batches_are_autotuned(digits: Dataset, overlay: Path) -> None:
     """The end of every epoch would wait for the thread that tunes: benchmarks/epoch_ends.py."""
-    made = training_input(digits, overlay, batch_size=32, seed=0)
-    for data in (made, evaluation_input(digits, "validation", batch_size=32)):
+    made = AugmentedDataset(digits, overlay).training(batch_size=32, seed=0)
+    for data in (made, evaluation_batches(digits, "validation", batch_size=32)):
         assert data.options().autotune.enabled is False
         assert data.map(lambda *parts: parts).options().autotune.enabled is False
