@@ -1,18 +1,26 @@
 """The recovery curve: validation accuracy before, after each technique, and per epoch."""
 
 import csv
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rich.console import RenderableType
+from rich.table import Table
+
+from regrow.showing.tables import Shown, frame
 from regrow.storage.artifacts import write_json
 from regrow.training.selection import score
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CONTROL = "from_scratch"
 KEPT, UNDONE, REPLACED, PASSED_OVER = "kept", "undone", "replaced", "passed over"
 
 
-class RecoveryCurve:
+class RecoveryCurve(Shown):
     """Points in order; each has ``stage``, ``val_accuracy`` (where models are not judged by the loss alone),
     ``val_loss`` and, while fine-tuning, ``epoch``, from the second attempt on ``attempt`` too.
 
@@ -99,6 +107,67 @@ class RecoveryCurve:
         kept, pruned = score(self.best), score(self.points[0])
         return kept[0] < pruned[0] if "val_accuracy" in self.best else kept < pruned
 
+    @property
+    def techniques_table(self) -> list[dict[str, Any]]:
+        """A row a technique, in order, and at the end the parent's: ``technique``, ``epochs`` (trained),
+        ``val_accuracy``, ``val_loss``, ``gain`` and ``outcome``.
+
+        A technique's gain is how far the validation accuracy rose over what it started from (where the loss alone
+        counts, how far that fell); of one that was undone, nothing is left of it in the model.
+        """
+        rows: list[dict[str, Any]] = []
+        start: dict[str, Any] | None = None
+        for stage, points in itertools.groupby(self.points, key=lambda point: str(point["stage"])):
+            row, start = self._row(stage, list(points), start)
+            rows.append(row)
+        return [*rows, {"technique": "parent", **self.parent}]
+
+    def _row(
+        self, stage: str, found: list[dict[str, Any]], start: dict[str, Any] | None
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """The row of the points of one stage, and what the next starts from."""
+        kept = [point for point in found if point.get("outcome") in (KEPT, REPLACED)]
+        chosen = kept[-1] if kept else max(found, key=score)
+        row: dict[str, Any] = {"technique": stage}
+        row |= {name: value for name, value in chosen.items() if name.startswith("val_")}
+        if "epoch" in chosen:
+            row["epochs"] = len(found)
+        if start is not None and stage != CONTROL:
+            row["gain"] = _gain(start, chosen)
+        row["outcome"] = chosen.get("outcome", "")
+        return row, chosen if kept else start
+
+    @property
+    def gains(self) -> dict[str, float]:
+        """By technique that was kept, how far it raised the validation accuracy, or lowered the loss that counts."""
+        rows = self.techniques_table
+        return {row["technique"]: row["gain"] for row in rows if row.get("outcome") == KEPT and "gain" in row}
+
+    def table(self) -> RenderableType:
+        """A row a technique, and the parent's."""
+        has_accuracy = "val_accuracy" in self.parent
+        made = Table(title="Recovery, on the validation examples", title_justify="left")
+        made.add_column("technique")
+        for name in ("epochs", *(("accuracy",) if has_accuracy else ()), "loss", "gain"):
+            made.add_column(name, justify="right")
+        made.add_column("outcome")
+        for row in self.techniques_table:
+            accuracy = (f"{row['val_accuracy']:.2%}",) if has_accuracy else ()
+            gain = row.get("gain")
+            made.add_row(
+                row["technique"].replace("_", " "),
+                str(row.get("epochs", "")),
+                *accuracy,
+                f"{row['val_loss']:.4g}",
+                "" if gain is None else f"{100 * gain:+.2f} points" if has_accuracy else f"{gain:+.4g}",
+                row.get("outcome", ""),
+            )
+        return made
+
+    def frame(self) -> "pd.DataFrame":
+        """A row a point: ``stage``, ``attempt``, ``epoch``, ``val_accuracy``, ``val_loss``, ``outcome``."""
+        return frame(self.points)
+
     def write(self, directory: Path) -> None:
         """Write ``curve.json``, and ``curve.csv`` for plots."""
         found: dict[str, Any] = {"points": self.points, "best": self.best, "parent": self.parent}
@@ -123,3 +192,9 @@ class RecoveryCurve:
                     point.get("outcome", ""),
                 )
                 writer.writerow(row)
+
+
+def _gain(start: dict[str, Any], end: dict[str, Any]) -> float:
+    if "val_accuracy" in end:
+        return float(end["val_accuracy"] - start["val_accuracy"])
+    return float(start["val_loss"] - end["val_loss"])

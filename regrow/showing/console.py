@@ -1,6 +1,6 @@
 """Tables and lines of a terminal, laid out by rich."""
 
-from typing import cast
+from typing import IO, cast
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook, RenderResult
 from rich.measure import Measurement
@@ -10,14 +10,26 @@ from regrow.showing.escapes import escaped
 from regrow.showing.redaction import redacted
 
 
-def console(*, width: int | None = None) -> Console:
-    """A console for standard output that takes texts as they are, with control characters made visible.
+def console(*, width: int | None = None, file: IO[str] | None = None) -> Console:
+    """A console that takes texts as they are, with control characters made visible.
 
-    ``width`` is that of what is no terminal.
+    ``width`` is that of what is no terminal; ``file`` gets plain text instead of standard output.
     """
-    made = Console(markup=False, emoji=False)
-    if width is not None and not made.is_terminal:
-        made = Console(markup=False, emoji=False, width=width)
+    if file is not None:
+        # In a notebook rich would display what it prints, though a file is named, and colour it.
+        made = Console(
+            markup=False,
+            emoji=False,
+            file=file,
+            width=width,
+            force_jupyter=False,
+            force_terminal=False,
+            color_system=None,
+        )
+    else:
+        made = Console(markup=False, emoji=False)
+        if width is not None and not made.is_terminal:
+            made = Console(markup=False, emoji=False, width=width)
     made.push_render_hook(_Visible())
     return made
 

@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,20 @@ def new_directory(target: Path) -> Iterator[Path]:
             _replace(scratch, target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def refuse_other_contents(target: Path, results: Collection[str]) -> None:
+    """Refuse to put a result in the place of the directory ``target`` where that holds more than ``results``.
+
+    Raises:
+        RegrowError: it is a file, or holds something else.
+    """
+    if target.exists() and not target.is_dir():
+        raise RegrowError(f"{target}: is a file; accepted: a directory, new or with an earlier result")
+    if target.is_dir() and (others := sorted({path.name for path in target.iterdir()} - set(results))):
+        raise RegrowError(
+            f"{target}: holds '{others[0]}', which is no such result, and would be replaced; name a new directory"
+        )
 
 
 def to_disk(directory: Path) -> None:
