@@ -23,6 +23,7 @@ LEVELS = (
     ("regrow.training", "regrow.evaluation"),
     ("regrow.pruning",),
     ("regrow.recovery",),
+    ("regrow.library",),
     ("regrow.steps",),
     ("regrow.config",),
     ("regrow_components",),
@@ -117,6 +118,20 @@ def test_no_module_of_regrow_is_imported_by_a_string() -> None:
                 if any(str(word).startswith("regrow") for word in words):
                     found.add(module)
     assert found == BY_NAME
+
+
+def test_no_module_goes_through_the_front_door() -> None:
+    """The code digest of a step leaves out what ``import regrow`` offers: whoever used that would not be seen."""
+    through = [
+        f"{module}: {alias.name}"
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == "regrow" and module != "regrow"
+        for alias in node.names
+        if f"regrow.{alias.name}" not in MODULES and alias.name != "__version__"
+    ]
+    through += [module for module, others in IMPORTS.items() if "regrow.library" in others - {module}]
+    assert through == ["regrow"]
 
 
 def test_every_module_says_what_is_in_it() -> None:

@@ -20,7 +20,11 @@ def load_runtime(directory: Path, name: str) -> Predict:
     Raises:
         RegrowError: the format is not known, or was not exported.
     """
-    path = _found(directory, name)
+    return load_file_runtime(_found(directory, name), name)
+
+
+def load_file_runtime(path: Path, name: str) -> Predict:
+    """As `load_runtime`, for the file ``path`` of the format ``name``, wherever it lies."""
     return LOADERS["tflite" if name.startswith("tflite") else name](path)
 
 
@@ -33,7 +37,15 @@ def single_runner(directory: Path, name: str, example: Array, *, threads: int = 
     Raises:
         RegrowError: the format is not known, has no single runner, or was not exported.
     """
-    path = _found(directory, name)
+    return file_runner(_found(directory, name), name, example, threads=threads)
+
+
+def file_runner(path: Path, name: str, example: Array, *, threads: int = 1) -> Callable[[], None]:
+    """As `single_runner`, for the file ``path`` of the format ``name``, wherever it lies.
+
+    Raises:
+        RegrowError: the format has no single runner.
+    """
     if name != "onnx" and not name.startswith("tflite"):
         raise RegrowError(f"{path}: latency is measured of TFLite and ONNX exports, not of '{name}'")
     batch = np.asarray(example, np.float32)[None]
@@ -54,6 +66,25 @@ def single_runner(directory: Path, name: str, example: Array, *, threads: int = 
         invoke()
 
     return fresh
+
+
+def example_shape(path: Path) -> tuple[int | None, ...]:
+    """What the one input of a TFLite or ONNX file takes, without the batch axis; None where any length goes.
+
+    Raises:
+        RegrowError: the file cannot be loaded, or has several inputs.
+    """
+    try:
+        if path.suffix == ".onnx":
+            inputs = [entry.shape for entry in _session(path, 1).get_inputs()]
+        else:
+            inputs = [list(entry["shape"]) for entry in _interpreter(path, 1).get_input_details()]
+    except Exception as error:  # each runtime has errors of its own for files that it cannot read
+        reason = " ".join(str(error).split())[:200]
+        raise RegrowError(f"{path}: cannot be loaded ({reason})") from None
+    if len(inputs) != 1:
+        raise RegrowError(f"{path}: has {len(inputs)} inputs; accepted: one")
+    return tuple(int(size) if isinstance(size, int | np.integer) else None for size in inputs[0][1:])
 
 
 def _found(directory: Path, name: str) -> Path:

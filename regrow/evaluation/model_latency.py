@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from regrow.conversion.apart import Converter, NotConvertedError
+from regrow.conversion.random_inputs import random_examples
 from regrow.errors import RegrowError
 from regrow.evaluation.latency import interleaved, ratio
 
@@ -102,51 +103,18 @@ def measure_latencies(models: Mapping[str, Any], converter: Converter) -> Latenc
 
 
 def random_inputs(model: Any, count: int) -> tuple[Array, str]:
-    """``count`` random examples in ``model``'s input range, float32 (count, …), and that range in words."""
+    """Those of `regrow.conversion.random_inputs`, with what int8 is calibrated on in words.
+
+    Raises:
+        RegrowError: the model has several inputs, or one of unknown size.
+    """
     shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs or ()]
     if len(shapes) != 1 or None in shapes[0]:
         raise RegrowError(
             f"--latency: can be measured of a model with one input of known size, not {shapes}; leave it out"
         )
-    low, high, why = _range(model)
-    random = np.random.default_rng(0)
-    examples = random.uniform(low, high, (count, *shapes[0])).astype(np.float32)
-    return examples, f"int8 is calibrated on random values from {low:g} to {high:g} ({why})"
-
-
-def _range(model: Any) -> tuple[float, float, str]:
-    """The lowest and highest raw value, and what tells: the layer that takes the input, where it scales it."""
-    from regrow.graph.graph import Graph
-
-    graph = Graph.of(model)
-    raw = set(graph.view.inputs)
-    taking = []
-    for call in graph.view.calls:
-        if raw.intersection(call.inputs) and call.class_name == "InputLayer":
-            raw.update(call.outputs)  # of a nested model
-        elif raw.intersection(call.inputs):
-            taking.append(call)
-    # TFLite reads no number beyond the smallest vocabulary.
-    tables = [call for call in taking if call.class_name == "Embedding"]
-    tables.sort(key=lambda call: graph.layer_config(call.layer)["input_dim"])
-    takes = next(iter(tables or taking), None)
-    low, high = 0.0, 1.0
-    kind = None if takes is None else takes.class_name
-    if takes is None or kind not in ("Rescaling", "Normalization", "Embedding"):
-        return low, high, "no layer tells the model's own range"
-    config = graph.layer_config(takes.layer)
-    if kind == "Embedding":
-        high = float(config["input_dim"] - 1)
-    elif kind == "Normalization":
-        mean, variance = (
-            graph.arrays.get(f"{takes.layer}/{name}", config[name]) for name in ("mean", "variance")
-        )
-        low, high = (float(np.mean(mean + side * np.sqrt(variance))) for side in (-3, 3))
-    elif scale := float(np.mean(config["scale"])):
-        offset = float(np.mean(config["offset"]))
-        # Adding zero makes a negative zero a plain one.
-        low, high = sorted((y - offset) / scale + 0.0 for y in (-1.0 if offset else 0.0, 1.0))
-    return low, high, f"as its layer '{takes.layer}' tells"
+    examples, where = random_examples(model, count)
+    return examples, f"int8 is calibrated on random values {where}"
 
 
 def _runner(model: Any, name: str, examples: Array, converter: Converter) -> Callable[[], None]:

@@ -44,7 +44,7 @@ class Graph:
             RegrowError: the model is subclassed, or not built yet, or a layer in it cannot describe itself, or shares
                 weights in a way that a config cannot say.
         """
-        _refuse_opaque(model)
+        refuse_opaque(model)
         refuse_sharing_across_wrappers(model)
         spell_out_ellipses(model)
         spell_out_squeezes(model)
@@ -195,7 +195,12 @@ def _collect_entries(model: Any, config: Any, entries: dict[int, list[tuple[Any,
                 _collect_entries(layer, item["config"], entries)
 
 
-def _refuse_opaque(model: Any) -> None:
+def refuse_opaque(model: Any) -> None:
+    """Refuse a ``model`` whose calls cannot be read.
+
+    Raises:
+        RegrowError: it is a subclassed one, or a Sequential one that has not been built.
+    """
     import tf_keras
 
     named = f"model '{getattr(model, 'name', model)}'"
@@ -213,7 +218,7 @@ def _refuse_opaque(model: Any) -> None:
         )
     for layer in model.layers:
         if isinstance(layer, tf_keras.Model):
-            _refuse_opaque(layer)
+            refuse_opaque(layer)
 
 
 def without_build_shapes(config: Any) -> Any:

@@ -1,6 +1,7 @@
 """The groups of a model for the terminal: which channels go together, where they are, and why some stay."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,57 @@ from regrow.graph.tracing import trace
 from regrow.model_files.files import load_file
 
 SHOWN_LAYERS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelGroup:
+    """Channels that can only be removed together: removing one index of one of ``layers`` removes it of all.
+
+    Attributes:
+        name: the first layer that makes the channels.
+        channels: how many there are.
+        removable: how many of them may go.
+        layers: all layers that make them.
+        also_cut: layers that the channels run through, and that are cut with them, such as a normalisation.
+        taken_in_by: layers that sum over them.
+        reasons: why channels stay, where some do.
+        macs: multiply-accumulate operations that the removal of one channel saves.
+        parameters: what it saves of these.
+    """
+
+    name: str
+    channels: int
+    removable: int
+    layers: tuple[str, ...]
+    also_cut: tuple[str, ...]
+    taken_in_by: tuple[str, ...]
+    reasons: tuple[str, ...]
+    macs: int
+    parameters: int
+
+
+def channel_groups(channels: Channels) -> list[ChannelGroup]:
+    """Each group of ``channels`` in words and numbers, in the order of the model."""
+    return [_summary(channels, group) for group in channels.groups]
+
+
+def _summary(channels: Channels, group: Group) -> ChannelGroup:
+    free: Any = group.units[channels.removable[group.units]]
+    one = np.zeros(channels.count, np.bool_)
+    one[free[:1]] = True
+    reasons = (channels.reasons[unit] for unit in group.units.tolist() if unit in channels.reasons)
+    made = set(group.layers)
+    return ChannelGroup(
+        name=group.name,
+        channels=len(group.units),
+        removable=len(free),
+        layers=tuple(group.layers),
+        also_cut=tuple(name for name in _layers(group, "channel", "output") if name not in made),
+        taken_in_by=tuple(_layers(group, "input")),
+        reasons=tuple(dict.fromkeys(reasons)),
+        macs=channels.macs() - channels.macs(one),
+        parameters=channels.parameters() - channels.parameters(one),
+    )
 
 
 def render_groups(path: Path, *, trust: bool = False) -> Lines:
@@ -35,19 +87,17 @@ def groups_table(channels: Channels, *, title: str = "") -> Lines:
     The last line is what the removal of one channel saves, or why none may go.
     """
     parts: list[Any] = [Text(title, style="bold")] if title else []
-    for group in channels.groups:
-        made = list(group.layers)
-        beside = [name for name in _layers(group, "channel", "output") if name not in made]
-        lines = {"also cut": _shown(beside), "taken in by": _shown(_layers(group, "input"))}
-        lines |= _verdict(channels, group)
+    for group in channel_groups(channels):
+        lines = {"also cut": _shown(group.also_cut), "taken in by": _shown(group.taken_in_by)}
+        lines |= _verdict(group)
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(no_wrap=True, min_width=len("taken in by"))
         grid.add_column(overflow="fold")
         for label, text in lines.items():
             if text:
                 grid.add_row(Text(label, style="dim"), Text(text))
-        number = len(group.units)
-        heading = Text.assemble((_shown(made), "bold"), f": {number:,} channel{'s' * (number != 1)}")
+        number = group.channels
+        heading = Text.assemble((_shown(group.layers), "bold"), f": {number:,} channel{'s' * (number != 1)}")
         parts += ["", heading, Padding(grid, (0, 0, 0, 2))]
     for why in channels.whole.values():
         parts += ["", Text(f"not followed: {why}")]
@@ -55,7 +105,7 @@ def groups_table(channels: Channels, *, title: str = "") -> Lines:
 
 
 def _layers(group: Group, *roles: str) -> list[str]:
-    return [slot.layer for slot in group.slots if slot.role in roles]
+    return list(dict.fromkeys(slot.layer for slot in group.slots if slot.role in roles))
 
 
 def _shown(names: Iterable[str]) -> str:
@@ -65,19 +115,13 @@ def _shown(names: Iterable[str]) -> str:
     return ", ".join(distinct)
 
 
-def _verdict(channels: Channels, group: Group) -> dict[str, str]:
-    free: Any = group.units[channels.removable[group.units]]
-    reasons = dict.fromkeys(
-        channels.reasons[unit] for unit in group.units.tolist() if unit in channels.reasons
+def _verdict(group: ChannelGroup) -> dict[str, str]:
+    staying = group.channels - group.removable
+    kept = (
+        f"{f'{staying:,} of them' if group.removable else 'all'}: {'; '.join(group.reasons)}"
+        if staying
+        else ""
     )
-    staying = len(group.units) - len(free)
-    kept = f"{f'{staying:,} of them' if len(free) else 'all'}: {'; '.join(reasons)}" if staying else ""
-    if not len(free):
+    if not group.removable:
         return {"stay": kept}
-    one = np.zeros(channels.count, np.bool_)
-    one[free[0]] = True
-    saved = (
-        f"{channels.macs() - channels.macs(one):,} MACs,"
-        f" {channels.parameters() - channels.parameters(one):,} parameters"
-    )
-    return {"one saves": saved, "stay": kept}
+    return {"one saves": f"{group.macs:,} MACs, {group.parameters:,} parameters", "stay": kept}

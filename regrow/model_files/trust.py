@@ -22,6 +22,9 @@ OPERATIONS = frozenset({"TFOpLambda", "SlicingOpLambda", *MEMBERS})
 INITIALIZERS = "tensorflow.python.ops.init_ops_v2"
 TYPE_SPECS = frozenset({"TensorSpec", "RaggedTensorSpec", "SparseTensorSpec"})
 WAY_OUT = "and save the model again; if you trust who made the file, `regrow inspect` and `regrow prune` take --trust"
+IN_PYTHON = (
+    "and save the model again; if you trust who made the file, load it with regrow.load(…, trust=True)"
+)
 
 
 def refuse_code(found: ModelFile, file: Path) -> None:

@@ -18,7 +18,7 @@ QUANTISING = frozenset(
 )
 
 
-def refuse_wrapped(config: Any, file: Path) -> None:
+def refuse_wrapped(config: Any, file: Path | str) -> None:
     """Refuse the architecture ``config`` of ``file`` where its layers are wrapped for what pruning cannot go on from.
 
     Raises:

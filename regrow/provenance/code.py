@@ -12,12 +12,16 @@ from pathlib import Path
 from regrow.provenance.digest import digest_of_files, file_digest
 
 PACKAGE = Path(__file__).resolve().parent.parent
+# Its functions import all that a user of the library may ask for; no module of Regrow asks for any of it.
+FRONT = PACKAGE / "__init__.py"
 DATA = frozenset({".html", ".css", ".j2"})  # as `package-data` in pyproject.toml
 
 
 @functools.cache
 def _imports(path: Path) -> frozenset[str]:
     """Names of ``regrow`` modules that the source at ``path`` imports, at the top or inside functions."""
+    if path == FRONT:
+        return frozenset()
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):

@@ -139,6 +139,12 @@ def check_without_dataset(params: PruneParams) -> None:
         )
 
 
+def changes_in_place(params: PruneParams) -> bool:
+    """Whether pruning as ``params`` say sets or trains weights of the model that it is given."""
+    masks = "magnitude" in params.method or "n_m" in params.method
+    return masks or params.sparse_training is not None
+
+
 def unused_keys(params: PruneParams) -> list[str]:
     """The keys that were given for methods that are not among those of ``params``."""
     return [

@@ -24,19 +24,18 @@ def outcome_tables(
     blocks: Mapping[str, Any] | None,
     channels: Mapping[str, Any] | None,
     latencies: Latencies | None = None,
+    unmeasured: str = UNMEASURED,
 ) -> Group:
     """The whole before and after, the blocks that went, the groups that shrank, and why others did not.
 
     ``latencies`` are those of ``parent`` and ``pruned``; where the model has become smaller and they are not there,
-    the last line says what they would.
+    the last line is ``unmeasured``.
     """
     rows = [
         ("MACs", before.macs, after.macs),
         ("parameters", before.parameters, after.parameters),
+        ("bytes", before.bytes, after.bytes),
     ]
-    removals = [report for report in (blocks, channels) if report is not None]
-    if removals:
-        rows.append(("bytes", removals[0]["before"]["bytes"], removals[-1]["after"]["bytes"]))
     table = Table()
     table.add_column("")
     for name in ("before", "after", "kept"):
@@ -50,8 +49,8 @@ def outcome_tables(
         for name, ms in latencies.ms.items():
             kept = latencies.ratios[name]["pruned"]
             table.add_row(f"ms, {FORMATS[name]}", f"{ms['parent']:.3f}", f"{ms['pruned']:.3f}", f"{kept:.1%}")
-    elif removals:
-        told = [UNMEASURED]
+    elif blocks is not None or channels is not None:
+        told = [unmeasured]
     parts: list[Any] = [table]
     if blocks is not None:
         parts.append(_dropped(blocks["blocks"]))

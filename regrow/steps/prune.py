@@ -2,16 +2,18 @@
 
 import contextlib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regrow.dataset.directory import open_dataset
 from regrow.model_files.channels_first import switch_on_onednn
 from regrow.progress import Progress, emit
-from regrow.pruning.methods import Outcome, Task, check_without_dataset, prune, unused_keys, wanted_sparsity
+from regrow.pruning.methods import Task, check_without_dataset, unused_keys
 from regrow.pruning.parameters import PruneParams
+from regrow.pruning.pruned import PRUNING, prune_model, write_outcome
 from regrow.steps.spec import FileUse, Input, Output, StepContext, StepSpec
-from regrow.storage.artifacts import write_json
+
+if TYPE_CHECKING:
+    from regrow.evaluation.model_latency import Latencies
 
 
 def run(context: StepContext[PruneParams]) -> None:
@@ -33,18 +35,17 @@ def run(context: StepContext[PruneParams]) -> None:
         step=context.step,
         progress=context.progress,
     )
-    done = prune(load_model(context.inputs["parent"]), task)
-    _write(
+    done = prune_model(load_model(context.inputs["parent"]), task)
+    write_outcome(
         done,
-        context.params,
         model=context.outputs["pruned"],
         pruning=context.outputs["pruning"],
         report=context.outputs["pruning_report"],
     )
-    for note in (done.channels or {}).get("notes", ()):
+    details = done.report.details
+    for note in details.get("channels", {}).get("notes", ()):
         emit("notice", message=f"prune: {note}")
-    removals = [report for report in (done.blocks, done.channels) if report is not None]
-    if removals:
+    if removals := [details[name] for name in ("blocks", "channels") if name in details]:
         before, after = removals[0]["before"], removals[-1]["after"]
         context.figures.update(
             {f"{name}_kept": round(after[name] / before[name], 4) for name in ("macs", "parameters")}
@@ -86,16 +87,19 @@ def _prune_file(use: FileUse[PruneParams], stack: contextlib.ExitStack) -> Any:
         converter = stack.enter_context(Converter())
     from regrow.graph.finite import refuse_not_finite
     from regrow.model_files.files import load_file
-    from regrow.model_files.inspection import inspection
-    from regrow.pruning.tables import outcome_tables
 
     model = load_file(use.model, trust=use.trust)
     refuse_not_finite(model, named=str(use.model))
-    if use.latency:
-        from regrow.evaluation.model_latency import random_inputs
+    latency = None
+    if converter is not None:
+        from regrow.evaluation.model_latency import measure_latencies, random_inputs
 
         random_inputs(model, 1)  # refuses inputs that cannot be made up before the work is done
-    before = inspection(model)
+
+        def latency(models: Mapping[str, Any]) -> "Latencies":
+            _tell(2, "measuring")
+            return measure_latencies(models, converter)
+
     dataset = open_dataset(use.inputs["dataset"]) if "dataset" in use.inputs else None
     task = Task(
         params=use.params,
@@ -105,63 +109,16 @@ def _prune_file(use: FileUse[PruneParams], stack: contextlib.ExitStack) -> Any:
         progress=lambda total: Progress("prune", total=total),
     )
     _tell(1, ", ".join(use.params.method))
-    done = prune(model, task)
-    latencies = None
-    if converter is not None:
-        from regrow.evaluation.model_latency import measure_latencies
-
-        _tell(2, "measuring")
-        # Masking has changed ``model`` in place; its zeros are as fast as what they took the place of.
-        latencies = measure_latencies({"parent": model, "pruned": done.model}, converter)
+    done = prune_model(model, task, latency=latency)
     _tell(2, "writing")
-    _write(
-        done,
-        use.params,
-        model=use.output,
-        pruning=use.output / "pruning",
-        report=use.output,
-        more={} if latencies is None else {"latency": latencies.report()},
-    )
+    write_outcome(done, model=use.output, pruning=use.output / PRUNING, report=use.output)
     _tell(3, "done")
-    return outcome_tables(
-        before,
-        inspection(done.model),
-        blocks=done.blocks,
-        channels=done.channels,
-        latencies=latencies,
-    )
+    return done.table()
 
 
 def _tell(done: int, note: str) -> None:
     """Say what is going on with a model file; each a report of its own, for none may be left out as too early."""
     Progress("prune", total=3).update(done, note)
-
-
-def _write(
-    done: Outcome,
-    params: PruneParams,
-    *,
-    model: Path,
-    pruning: Path,
-    report: Path,
-    more: Mapping[str, Any] | None = None,
-) -> None:
-    from regrow.model_files.files import save_model
-    from regrow.pruning.report import pruning_report
-
-    done.pruning.verify(done.model)
-    save_model(done.model, model)
-    done.pruning.write(pruning)
-    found = pruning_report(
-        done.model,
-        method=", ".join(params.method),
-        allocation=params.allocation if "magnitude" in params.method else None,
-        target=wanted_sparsity(params),
-        left_dense=done.left_dense,
-        blocks=done.blocks,
-        channels=done.channels,
-    )
-    write_json(report / "report.json", {**found, **(more or {})})
 
 
 SPEC = StepSpec(

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
@@ -146,7 +147,9 @@ def test_stages_are_the_specifications(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("step", EVERY)
 def test_command_line_verb_is_the_specification(step: str) -> None:
     spec = get_spec(step)
-    options = {option for parameter in cli.commands[step].params for option in parameter.opts}
+    found = cli.get_command(click.Context(cli), step)
+    assert found is not None
+    options = {option for parameter in found.params for option in parameter.opts}
     for item in [*spec.inputs, *spec.outputs]:
         assert f"--{item.name.replace('_', '-')}" in options
     shown = CliRunner().invoke(cli, [step, "--help"]).output

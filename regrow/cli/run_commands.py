@@ -1,0 +1,94 @@
+"""``regrow run`` and ``regrow sweep``: the whole pipeline on this machine."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from regrow.cli.options import params_options, read_config, workspace_option
+
+
+@click.command()
+@params_options
+@workspace_option
+@click.option(
+    "--runner",
+    type=click.Choice(["subprocess", "docker"]),
+    default="subprocess",
+    show_default=True,
+    help="Each step as a process, or as a container of its own image (`make images`).",
+)
+def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, runner: str) -> None:
+    """Run the pipeline on this machine and register the result.
+
+    Finished steps are kept in WORKSPACE/cache; after an interruption or a change, only what is needed is run.
+    """
+    from regrow.config.document import check_pipeline
+    from regrow.config.params_file import named
+    from regrow.local.closing import print_closing
+    from regrow.local.running import run_pipeline
+    from regrow.showing.console import console
+
+    config = read_config(params_file, overrides, data=True)
+    check_pipeline(config, where=named(params_file))
+    on = console(width=110)
+    tracking = _tracking(config, workspace)
+    arguments = _arguments(config)
+    if runner == "docker":
+        _check_containers(arguments)
+    done = run_pipeline(arguments, workspace=workspace, tracking=tracking, console=on, runner=runner)
+    print_closing(done, console=on, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
+
+
+@click.command()
+@params_options
+@workspace_option
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Candidates at a time.  [default: sweep.workers, else as many as there are cores]",
+)
+def sweep(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, workers: int | None) -> None:
+    """Try many prunings side by side, choose one on the validation split by a rule, register that one.
+
+    The section `sweep` says what is tried and how it is chosen. Finished candidates are kept in WORKSPACE/cache.
+    """
+    from regrow.config.document import check_pipeline
+    from regrow.config.params_file import named
+    from regrow.config.sweep import check_sweep
+    from regrow.local.closing import print_closing, print_front
+    from regrow.local.sweeping import Sweep, run_sweep
+    from regrow.showing.console import console
+
+    config = read_config(params_file, overrides, data=True)
+    check_pipeline(config, where=named(params_file))
+    check_sweep(config)
+    on = console(width=110)
+    tracking = _tracking(config, workspace)
+    done = run_sweep(config, workspace=workspace, tracking=tracking, console=on, workers=workers)
+    run_of_it = done.run if isinstance(done, Sweep) else done
+    print_closing(run_of_it, console=on, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
+    if isinstance(done, Sweep):
+        print_front(done, console=on)
+
+
+def _tracking(config: Any, workspace: Path) -> dict[str, str]:
+    """Where the steps' runs are tracked, as variables for them."""
+    from regrow.local.tracking import prepare_tracking
+
+    return prepare_tracking(config, workspace=workspace)
+
+
+def _arguments(config: Any) -> dict[str, str]:
+    from regrow_pipelines.compiling import arguments
+
+    return arguments(config)
+
+
+def _check_containers(arguments: dict[str, str]) -> None:
+    from regrow.cluster.engine import connect
+    from regrow_pipelines.containers import check
+
+    connect().close()
+    check(arguments)
