@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tf_keras
 from click.testing import CliRunner, Result
 
 from regrow.cli.main import cli
@@ -20,7 +19,10 @@ from regrow.graph.kernels import sparsity
 from regrow.model_files.files import load_model
 from regrow.pruning.pruning import Pruning
 from regrow.storage.artifacts import read_json
+from tests.deferred import deferred
 from tests.pruning.every_layer import plain_kernels
+
+tf_keras = deferred("tf_keras")
 
 # What is left of a model of eight channels, of which four stay, in one of the few ways that there are.
 SMALLER = ("--set", "prune.target.macs=0.45")

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tf_keras
 
 from regrow.conversion.converters import CONVERTERS
 from regrow.conversion.formats import FILES
@@ -14,8 +13,11 @@ from regrow.conversion.parity import TOLERANCES
 from regrow.conversion.runtimes import keeps_state, load_runtime, single_runner
 from regrow.conversion.worker import refuse_stateful
 from regrow.errors import RegrowError
+from tests.deferred import deferred
 
-L = tf_keras.layers
+tf_keras = deferred("tf_keras")
+
+L = deferred("tf_keras.layers")
 FLOAT = ("tflite_fp32", "tflite_fp16", "onnx")
 # int8 is left to those that TensorFlow converts; of the others its converter dies, which `test_apart` is about.
 LAYERS: dict[str, tuple[Callable[[], list[Any]], tuple[str, ...], bool]] = {

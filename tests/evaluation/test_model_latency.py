@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
-import tf_keras as keras
 from rich.console import Console
 
 from regrow.conversion import apart
@@ -15,8 +13,12 @@ from regrow.errors import RegrowError
 from regrow.evaluation.model_latency import measure_latencies, random_inputs, table
 from regrow.pruning.latency import Stopwatch
 from tests.conversion.dying_worker import let_die
+from tests.deferred import deferred
 
-layers = keras.layers
+tf = deferred("tensorflow")
+keras = deferred("tf_keras")
+
+layers = deferred("tf_keras.layers")
 
 
 @pytest.fixture(scope="module")

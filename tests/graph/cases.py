@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import tf_keras as keras
+from tests.deferred import deferred
 
 from .checking import randomised
 
-layers = keras.layers
+keras = deferred("tf_keras")
+
+layers = deferred("tf_keras.layers")
 CASES: dict[str, Callable[[], Any]] = {}
 
 

@@ -2,12 +2,14 @@
 
 from typing import Any
 
-import tensorflow as tf
-import tf_keras as keras
+from tests.deferred import deferred
 
 from .checking import randomised
 
-layers = keras.layers
+tf = deferred("tensorflow")
+keras = deferred("tf_keras")
+
+layers = deferred("tf_keras.layers")
 
 
 def images_as_a_batch_of_attention() -> Any:

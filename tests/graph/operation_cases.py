@@ -3,14 +3,17 @@
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-import tf_keras as keras
+
+from tests.deferred import deferred
 
 from .cases import CASES, case
 
+tf = deferred("tensorflow")
+keras = deferred("tf_keras")
+
 __all__ = ["CASES"]
 
-layers = keras.layers
+layers = deferred("tf_keras.layers")
 
 
 @case

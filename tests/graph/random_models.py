@@ -7,10 +7,13 @@ what there is. All images keep their size and all sequences their length, so tha
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import tensorflow as tf
-import tf_keras as keras
+from tests.deferred import deferred
 
-layers = keras.layers
+tf = deferred("tensorflow")
+keras = deferred("tf_keras")
+
+
+layers = deferred("tf_keras.layers")
 Step = tuple[int, int, int, int]
 Builder = Callable[[Any, Any, int], Any]
 

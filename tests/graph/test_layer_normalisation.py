@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import tf_keras
+
+from tests.deferred import deferred
+
+tf_keras = deferred("tf_keras")
 
 # In a process of its own: what TensorFlow's optimiser may do is settled for a whole process.
 CODE = """

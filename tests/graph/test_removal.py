@@ -5,17 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tf_keras as keras
 
 from regrow.errors import RegrowError
 from regrow.graph.costs import count_macs
 from regrow.graph.graph import Graph
 from regrow.graph.removal import built, remove
 from regrow.graph.tracing import trace
+from tests.deferred import deferred
 
 from .checking import check_removal
 from .edge_cases import EDGES
 from .operation_cases import CASES
+
+keras = deferred("tf_keras")
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

@@ -5,20 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tensorflow as tf
-import tf_keras as keras
 
 from regrow.graph.graph import Graph
 from regrow.model_files.files import MODEL, load_model, save_model
+from tests.deferred import deferred
 
 from .checking import agree, check_removal, inputs_of, outputs_of, randomised
 
-layers = keras.layers
+tf = deferred("tensorflow")
+keras = deferred("tf_keras")
+
+layers = deferred("tf_keras.layers")
 
 MEMBERS: dict[str, Callable[[Any], Any]] = {
-    "squeeze": tf.squeeze,
+    "squeeze": lambda x: tf.squeeze(x),  # noqa: PLW0108  # imported when it is called
     "squeeze of a list": lambda x: tf.squeeze(x, axis=[]),
-    "squeeze of tensorflow 1": tf.compat.v1.squeeze,
+    "squeeze of tensorflow 1": lambda x: tf.compat.v1.squeeze(x),  # noqa: PLW0108  # imported when it is called
     "squeeze by position": lambda x: tf.squeeze(x, None),
     "squeeze with an axis": lambda x: tf.squeeze(x, axis=[1, 2]),
     "squeeze of keras": lambda x: keras.backend.squeeze(keras.backend.squeeze(x, 1), 1),
@@ -26,9 +28,9 @@ MEMBERS: dict[str, Callable[[Any], Any]] = {
     "expand at the end": lambda x: tf.expand_dims(tf.squeeze(x), -1)[:, :, 0],
     "reshape": lambda x: tf.reshape(x, [2, -1]),
     "reshape to all": lambda x: tf.reshape(x, [-1, x.shape[-1]]),
-    "reshape layer": layers.Reshape((-1,)),
+    "reshape layer": lambda x: layers.Reshape((-1,))(x),  # noqa: PLW0108
     "reshape with ones": lambda x: tf.squeeze(layers.Reshape((1, 1, 1, -1))(x)),
-    "flatten": layers.Flatten(),
+    "flatten": lambda x: layers.Flatten()(x),  # noqa: PLW0108
     "pooled": lambda x: tf.squeeze(layers.GlobalAveragePooling2D(keepdims=True)(x)),
 }
 

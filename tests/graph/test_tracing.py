@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tf_keras as keras
 from rich.console import Console
 
 from regrow.errors import RegrowError
@@ -14,10 +13,14 @@ from regrow.graph.rules.registry import RULES, rule
 from regrow.graph.ties import classes
 from regrow.graph.tracing import trace
 from regrow.model_files.group_table import groups_table
+from tests.deferred import deferred
 
 from .cases import CASES
 from .checking import agree, check_removal, halved, inputs_of, outputs_of, randomised
 from .oracle import expected
+
+custom = deferred("tests.graph.custom_layers")
+keras = deferred("tf_keras")
 
 
 def groups_of(model: Any) -> dict[str, int]:
@@ -107,26 +110,9 @@ def test_groups_are_printed_for_people() -> None:
     assert any(line.startswith(f"  one saves    {saved:,} MACs") for line in lines)
 
 
-class Doubling(keras.layers.Layer):  # type: ignore[misc]
-    """Channels side by side with their factors: a layer that no rule of Regrow knows."""
-
-    def build(self, shape: Any) -> None:
-        self.scale = self.add_weight("scale", (shape[-1],), initializer="random_normal")
-
-    def call(self, x: Any) -> Any:
-        return keras.backend.concatenate([x, x * self.scale])
-
-
-class Dense(keras.layers.Dense):  # type: ignore[misc]
-    """A namesake of Keras' layer that does something else with its output."""
-
-    def call(self, x: Any) -> Any:
-        return super().call(x)[..., ::-1]
-
-
 def doubled() -> Any:
     inputs = keras.Input((4,))
-    x = Doubling(name="doubling")(keras.layers.Dense(6)(inputs))
+    x = custom.Doubling(name="doubling")(keras.layers.Dense(6)(inputs))
     return randomised(keras.Model(inputs, keras.layers.Dense(2)(x)))
 
 
@@ -227,10 +213,6 @@ def test_a_rule_that_fails_is_named_with_its_layer(name: str) -> None:
         del RULES["Doubling"]
 
 
-class Wide(keras.layers.Dense):  # type: ignore[misc]
-    """A dense layer whose rule is wrong about its size."""
-
-
 def test_a_rule_that_forgets_a_size_is_told_what_is_missing() -> None:
     @rule("Wide")
     def wide(call: Any) -> Any:
@@ -240,7 +222,7 @@ def test_a_rule_that_forgets_a_size_is_told_what_is_missing() -> None:
         return (*call.input.ids[:-1], made)
 
     inputs = keras.Input((4,))
-    graph = Graph.of(keras.Model(inputs, keras.layers.Dense(2)(Wide(6, name="wide")(inputs))))
+    graph = Graph.of(keras.Model(inputs, keras.layers.Dense(2)(custom.Wide(6, name="wide")(inputs))))
     try:
         smaller, _ = remove(trace(graph), [0])
     finally:
@@ -250,20 +232,9 @@ def test_a_rule_that_forgets_a_size_is_told_what_is_missing() -> None:
         built(graph, smaller)
 
 
-class Undescribed(keras.layers.Layer):  # type: ignore[misc]
-    """Without `get_config`."""
-
-    def __init__(self, width: int, **options: Any) -> None:
-        super().__init__(**options)
-        self.width = width
-
-    def call(self, x: Any) -> Any:
-        return x * self.width
-
-
 def test_a_class_that_does_not_describe_itself_is_named() -> None:
     inputs = keras.Input((4,))
-    model = keras.Model(inputs, keras.layers.Dense(2)(Undescribed(3, name="mine")(inputs)))
+    model = keras.Model(inputs, keras.layers.Dense(2)(custom.Undescribed(3, name="mine")(inputs)))
     with pytest.raises(
         RegrowError, match="layer 'mine': class Undescribed does not describe itself; it needs a get_c"
     ):
@@ -272,7 +243,9 @@ def test_a_class_that_does_not_describe_itself_is_named() -> None:
 
 def test_a_namesake_is_not_taken_for_the_layer_of_keras() -> None:
     inputs = keras.Input((4,))
-    model = keras.Model(inputs, keras.layers.Dense(2)(Dense(6, name="mine")(keras.layers.Dense(5)(inputs))))
+    model = keras.Model(
+        inputs, keras.layers.Dense(2)(custom.Dense(6, name="mine")(keras.layers.Dense(5)(inputs)))
+    )
     channels = check_removal(randomised(model))
     assert not channels.removable.any()
     assert list(channels.reasons.values()).count("Dense 'mine' is of a class that no rule knows") == 5

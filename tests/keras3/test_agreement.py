@@ -3,16 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import tf_keras
 
 from regrow.errors import RegrowError
 from regrow.keras3.agreement import _inputs, refuse_other_answers
 from regrow.model_files.files import import_model
 from regrow.model_files.keras3_files import write_keras3
+from tests.deferred import deferred
 from tests.keras3.cases import CASES, answers, randomise
+
+keras = deferred("keras")
+tf_keras = deferred("tf_keras")
 
 WITHOUT = r"layer 'first' \(MultiHeadAttention\) .* layer 'second', which would run without it in Keras 3"
 OTHERWISE = r"answers otherwise in Keras 3 than in tf_keras, .* \(the two treat masks differently\)"

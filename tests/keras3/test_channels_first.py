@@ -4,11 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-import tf_keras
 
 from regrow.errors import RegrowError
 from regrow.graph.graph import Graph
@@ -17,14 +14,15 @@ from regrow.graph.tracing import trace
 from regrow.model_files.channels_first import computes_channels_first
 from regrow.model_files.files import import_model
 from regrow.model_files.keras3_files import write_keras3
+from tests.deferred import deferred
 from tests.keras3.cases import answers, randomise
 
-pytestmark = pytest.mark.skipif(
-    not computes_channels_first(),
-    reason="TensorFlow has no oneDNN here; test_channels_first.py runs them with it",
-)
+keras = deferred("keras")
+tf = deferred("tensorflow")
+tf_keras = deferred("tf_keras")
+
 FIRST = {"data_format": "channels_first"}
-of = tf_keras.layers
+of = deferred("tf_keras.layers")
 # Input shape, and a layer that gives as many channels as the last axis is long.
 LAYERS: dict[str, tuple[tuple[int | None, ...], Callable[[], Any]]] = {
     "Conv1D": ((3, 6), lambda: of.Conv1D(4, 3, **FIRST)),
@@ -41,6 +39,12 @@ LAYERS: dict[str, tuple[tuple[int | None, ...], Callable[[], Any]]] = {
     "SeparableConv1D": ((3, 6), lambda: of.SeparableConv1D(4, 3, **FIRST)),
     "SeparableConv2D": ((3, 5, 6), lambda: of.SeparableConv2D(4, 3, **FIRST)),
 }
+
+
+@pytest.fixture(autouse=True)
+def _with_onednn() -> None:
+    if not computes_channels_first():
+        pytest.skip("TensorFlow has no oneDNN here; test_channels_first.py runs them with it")
 
 
 def example_of(model: Any) -> Any:

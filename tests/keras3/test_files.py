@@ -6,10 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import tf_keras
 from click.testing import CliRunner
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -21,7 +19,11 @@ from regrow.keras3.activations import FORMULAS
 from regrow.model_files.files import import_model, load_model, save_model
 from regrow.model_files.inspection import render_file
 from regrow.model_files.keras3_files import write_keras3
+from tests.deferred import deferred
 from tests.keras3.cases import CASES, answers, examples, randomise
+
+keras = deferred("keras")
+tf_keras = deferred("tf_keras")
 
 PLAIN = """
 import sys

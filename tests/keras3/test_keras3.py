@@ -3,14 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import tf_keras
 
 from regrow.model_files.files import import_model
 from regrow.model_files.keras3_files import write_keras3
+from tests.deferred import deferred
 from tests.keras3.cases import CASES, answers, examples, randomise
+
+keras = deferred("keras")
+tf_keras = deferred("tf_keras")
 
 # Keras 3 itself loses that a layer stands both in a model and in one inside it, and cannot load its own file of it.
 SPLIT = "nested and shared"

@@ -4,18 +4,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-import tf_keras
-from keras import ops
 
 from regrow.errors import RegrowError
 from regrow.keras3.operations import OPERATIONS
 from regrow.model_files.files import import_model, load_model, save_model
 from regrow.model_files.keras3_files import write_keras3
+from tests.deferred import deferred
 from tests.keras3.cases import answers, examples
+
+keras = deferred("keras")
+tf = deferred("tensorflow")
+tf_keras = deferred("tf_keras")
+ops = deferred("keras.ops")
 
 KERAS3: dict[str, Callable[[Any, Any], Any]] = {
     "arithmetic": lambda x, y: (x + y) * (2.0 - x) / (y * y + 1.0) - (-y) ** 2.0,

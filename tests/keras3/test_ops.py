@@ -8,12 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-import tf_keras
-from keras import ops
 
 from regrow.errors import RegrowError
 from regrow.graph.graph import Graph
@@ -26,9 +22,15 @@ from regrow.keras3.operations import ACTIVATIONS
 from regrow.model_files.channels_first import computes_channels_first
 from regrow.model_files.files import import_model, load_model, save_model
 from regrow.model_files.keras3_files import write_keras3
+from tests.deferred import deferred
 from tests.graph.checking import agree, halved, inputs_of, outputs_of, randomised
 from tests.graph.oracle import expected
 from tests.keras3.ops_cases import OPS, Case
+
+keras = deferred("keras")
+tf = deferred("tensorflow")
+tf_keras = deferred("tf_keras")
+ops = deferred("keras.ops")
 
 Given = list[np.ndarray[Any, np.dtype[Any]]]
 
@@ -64,15 +66,16 @@ def assert_equal(model: Any, given: Given, wanted: Given) -> None:
 CHANNELS_FIRST = [
     f"{name}_first" for name in ("max_pool", "average_pool", "resize", "rgb_to_grayscale", "crop_images")
 ]
-NEEDS_ONEDNN = pytest.mark.skipif(
-    not computes_channels_first(),
-    reason="TensorFlow has no oneDNN here; test_channels_first.py runs them with it",
-)
-NAMES = [pytest.param(name, marks=NEEDS_ONEDNN) if name in CHANNELS_FIRST else name for name in OPS]
 
 
-@pytest.mark.parametrize("name", NAMES)
+def _needs_onednn(name: str) -> None:
+    if name in CHANNELS_FIRST and not computes_channels_first():
+        pytest.skip("TensorFlow has no oneDNN here; test_channels_first.py runs them with it")
+
+
+@pytest.mark.parametrize("name", OPS)
 def test_a_function_is_read_with_equal_numbers_and_written_back(tmp_path: Path, name: str) -> None:
+    _needs_onednn(name)
     model, given = model_of(OPS[name]), drawn(OPS[name])
     wanted = answers(model, given)
     model.save(tmp_path / "in.keras")
@@ -126,19 +129,10 @@ def between_dense_layers(case: Case) -> Any:
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name,
-            marks=[
-                *([] if name in QUICK else [pytest.mark.slow]),
-                *([NEEDS_ONEDNN] if name in CHANNELS_FIRST else []),
-            ],
-        )
-        for name in PRUNED
-    ],
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in PRUNED]
 )
 def test_channels_before_a_function_are_pruned(tmp_path: Path, name: str) -> None:
+    _needs_onednn(name)
     between_dense_layers(OPS[name]).save(tmp_path / "in.keras")
     found = randomised(import_model(tmp_path / "in.keras"))
     graph, inputs = Graph.of(found), inputs_of(found)

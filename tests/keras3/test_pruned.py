@@ -3,20 +3,22 @@
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-import tf_keras
 
 from regrow.graph.graph import Graph
 from regrow.graph.removal import built, remove
 from regrow.graph.tracing import trace
 from regrow.model_files.files import import_model
 from regrow.model_files.keras3_files import write_keras3
+from tests.deferred import deferred
 from tests.graph.checking import agree, halved, inputs_of, outputs_of
 from tests.graph.oracle import expected
 from tests.keras3.cases import CASES, answers, examples, randomise
+
+keras = deferred("keras")
+tf = deferred("tensorflow")
+tf_keras = deferred("tf_keras")
 
 # Channels that enter these stay, for the reason that the report gives; what is around them is pruned.
 LEFT_WHOLE = {

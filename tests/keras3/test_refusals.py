@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import keras
 import numpy as np
 import pytest
-import tf_keras
 from click.testing import CliRunner
 
 from regrow.cli.main import cli
@@ -20,7 +18,12 @@ from regrow.keras3.advice import LAYERS as ADVICE
 from regrow.keras3.layers import LAYERS
 from regrow.model_files.files import import_model
 from regrow.model_files.keras3_files import write_keras3
+from tests.deferred import deferred
 from tests.keras3.cases import CASES
+
+foreign = deferred("tests.keras3.foreign_layers")
+keras = deferred("keras")
+tf_keras = deferred("tf_keras")
 
 
 def changed(source: Path, target: Path, **members: bytes) -> Path:
@@ -34,23 +37,17 @@ def changed(source: Path, target: Path, **members: bytes) -> Path:
     return target
 
 
-class Scale(keras.layers.Layer):
-    def call(self, x: Any) -> Any:
-        return 2 * x
-
-
-class Dense(keras.layers.Dense):
-    """Named as one of Keras' own."""
-
-
 def of_one(layer: Any, shape: tuple[int, ...] = (4, 3)) -> Any:
     return keras.Sequential([keras.Input(shape), layer])
 
 
 REFUSED_IN: dict[str, tuple[Any, str]] = {
     "Lambda": (lambda of: of.Lambda(lambda x: x * 2, name="double"), "layer 'double' carries Python code"),
-    "a class from outside": (lambda of: Scale(name="mine"), "layer 'mine'.* carries Python code"),
-    "a class named as Keras' own": (lambda of: Dense(2, name="mine"), "layer 'mine'.* carries Python code"),
+    "a class from outside": (lambda of: foreign.Scale(name="mine"), "layer 'mine'.* carries Python code"),
+    "a class named as Keras' own": (
+        lambda of: foreign.Dense(2, name="mine"),
+        "layer 'mine'.* carries Python code",
+    ),
     "an unknown layer": (
         lambda of: of.RMSNormalization(name="rms"),
         r"layer 'rms' \(RMSNormalization\) has no counter.*; put LayerNormalization\(center=False\) in its place",
@@ -208,18 +205,13 @@ def test_a_damaged_config_is_one_sentence(tmp_path: Path, damage: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-class Ours(tf_keras.layers.Layer):
-    def call(self, x: Any) -> Any:
-        return x + 1
-
-
 REFUSED_OUT: dict[str, tuple[Any, str]] = {
     "Lambda": (
         lambda of: of.Lambda(lambda x: x, name="same"),
         r"layer 'same' \(Lambda\) holds Python code, which is not carried over from tf_keras to Keras 3",
     ),
     "a class from outside": (
-        lambda of: Ours(name="mine"),
+        lambda of: foreign.Ours(name="mine"),
         r"layer 'mine' \(Ours\) is not a layer of tf_keras",
     ),
     "an unknown layer": (

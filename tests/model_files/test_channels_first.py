@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tf_keras
 
 from regrow.model_files.channels_first import VARIABLE, computes_channels_first, has_channels_first
 from regrow.model_files.keras3_files import write_keras3
+from tests.deferred import deferred
 from tests.keras3 import test_channels_first as numbers
 from tests.keras3 import test_ops as operations
 
-of = tf_keras.layers
+tf_keras = deferred("tf_keras")
+
+of = deferred("tf_keras.layers")
 TEST = operations.test_a_function_is_read_with_equal_numbers_and_written_back.__name__
 FIRST = {"data_format": "channels_first"}
 LOADED = """
@@ -116,10 +118,9 @@ def test_what_has_channels_last_or_is_no_model(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.skipif(
-    computes_channels_first(), reason="test_keras3_channels_first.py ran in a process like this one"
-)
 def test_the_numbers_hold_with_onednn() -> None:
+    if computes_channels_first():
+        pytest.skip("test_keras3_channels_first.py ran in a process like this one")
     done = subprocess.run(
         [
             *[sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(numbers.__file__)],

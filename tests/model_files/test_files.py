@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tf_keras as keras
 
 from regrow.errors import RegrowError
 from regrow.graph.costs import count_macs, layer_costs
@@ -18,6 +17,9 @@ from regrow.graph.kernels import prunable_kernels, sparsity
 from regrow.model_files.files import import_model, load_model, save_model
 from regrow.model_files.inspection import render_file
 from regrow.provenance.digest import tree_digest
+from tests.deferred import deferred
+
+keras = deferred("tf_keras")
 
 RESNET8 = Path(__file__).resolve().parents[3] / "shared/data/mlperf-tiny/resnet8_cifar10.h5"
 

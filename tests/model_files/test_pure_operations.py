@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
-import tf_keras as keras
 
 from regrow.errors import RegrowError
 from regrow.graph.graph import Graph
@@ -16,9 +14,13 @@ from regrow.graph.tracing import trace
 from regrow.model_files.files import load_file
 from regrow.model_files.inspection import inspection
 from regrow.model_files.pure_operations import _symbols, computes_only, member_computes_only
+from tests.deferred import deferred
 from tests.graph.checking import agree, check_removal, inputs_of, outputs_of, randomised
 
-layers = keras.layers
+tf = deferred("tensorflow")
+keras = deferred("tf_keras")
+
+layers = deferred("tf_keras.layers")
 
 DO_MORE = """
 io.write_file io.read_file io.matching_files io.encode_base64 print py_function numpy_function raw_ops.WriteFile

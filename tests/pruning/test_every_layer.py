@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
-import tf_keras
 
 from regrow.augmentation.dataset import AugmentedDataset
 from regrow.dataset.directory import Dataset
@@ -27,7 +25,11 @@ from regrow.pruning.selection import chosen_kernels
 from regrow.recovery.initialisation import Reinitialise, Rewind, Source, initialise
 from regrow.training.fitting import Fit
 from regrow.training.settings import FitSettings
+from tests.deferred import deferred
 from tests.pruning.every_layer import LEFT_DENSE, SUMMED, UNBLOCKED, every_layer, few_layers, plain_kernels
+
+tf = deferred("tensorflow")
+tf_keras = deferred("tf_keras")
 
 pytestmark = pytest.mark.tensorflow
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tf_keras as keras
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,10 +17,13 @@ from regrow.pruning.cells import layer_sizes
 from regrow.pruning.channels import prune_channels
 from regrow.pruning.moves import Moves, order_moves
 from regrow.pruning.targets import ChannelOptions, Target
+from tests.deferred import deferred
 from tests.graph.checking import randomised
 from tests.graph.random_models import IMAGES, SEQUENCES, Step, build
 
-layers = keras.layers
+keras = deferred("tf_keras")
+
+layers = deferred("tf_keras.layers")
 
 
 def counts(channels: Channels, removed: Any) -> dict[str, int]:

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tf_keras as keras
 
 from regrow.errors import RegrowError
 from regrow.graph.channels import Channels
@@ -18,8 +17,11 @@ from regrow.pruning.notes import channel_notes
 from regrow.pruning.parameters import PruneParams
 from regrow.pruning.rounds import Trainer, prune_in_rounds
 from regrow.pruning.targets import ChannelOptions, Target
+from tests.deferred import deferred
 
-layers = keras.layers
+keras = deferred("tf_keras")
+
+layers = deferred("tf_keras.layers")
 
 
 def convolutions(*widths: int, size: int = 16, classes: int = 4, inputs: int = 3) -> Any:

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
-import tf_keras as keras
 
 from regrow.errors import RegrowError
 from regrow.graph.costs import count_macs
@@ -17,6 +15,10 @@ from regrow.pruning.channels import prune_channels
 from regrow.pruning.criteria.evidence import Calibration
 from regrow.pruning.criteria.registry import CRITERIA
 from regrow.pruning.targets import ChannelOptions, Target
+from tests.deferred import deferred
+
+tf = deferred("tensorflow")
+keras = deferred("tf_keras")
 
 
 def calibration() -> Calibration:

@@ -2,7 +2,6 @@
 
 import re
 
-import tf_keras as keras
 from rich.console import Console
 
 from regrow.graph.graph import Graph
@@ -12,6 +11,9 @@ from regrow.model_files.inspection import inspection, render
 from regrow.pruning.channels import prune_channels
 from regrow.pruning.tables import outcome_tables
 from regrow.pruning.targets import ChannelOptions, Target
+from tests.deferred import deferred
+
+keras = deferred("tf_keras")
 
 
 def test_names_of_common_length_are_whole_in_80_columns() -> None:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
 
 from regrow.config.document import Tracking
 from regrow.errors import RegrowError
 from regrow.local.tracking import tracking_environment
 from regrow.registry.tracking import stream
 from regrow.registry.weights_and_biases import WeightsAndBiases, begin, environment
+from tests.deferred import deferred
+
+wandb = deferred("wandb")
 
 BLOCK = 32768
 POINTS = (

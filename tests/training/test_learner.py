@@ -15,13 +15,15 @@ from regrow.training import fitting
 from regrow.training.averaging import Averaging
 from regrow.training.devices import copied
 from regrow.training.fitting import Fit
-from regrow.training.learner import Learner, moving_statistics
 from regrow.training.masks import mask_keeper
 from regrow.training.parts import BatchCall, Part
 from regrow.training.range_test import range_test
 from regrow.training.settings import EarlyStopping, FitSettings, Optimizer, RangeTestSettings
 from regrow.training.watching import DivergedError
 from regrow.training.weight_normalisation import WeightNormalisation
+from tests.deferred import deferred
+
+learning = deferred("regrow.training.learner")
 
 pytestmark = pytest.mark.tensorflow
 
@@ -34,11 +36,11 @@ def batches(dataset: Dataset, count: int = 3) -> list[tuple[Any, Any]]:
     return [(images[n * 32 : n * 32 + 32], labels[n * 32 : n * 32 + 32]) for n in range(count)]
 
 
-def train(model: Any, data: list[tuple[Any, Any]], *, momentum: float = 0.9, **how: Any) -> Learner:
+def train(model: Any, data: list[tuple[Any, Any]], *, momentum: float = 0.9, **how: Any) -> Any:
     """So many steps with momentum, through Keras."""
     import tf_keras
 
-    learner = Learner(model, **how)
+    learner = learning.Learner(model, **how)
     optimizer = tf_keras.optimizers.SGD(RATE, momentum=momentum)
     learner.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     optimizer.build(learner.optimized())
@@ -92,7 +94,7 @@ def test_a_sharp_step_is_that_of_the_paper(model: Any, few: Dataset) -> None:
     (x, y), *_ = batches(few)
     variables = other.trainable_variables
     first = gradients_of(other, x, y, variables)
-    statistics = [variable.numpy() for variable in moving_statistics(other)]
+    statistics = [variable.numpy() for variable in learning.moving_statistics(other)]
     before = [variable.numpy() for variable in variables]
     norm = tf.linalg.global_norm(first)
     for variable, gradient in zip(variables, first, strict=True):
@@ -103,7 +105,7 @@ def test_a_sharp_step_is_that_of_the_paper(model: Any, few: Dataset) -> None:
     close(model.trainable_variables, expected)
     plain = [value - RATE * gradient for value, gradient in zip(before, first, strict=True)]
     assert max(np.abs(a - b).max() for a, b in zip(expected, plain, strict=True)) > 1e-3
-    close(moving_statistics(model), statistics)
+    close(learning.moving_statistics(model), statistics)
     # The loss that is reported is that of the first pass alone.
     assert float(learner.compiled_loss.metrics[0].count) == 1 * len(x)
 
@@ -175,7 +177,7 @@ def test_parts_add_to_the_loss_and_leave_regularisation_and_statistics_alone(
     variables = [*other.trainable_variables, scale]
     with tf.GradientTape() as tape:
         predictions, features = tapped(x, training=True)
-        statistics = [variable.numpy() for variable in moving_statistics(other)]
+        statistics = [variable.numpy() for variable in learning.moving_statistics(other)]
         own = tf.reduce_mean(tf_keras.losses.sparse_categorical_crossentropy(y, predictions))
         penalty = tf.add_n(other.losses)
         size = scale * tf.reduce_mean(tf.square(features))
@@ -186,7 +188,7 @@ def test_parts_add_to_the_loss_and_leave_regularisation_and_statistics_alone(
     part = Twice(name="twice", task_weight=0.5)
     learner = train(model, [(x, y)], momentum=0.0, parts=[part])
     close([*model.trainable_variables, part.scale], expected)
-    close(moving_statistics(model), statistics)
+    close(learning.moving_statistics(model), statistics)
     assert float(learner._means["twice_size"].result()) == pytest.approx(float(size), rel=1e-5)
     assert float(learner._means["twice_gap"].result()) == pytest.approx(float(gap), rel=1e-5)
 
@@ -320,7 +322,7 @@ def test_averaged_weights_are_settled_validated_and_kept(model: Any, few: Datase
 
     def settle(averaged: Any) -> None:
         settled.append([variable.numpy() for variable in averaged.trainable_variables])
-        for variable in moving_statistics(averaged):
+        for variable in learning.moving_statistics(averaged):
             variable.assign(np.full(variable.shape, 0.25, np.float32))
 
     result = Fit(
@@ -334,7 +336,7 @@ def test_averaged_weights_are_settled_validated_and_kept(model: Any, few: Datase
     assert result.best_epoch == 3
     close(model.get_weights(), shown[-1], 0.0)
     close(model.trainable_variables, settled[-1], 0.0)
-    assert all((variable.numpy() == 0.25).all() for variable in moving_statistics(model))
+    assert all((variable.numpy() == 0.25).all() for variable in learning.moving_statistics(model))
 
 
 @pytest.mark.parametrize("more", [{}, {"ema": 0.5}])
