@@ -1,5 +1,8 @@
 """What MkDocs makes while it builds the site: pages of the reference, and the guides to extending in the navigation."""
 
+import ast
+import importlib
+import inspect
 import sys
 from collections.abc import Iterator
 from itertools import groupby
@@ -9,8 +12,21 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
+import regrow
 from regrow.config.keys import Key, keys
 
+LIBRARY = """# Python
+
+`import regrow` offers these names. It loads neither TensorFlow nor anything else that is slow; the first call that
+needs TensorFlow does. Options have the names and defaults that they have in [`params.yaml`](parameters.md). A wrong argument
+raises `RegrowError`, whose one sentence names the argument, what it got and what it accepts.
+
+## Functions and classes
+"""
+RESULTS = """## What they return
+
+Each result prints as a table in a terminal and shows as HTML in a notebook.
+"""
 INTRODUCTION = """# params.yaml
 
 One section per step, and a few for the whole. Every key has a default, so that a `params.yaml` holds only what differs.
@@ -29,13 +45,18 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add ``reference/parameters.md``."""
+    """Add ``reference/parameters.md`` and ``reference/python.md``."""
     files.append(File.generated(config, "reference/parameters.md", content=parameters()))
+    files.append(File.generated(config, "reference/python.md", content=library()))
     return files
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Refuse a site that loads anything from elsewhere, or that imported TensorFlow to be built."""
+    """Refuse a site that loads from elsewhere or lacks a public name, and one that took TensorFlow to build."""
+    reference = (Path(config.site_dir) / "reference" / "python.html").read_text("utf-8")
+    for name in regrow.__all__:
+        if f'id="regrow.{name}"' not in reference and f'id="regrow.library.{name}"' not in reference:
+            raise PluginError(f"reference/python.md does not document regrow.{name}: has it a docstring?")
     for page in sorted(Path(config.site_dir).rglob("*.html")):
         text = page.read_text("utf-8")
         for attribute in ('src="http', "src='http", 'rel="stylesheet" href="http', 'rel="preconnect"'):
@@ -43,6 +64,28 @@ def on_post_build(config: MkDocsConfig) -> None:
                 raise PluginError(f"{page.relative_to(config.site_dir)} loads from elsewhere: {attribute}…")
     if "tensorflow" in sys.modules:
         raise PluginError("building the site imported TensorFlow")
+
+
+def library() -> str:
+    """The public names of `regrow`, then the classes that its functions return, in Markdown for mkdocstrings."""
+    tree = ast.parse(inspect.getsource(importlib.import_module("regrow.library")))
+    (types,) = (node for node in tree.body if isinstance(node, ast.If))
+    returned = sorted(
+        (alias.name, node.module)
+        for node in types.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name[0].isupper()
+    )
+    public = sorted(regrow.__all__, key=lambda name: (name[0].isupper(), name))
+    return "\n".join(
+        [
+            LIBRARY,
+            *(f"::: regrow.library.{name}\n" for name in public),
+            RESULTS,
+            *(f"::: {module}.{name}\n" for name, module in returned if name not in public),
+        ]
+    )
 
 
 def parameters() -> str:
