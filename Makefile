@@ -72,7 +72,7 @@ bench-recovery: $(STAMP)  ## recovery beside Torch-Pruning and tfmot: about 14 h
 	$(RECOVERY) $(if $(CIFAR10),--source $(CIFAR10)) $(if $(PEER),--peer-python $(PEER))
 	$(BIN)/python benchmarks/recovery.py --report --picture docs/images/recovery.png
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml setup.py
 	@echo "$(VENV): installing what is in requirements.lock; takes minutes, and several GB in $(VENV)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

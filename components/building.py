@@ -12,7 +12,6 @@ import sys
 import tarfile
 import tempfile
 import time
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -153,7 +152,6 @@ def build(images: Iterable[str], options: argparse.Namespace) -> None:
     """
     engine = engine_command()
     revision, treeish = tree_state(allow_dirty=options.dirty)
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     names = ["core", "tensorflow", "tools", *IMAGES]
     names += [GPU] if set(images) & set(GPU_IMAGES) else []
     start = time.monotonic()
@@ -172,7 +170,7 @@ def build(images: Iterable[str], options: argparse.Namespace) -> None:
         }
         labels = {
             "org.opencontainers.image.revision": revision,
-            "org.opencontainers.image.version": version,
+            "org.opencontainers.image.version": __version__,
             CODE_LABEL: code_version(folder),
         }
         for image in images:

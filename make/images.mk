@@ -1,6 +1,6 @@
 # Images of the components: docs/images.md. DOCKER=podman names another engine; DOCKER_HOST its socket.
 REGISTRY ?=
-TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+TAG ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' regrow/__init__.py)
 BASE_IMAGE ?=
 IMAGES ?=
 GPU_IMAGES := train-gpu recover-gpu

@@ -18,8 +18,8 @@ from regrow.config.keys import Key, keys
 LIBRARY = """# Python
 
 `import regrow` offers these names. It loads neither TensorFlow nor anything else that is slow; the first call that
-needs TensorFlow does. Options have the names and defaults that they have in [`params.yaml`](parameters.md). A wrong argument
-raises `RegrowError`, whose one sentence names the argument, what it got and what it accepts.
+needs TensorFlow does. Options have the names and defaults that they have in [`params.yaml`](parameters.md). A wrong
+argument raises `RegrowError`, whose one sentence names the argument, what it got and what it accepts.
 
 ## Functions and classes
 """
