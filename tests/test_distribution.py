@@ -27,21 +27,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     if changed:
         subprocess.run(["git", "apply"], cwd=clone, input=changed, check=True)
     uv = Path(sys.executable).with_name("uv")
-    subprocess.run(
-        [
-            uv,
-            "build",
-            "--wheel",
-            "--quiet",
-            "--no-build-isolation",
-            "--python",
-            sys.executable,
-            "--out-dir",
-            place,
-            clone,
-        ],
-        check=True,
-    )
+    build = [uv, "build", "--wheel", "--quiet", "--no-build-isolation", "--python", sys.executable]
+    subprocess.run(build, cwd=clone, check=True)
     (file,) = (clone / "dist").glob("*.whl")
     assert file.name.startswith(f"regrow-{regrow.__version__}-")
     with zipfile.ZipFile(file) as archive:
