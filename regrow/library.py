@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from regrow.evaluation.side_by_side import Comparison
     from regrow.model_files.inspection import Inspection
     from regrow.pruning.pruned import Pruned
+    from regrow.recovery.recovered import Recovered
 
-__all__ = ["KeepZeros", "RegrowError", "compare", "export", "inspect", "load", "prune", "rule"]
+__all__ = ["KeepZeros", "RegrowError", "compare", "export", "inspect", "load", "prune", "recover", "rule"]
+
+OF_DATA = ("validation", "steps", "validation_steps", "loss", "augmentation", "training")
 
 Model = Any
 """A live `tf_keras` or Keras 3 model, Functional or Sequential; or the path of a model file."""
@@ -161,6 +164,91 @@ def prune(
 
     refuse_unknown("prune", unknown, (*given, "data"))
     return prune_live(model, given, data=data)
+
+
+def recover(
+    pruned: "Pruned | Recovered | str | Path",
+    train: Any,
+    *,
+    validation: Any = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    fit: Mapping[str, Any] | None = None,
+    initialise: Mapping[str, Any] | str | None = None,
+    recalibrate: bool | Mapping[str, Any] | None = None,
+    reconstruct: bool | Mapping[str, Any] | None = None,
+    fine_tune: bool | None = None,
+    distill: bool | Mapping[str, Any] | None = None,
+    regularise: Mapping[str, Any] | None = None,
+    multi_task: bool | Mapping[str, Any] | None = None,
+    stop_when: str | None = None,
+    retries: int | None = None,
+    control: bool | None = None,
+    seed: int | None = None,
+    steps: int | None = None,
+    validation_steps: int | None = None,
+    loss: Any = None,
+    augmentation: str | Path | None = None,
+    training: str | Path | None = None,
+    parent: Model = None,
+    **unknown: Never,
+) -> "Recovered":
+    """Win back the accuracy of a pruned model with your own data; neither it nor its parent is changed.
+
+    What costs nothing comes first: batch-normalisation recalibration, least-squares reconstruction, then fine-tuning.
+    A technique that makes the model worse on the validation examples is undone. Zeros stay zero. Options have the names
+    and defaults that they have in section `recover` of ``params.yaml`` (`regrow keys recover` lists them).
+
+    Args:
+        pruned: what `prune` or `recover` gave, or a directory that it was saved to, with ``parent``.
+        train: training examples with labels: ``(x, y)`` arrays, a `tf.data.Dataset` or a Keras `PyDataset` of such
+            batches, or the directory of a regrow dataset. Arrays are shuffled in each epoch; a `tf.data.Dataset` is
+            taken as it is. Labels are class numbers (n,) or one-hot rows (n, classes) for a classifier, else what the
+            model's loss takes.
+        validation: examples that decide what is kept, in any of these forms but a directory, which has its own; a tenth
+            of the training examples unless given. Do not pass your test examples: what chose a model cannot judge it.
+        epochs: of fine-tuning; short for ``fit={"epochs": …}``. Likewise:
+        batch_size: examples a step, of data that does not come in batches.
+        learning_rate: the highest of the schedule.
+        fit: how to fine-tune: epochs, optimizer, schedule, early_stopping, ema, sam, …
+        initialise: the weights to start from: ``"pruned"``, ``"rewind"`` (Renda et al. 2020) or ``"reinitialise"``.
+        recalibrate: whether to recalibrate batch normalisation, or how.
+        reconstruct: whether to fit each layer to the parent's features by least squares, or how.
+        fine_tune: whether to fine-tune.
+        distill: True, or how to distil knowledge from the parent (Hinton et al. 2015).
+        regularise: regularisation while fine-tuning, such as ``{"l2": 1e-4}``.
+        multi_task: True, or which auxiliary tasks are trained at the same time.
+        stop_when: the validation accuracy at which fine-tuning ends, such as ``"accuracy >= parent - 0.01"``.
+        retries: restarts allowed after divergence, each at half the learning rate.
+        control: whether to train the same architecture from scratch too, to compare.
+        seed: of all that is drawn.
+        steps: batches of an epoch, of training data without an end.
+        validation_steps: the same of ``validation``.
+        loss: of Keras, by name or object; unless given, that which the pruned model or its parent is compiled with.
+        augmentation: with a dataset directory, what `regrow augment` made of it.
+        training: what `regrow train` wrote about the parent, for schedules and weights that look back at it.
+        parent: the model before pruning, where ``pruned`` does not hold it.
+        **unknown: there are no others; a misspelt one is told the nearest.
+
+    Returns:
+        ``.model``, ``.curve`` (a point for each technique and epoch) and ``.parent``; shown as a table.
+
+    Raises:
+        RegrowError: an argument is wrong, data does not fit the model, or fine-tuning diverged again and again.
+
+    >>> pruned = regrow.prune("digits.keras", macs=0.5)
+    >>> recovered = regrow.recover(pruned, (x_train, y_train), epochs=1)
+    >>> recovered.curve.best["val_accuracy"] >= recovered.curve.points[0]["val_accuracy"]
+    True
+    """
+    given = {name: value for name, value in locals().items() if name not in ("pruned", "train", "unknown")}
+    options = {name: given.pop(name) for name in (*OF_DATA, "parent")}
+    from regrow.pruning.arguments import refuse_unknown
+    from regrow.recovery.live import recover_live
+
+    refuse_unknown("recover", unknown, (*given, *options))
+    return recover_live(pruned, train, given, **options)
 
 
 def export(

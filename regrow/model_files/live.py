@@ -67,6 +67,23 @@ def model_of(value: Any, *, name: str, trust: bool = False) -> Live:
     return Live(model=_settled(value), given=value)
 
 
+def save_live(model: Any, directory: Path) -> None:
+    """Write ``directory/model.keras``, a file of the library that ``model`` is of; Keras 3 adds its compile state.
+
+    Raises:
+        RegrowError: the library's file cannot hold the model.
+    """
+    from regrow.model_files.archives import normalise_archive
+    from regrow.model_files.files import MODEL, save_model
+
+    if not _is_keras3(model):
+        save_model(model, directory)
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    model.save(directory / MODEL)
+    normalise_archive(directory / MODEL)
+
+
 def _is_keras3(value: Any) -> bool:
     """Without importing Keras 3, or what handles its models, where ``value`` is none of it."""
     if not any(kind.__module__.partition(".")[0] == "keras" for kind in type(value).__mro__):

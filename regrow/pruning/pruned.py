@@ -161,9 +161,9 @@ def write_outcome(pruned: Pruned, *, model: Path, pruning: Path, report: Path) -
     Raises:
         RegrowError: a pruned weight is no longer zero, or the model cannot be written.
     """
-    from regrow.model_files.files import save_model
+    from regrow.model_files.live import model_of, save_live
 
-    pruned.pruning.verify(pruned.model)
-    save_model(pruned.model, model)
+    pruned.pruning.verify(model_of(pruned.model, name="model").model)
+    save_live(pruned.model, model)
     pruned.pruning.write(pruning)
     write_json(report / REPORT, pruned.report.details)

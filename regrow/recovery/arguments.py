@@ -52,6 +52,8 @@ def _long_form(name: str, value: Any) -> Any:
         return {"enabled": True, **value} if isinstance(value, Mapping) else value
     if name in DEFAULTS and isinstance(value, bool):
         return DEFAULTS[name] if value else None
+    if name == "initialise" and isinstance(value, str):
+        return {"name": value}
     return dict(value) if isinstance(value, Mapping) else value
 
 

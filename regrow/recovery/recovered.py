@@ -66,15 +66,15 @@ class Recovered(Shown):
         Raises:
             RegrowError: a file cannot be written, or ``directory`` holds something else.
         """
-        from regrow.model_files.files import save_model
+        from regrow.model_files.live import save_live
 
         target = Path(directory)
         refuse_other_contents(target, RESULTS)
         with new_directory(target) as place:
-            save_model(self.model, place)
+            save_live(self.model, place)
             self.pruning.write(place / PRUNING)
             self.curve.write(place)
             write_json(place / SETTINGS, self.section.model_dump(mode="json"))
             if self.with_heads is not None:
-                save_model(self.with_heads, place / HEADS)
+                save_live(self.with_heads, place / HEADS)
         return target

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tf_keras
 
 import regrow
 from regrow.evaluation.statistics import mcnemar_exact, paired_difference
@@ -60,6 +59,8 @@ def test_an_exported_file_is_taken_as_it_is(
 
 
 def test_a_sigmoid_names_one_of_two_classes() -> None:
+    import tf_keras
+
     model = tf_keras.Sequential([tf_keras.layers.Input((1,)), tf_keras.layers.Dense(1, activation="sigmoid")])
     turned = tf_keras.models.clone_model(model)
     model.set_weights([np.ones((1, 1)), np.zeros(1)])
@@ -97,6 +98,8 @@ def test_examples_that_do_not_fit_are_named(
 
 
 def test_models_that_do_not_fit_are_named(parent: Any, digit_arrays: dict[str, Any], tmp_path: Path) -> None:
+    import tf_keras
+
     test = (digit_arrays["x_test"], digit_arrays["y_test"])
     other = tf_keras.Sequential([tf_keras.layers.Input((3,)), tf_keras.layers.Dense(10)])
     maps = tf_keras.Sequential([tf_keras.layers.Input((8, 8, 1)), tf_keras.layers.Conv2D(10, 1)])

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tf_keras
 
 import regrow
 from regrow.conversion.runtimes import load_file_runtime
@@ -34,6 +33,8 @@ def test_each_file_answers_as_the_model_and_others_in_the_directory_stay(
 
 
 def test_float_formats_need_no_data_and_logits_may_differ_by_their_size(tmp_path: Path) -> None:
+    import tf_keras
+
     tf_keras.utils.set_random_seed(0)
     model = tf_keras.Sequential(
         [tf_keras.layers.Input((20,)), tf_keras.layers.Dense(50), tf_keras.layers.Dense(1)]
@@ -84,6 +85,8 @@ def test_wrong_arguments_are_named(
 
 
 def test_what_cannot_be_fed_is_refused(tmp_path: Path) -> None:
+    import tf_keras
+
     first, second = tf_keras.Input((3,)), tf_keras.Input((3,))
     model = tf_keras.Model([first, second], tf_keras.layers.Add()([first, second]), name="sum")
     with pytest.raises(regrow.RegrowError, match="model 'sum': has 2 inputs; accepted"):
@@ -114,6 +117,8 @@ def test_a_file_that_disagrees_is_not_written(
 
 
 def test_a_format_that_cannot_be_is_refused_or_left_out(tmp_path: Path) -> None:
+    import tf_keras
+
     # Keras 3 has no LocallyConnected1D.
     model = tf_keras.Sequential(
         [tf_keras.layers.Input((8, 2)), tf_keras.layers.LocallyConnected1D(3, 2), tf_keras.layers.Flatten()],

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tf_keras
 from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
@@ -117,9 +116,20 @@ def test_a_target_that_cannot_be_met_names_the_argument(parent: Any) -> None:
         regrow.prune(parent, macs=0.5, skip="cnov")
 
 
-class Subclassed(tf_keras.Model):  # type: ignore[misc]
-    def call(self, inputs: Any) -> Any:
-        return inputs
+def subclassed() -> Any:
+    import tf_keras
+
+    class Subclassed(tf_keras.Model):  # type: ignore[misc]
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    return Subclassed(name="mine")
+
+
+def not_built() -> Any:
+    import tf_keras
+
+    return tf_keras.Sequential([tf_keras.layers.Dense(3)], name="new")
 
 
 @pytest.mark.parametrize(
@@ -132,13 +142,13 @@ class Subclassed(tf_keras.Model):  # type: ignore[misc]
         (None, "got None; accepted: a Keras model"),
         ([1], "got a list; accepted: a Keras model"),
         ("missing.keras", "missing.keras: no such model file"),
-        (Subclassed(name="mine"), "model 'mine': is a Subclassed, a subclassed model"),
-        (tf_keras.Sequential([tf_keras.layers.Dense(3)], name="new"), "model 'new': has not been built"),
+        (subclassed, "model 'mine': is a Subclassed, a subclassed model"),
+        (not_built, "model 'new': has not been built"),
     ],
 )
 def test_what_is_no_model_is_named(function: Any, model: Any, sentence: str) -> None:
     with pytest.raises(regrow.RegrowError) as caught:
-        function(model)
+        function(model() if callable(model) else model)
     assert sentence in str(caught.value)
 
 
@@ -155,6 +165,8 @@ def test_a_live_model_is_taken_as_it_is_and_a_file_as_it_was_saved(
 
 
 def test_code_in_a_file_is_refused_in_words_of_python(tmp_path: Path) -> None:
+    import tf_keras
+
     model = tf_keras.Sequential([tf_keras.layers.Input((3,)), tf_keras.layers.Lambda(lambda x: x + 1)])
     model.save(tmp_path / "code.keras")
     with pytest.raises(regrow.RegrowError, match=r"load it with regrow\.load\(…, trust=True\)$"):
@@ -165,6 +177,7 @@ def test_code_in_a_file_is_refused_in_words_of_python(tmp_path: Path) -> None:
 
 
 def test_wrappers_of_tfmot_come_off() -> None:
+    import tf_keras
     from tensorflow_model_optimization.sparsity import keras as tfmot
 
     plain = tf_keras.Sequential([tf_keras.layers.Input((4,)), tf_keras.layers.Dense(3)])

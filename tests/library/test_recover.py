@@ -1,0 +1,70 @@
+"""`regrow.recover` and `regrow.KeepZeros` as a library user calls them."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import regrow
+from regrow.recovery.arguments import NAMES, SHORT
+
+
+def test_accuracy_comes_back_and_nothing_given_changes(
+    parent: Any, digit_arrays: dict[str, Any], tmp_path: Path
+) -> None:
+    x, y = digit_arrays["x_train"], digit_arrays["y_train"]
+    pruned = regrow.prune(regrow.prune(parent, macs=0.4), sparsity=0.5)
+    weights = pruned.model.get_weights()
+    recovered = regrow.recover(pruned, (x, y), epochs=3, seed=1)
+    assert recovered.parent is parent
+    assert all(np.array_equal(*pair) for pair in zip(weights, pruned.model.get_weights(), strict=True))
+    assert recovered.curve.best["val_accuracy"] > recovered.curve.points[0]["val_accuracy"]
+    assert regrow.inspect(recovered).zeros >= regrow.inspect(pruned).zeros
+    found = regrow.compare(pruned, recovered, (digit_arrays["x_test"], digit_arrays["y_test"]), latency=None)
+    assert found.accuracy_difference > 0
+    assert "<table>" in recovered._repr_html_() and len(recovered.frame()) == len(recovered.curve.points)
+    # What was saved can be gone on from, with the parent.
+    again = regrow.recover(pruned.save(tmp_path / "pruned"), (x, y), parent=parent, epochs=3, seed=1)
+    assert again.curve.best["val_accuracy"] == pytest.approx(recovered.curve.best["val_accuracy"], abs=0.02)
+    assert (recovered.save(tmp_path / "recovered") / "curve.json").is_file()
+
+
+def test_masks_hold_in_a_fit_of_ones_own(parent: Any, digit_arrays: dict[str, Any]) -> None:
+    sparse = regrow.prune(parent, sparsity=0.7)
+    sparse.model.fit(
+        digit_arrays["x_train"], digit_arrays["y_train"], verbose=0, callbacks=[regrow.KeepZeros(sparse)]
+    )
+    sparse.pruning.verify(sparse.model)
+
+
+def test_the_keys_of_the_section_are_arguments() -> None:
+    arguments = set(inspect.signature(regrow.recover).parameters)
+    assert {*NAMES, *SHORT} <= arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"epoch": 3}, "epoch: is not an argument of recover; did you mean 'epochs'?"),
+        ({"epochs": 0}, "epochs: is out of range (found 0; accepted: ≥ 1"),
+        ({"initialise": "rewnd"}, "initialise: initialisation 'rewnd' is not known; did you mean 'rewind'?"),
+        ({"pruned": 0.5}, "pruned: got a float; accepted: what regrow.prune or regrow.recover gave"),
+        ({"pruned": "somewhere"}, "parent: is needed with a directory, somewhere"),
+        ({"train": None}, "train: got None; accepted: arrays (x, y)"),
+        ({"stop_when": "good"}, "stop_when"),
+    ],
+)
+def test_wrong_arguments_are_named(parent: Any, arguments: dict[str, Any], sentence: str) -> None:
+    given = {
+        "pruned": arguments.get("pruned"),
+        "train": (np.zeros((20, 8, 8, 1)), np.arange(20) % 10),
+        **arguments,
+    }
+    if "pruned" not in arguments:
+        given["pruned"] = regrow.prune(parent, sparsity=0.5)
+    with pytest.raises(regrow.RegrowError) as caught:
+        regrow.recover(given.pop("pruned"), given.pop("train"), **given)
+    assert str(caught.value).startswith(sentence)
+    assert "--" not in str(caught.value)
