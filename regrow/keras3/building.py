@@ -49,7 +49,7 @@ def build(
         RegrowError: it has no counterpart there.
     """
     config, replaced = split_activation(kind, config, source=source)
-    converted = {**(more or {}), **convert_config(kind, config, source=source, where=where)}
+    converted = {**convert_config(kind, config, source=source, where=where), **(more or {})}
     name = converted["name"] = str(converted["name"]).replace("/", "_")
     layer = construct(library, kind, converted, where=where)
     if replaced in FORMULAS:

@@ -18,7 +18,8 @@ class Compiled:
 
     def apply(self, model: Any) -> None:
         """Compile ``model`` with a new optimizer, at step 0, and new metrics."""
-        names = dict(zip(self.output_names, getattr(model, "output_names", ()), strict=True))
+        # A Sequential model has no names of outputs.
+        names = dict(zip(self.output_names, getattr(model, "output_names", ()), strict=False))
         arguments = {key: _anew(value) for key, value in self.arguments.items()}
         for key in BY_OUTPUT:
             if isinstance(arguments.get(key), dict):

@@ -14,7 +14,7 @@ from regrow.graph.layer_normalisation import keep_operations_apart
 from regrow.keras3.agreement import has_masks, refuse_lost_masks, refuse_other_answers
 from regrow.keras3.compiled import Compiled, compile_state
 from regrow.keras3.configs import Config
-from regrow.keras3.layers import LAYERS
+from regrow.keras3.kept import Kept
 from regrow.keras3.twins import as_json, copy_weights, is_a_model, paired, twin_of, walk
 from regrow.keras3.weights import transfer
 from regrow.keras3.writing import Writer
@@ -93,7 +93,7 @@ def to_live(model: Any, origin: Origin) -> Any:
         for ours, theirs in made:
             transfer(ours, theirs)
     else:
-        writer = Writer(kept=_only_in_keras3(origin.config))
+        writer = Writer(Kept.of(origin.config))
         live, made = writer.model(model), writer.pairs
     refuse_other_answers(model, live, made)
     for path, layer in walk(live):
@@ -125,22 +125,3 @@ def _without_lora(config: Any) -> Any:
     if isinstance(config, list | tuple):
         return [_without_lora(value) for value in config]
     return config
-
-
-def _only_in_keras3(config: Config) -> dict[tuple[str, str], Config]:
-    """Arguments that Keras 3 alone has, by class and name of layer; of names that stand for several layers, none."""
-    found: dict[tuple[str, str], Config | None] = {}
-    waiting: list[Any] = [config]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list | tuple):
-            waiting += value
-        if not isinstance(value, dict):
-            continue
-        waiting += value.values()
-        kind, inner = str(value.get("class_name")), value.get("config")
-        if kind in LAYERS and isinstance(inner, dict) and "name" in inner:
-            key = (kind, str(inner["name"]))
-            own = {name: inner[name] for name in LAYERS[kind].keras3 if inner.get(name) is not None}
-            found[key] = None if key in found and found[key] != own else own
-    return {key: own for key, own in found.items() if own}

@@ -1,6 +1,6 @@
 """From a `tf_keras` model to a live Keras 3 model, which Keras 3 itself then saves."""
 
-from collections.abc import Mapping
+import itertools
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,10 @@ import numpy as np
 from regrow.errors import RegrowError
 from regrow.keras3.building import Converted, build, construct, join
 from regrow.keras3.channels_first import bias_goes_astray, channels_last
-from regrow.keras3.configs import REPLACED, Config, dtype_policy, plain
+from regrow.keras3.configs import REPLACED, dtype_policy, plain
 from regrow.keras3.directions import two_directions, uneven
 from regrow.keras3.formulas import bias_axis_differs
+from regrow.keras3.kept import Kept
 from regrow.keras3.operations import FROM_SYMBOL, keras3_call
 from regrow.keras3.symbols_images import SYMBOLS
 from regrow.keras3.weights import transfer
@@ -28,12 +29,13 @@ class Writer:
     Between a model and one inside it nothing is shared: Keras 3 does not load what it saves of such a model.
 
     Args:
-        kept: arguments that `tf_keras` lacks, by class and name of the layer of Keras 3 that had them.
+        kept: what the model of Keras 3 had that `tf_keras` lacks, where the model was made of one.
     """
 
-    def __init__(self, kept: Mapping[tuple[str, str], Config] | None = None) -> None:
+    def __init__(self, kept: Kept | None = None) -> None:
         self._made: list[tuple[Any, Converted]] = []
-        self._kept = kept or {}
+        self._kept = kept or Kept()
+        self._followed: set[str] = set()  # how the names of layers begin whose activation a written layer has
 
     def model(self, model: Any) -> Any:
         """The Keras 3 model that answers as ``model`` does.
@@ -64,7 +66,7 @@ class Writer:
             )
         if isinstance(model, tf_keras.Sequential):
             scope: Scope = {}
-            layers = [self._layer(layer, scope) for layer in model.layers]
+            layers = [self._layer(layer, scope) for layer in model.layers if not self._follows(layer)]
             made = join(keras, model.name, [_input(model.inputs[0])], layers)
         else:
             made = self._functional(model)
@@ -91,9 +93,15 @@ class Writer:
                 flat = zip(tf.nest.flatten(node.outputs), tf.nest.flatten(found), strict=True)
                 tensors.update((id(old), new) for old, new in flat)
         inputs, outputs = tf.nest.map_structure(known, (model._nested_inputs, model._nested_outputs))
-        return keras.Model(inputs, outputs, name=model.name)
+        made = keras.Model(inputs, outputs, name=model.name)
+        chained = model.name in self._kept.sequential and _is_chain(made)
+        return keras.Sequential(made.layers, name=model.name) if chained else made
 
     def _call(self, layer: Any, scope: Scope, args: Any, kwargs: dict[str, Any]) -> Any:
+        if self._follows(layer):
+            import tensorflow as tf
+
+            return next(value for value in tf.nest.flatten((args, kwargs)) if _is_tensor(value))
         if _operation(layer):
             return _operate(layer, args, kwargs)
         given = {key: value for key, value in kwargs.items() if value is not None}
@@ -105,6 +113,12 @@ class Writer:
             # tf_keras keeps the first states of a recurrent layer beside its input.
             args, given["initial_state"] = (args[0][0],), list(args[0][1:])
         return self._layer(layer, scope)(*args, **given)
+
+    def _follows(self, layer: Any) -> bool:
+        """Whether ``layer`` computes an activation, or a part of it, that a layer before it has taken back."""
+        name = layer.name
+        begins = (one for one in self._followed if name == one or name.startswith(f"{one}_"))
+        return name not in self._kept.names and any(begins)
 
     def _layer(self, layer: Any, scope: Scope) -> Converted:
         if id(layer) not in scope:
@@ -134,8 +148,23 @@ class Writer:
         config = layer.get_config()
         if kind in REPLACED:
             kind, config = REPLACED[kind](config)
-        kept = self._kept.get((kind, layer.name), {})
-        return build(keras, kind, config, source="tf_keras", where=where, more=kept)
+        key = (kind, layer.name)
+        more = dict(self._kept.arguments.get(key, {}))
+        if key in self._kept.activations and config.get("activation") == "linear":
+            more["activation"] = self._kept.activations[key]
+            self._followed.add(f"{layer.name}_{more['activation']}")
+        return build(keras, kind, config, source="tf_keras", where=where, more=more)
+
+
+def _is_chain(model: Any) -> bool:
+    """Whether a Functional model of Keras 3 calls layers alone, one after the other, each once."""
+    layers = model.layers
+    if len(model.operations) != len(layers) or any(len(layer._inbound_nodes) != 1 for layer in layers):
+        return False
+    return all(
+        [node.operation for node in layer._inbound_nodes[0].parent_nodes] == [before]
+        for before, layer in itertools.pairwise(layers)
+    )
 
 
 def _operation(layer: Any) -> bool:

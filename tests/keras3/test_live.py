@@ -378,6 +378,40 @@ def test_what_a_layer_learned_by_adapt_comes_along() -> None:
         assert_same(model, live)
 
 
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize(
+    "activation", ["hard_silu", "hard_sigmoid", "relu6", "leaky_relu", "sparse_plus", "log_softmax"]
+)
+def test_activations_that_tf_keras_lacks_are_the_layers_again(activation: str, *, sequential: bool) -> None:
+    layers = keras.layers
+    parts = [
+        layers.Conv2D(6, 3, activation=activation, name="first"),
+        layers.Activation(activation, name="second"),
+        layers.Conv2D(4, 3, name="last", activation=activation),
+    ]
+    entry = keras.Input((8, 8, 2))
+    if sequential:
+        model = keras.Sequential([entry, *parts])
+    else:
+        x = parts[0](entry)
+        model = keras.Model(
+            entry,
+            [
+                parts[2](layers.Add(name="sum")([x, parts[1](x)])),
+                layers.Dense(2, activation=activation, name="head")(x),
+            ],
+        )
+    model.compile("sgd", "mse" if sequential else {"last": "mse", "head": "mae"})
+    twin, origin = from_live(randomise(model))
+    pruned, _ = smaller(twin)
+    live = to_live(pruned, origin)
+    assert live.count_params() == pruned.count_params() < model.count_params()
+    assert {layer.name for layer in live.layers} == {layer.name for layer in model.layers}
+    assert isinstance(live, keras.Sequential) == sequential
+    assert getattr(live, "output_names", None) == getattr(model, "output_names", None)
+    assert_same(pruned, live, examples(model))
+
+
 def test_operations_come_back_as_they_were() -> None:
     entry = keras.Input((6, 4), name="x")
     x = keras.layers.Dense(6, name="first")(entry)
