@@ -4,10 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import tf_keras
 
 from regrow.errors import RegrowError
 from regrow.graph.graph import Graph
@@ -17,8 +15,13 @@ from regrow.graph.tracing import trace
 from regrow.keras3.live import described, from_live, is_live, to_live
 from regrow.keras3.live_kernels import live_kernels
 from regrow.pruning.pruning import Pruning
+from tests.deferred import deferred
 from tests.graph.checking import halved
 from tests.keras3.cases import CASES, answers, examples, randomise
+
+keras = deferred("keras")
+tf_keras = deferred("tf_keras")
+own = deferred("tests.keras3.own_classes")
 
 SPLIT = (
     "nested and shared"  # a layer in a model and in one within it: refused, as a live model says it of itself
@@ -242,48 +245,23 @@ def test_a_layer_called_twice_is_one_again() -> None:
     assert live.count_params() == 20
 
 
-class Subclassed(keras.Model):
-    def __init__(self) -> None:
-        super().__init__()
-        self.dense = keras.layers.Dense(2)
-
-    def call(self, x: Any) -> Any:
-        return self.dense(x)
-
-
-class Own(keras.layers.Layer):
-    def call(self, x: Any) -> Any:
-        return x * 2.0
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class Registered(keras.layers.Layer):
-    def call(self, x: Any) -> Any:
-        return x * 2.0
-
-
-class WithStep(keras.Model):
-    def train_step(self, *args: Any) -> Any:
-        return super().train_step(*args)
-
-
 def subclassed() -> Any:
-    model = Subclassed()
+    model = own.Subclassed()
     model(np.zeros((1, 3)))
     return model
 
 
 def subclassed_within() -> Any:
     entry = keras.Input((3,))
-    return keras.Model(entry, Subclassed()(entry))
+    return keras.Model(entry, own.Subclassed()(entry))
 
 
 def with_own_layer() -> Any:
-    return keras.Sequential([keras.Input((3,)), Own(name="mine"), keras.layers.Dense(2)])
+    return keras.Sequential([keras.Input((3,)), own.Own(name="mine"), keras.layers.Dense(2)])
 
 
 def with_registered_layer() -> Any:
-    return keras.Sequential([keras.Input((3,)), Registered(name="ours"), keras.layers.Dense(2)])
+    return keras.Sequential([keras.Input((3,)), own.Registered(name="ours"), keras.layers.Dense(2)])
 
 
 def with_lambda() -> Any:
@@ -292,7 +270,7 @@ def with_lambda() -> Any:
 
 def with_own_step() -> Any:
     entry = keras.Input((3,))
-    return WithStep(entry, keras.layers.Dense(2)(entry))
+    return own.WithStep(entry, keras.layers.Dense(2)(entry))
 
 
 def not_built() -> Any:

@@ -5,17 +5,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import tf_keras
 
 from regrow.errors import RegrowError
 from regrow.graph.kernels import prunable_kernels
 from regrow.keras3.live_kernels import live_kernels
 from regrow.pruning.pruning import Pruning
 from regrow.recovery.keep_zeros import KeepZeros
+from tests.deferred import deferred
 
+keras = deferred("keras")
+tf_keras = deferred("tf_keras")
 RANDOM = np.random.default_rng(0)
 MASKS = {
     "conv/kernel": (RANDOM.random((3, 3, 1, 4)) < 0.4).astype(np.uint8),
@@ -25,7 +26,7 @@ MASKS = {
 PRUNING = Pruning(masks=MASKS)
 X = RANDOM.normal(size=(40, 6, 6, 1)).astype("float32")
 Y = RANDOM.integers(0, 3, 40)
-LIBRARIES = (tf_keras, keras)
+LIBRARIES = [pytest.param(tf_keras, id="tf_keras"), pytest.param(keras, id="keras")]
 
 
 def model_of(library: Any, *, pruned: bool = True, constraint: Any = None) -> Any:
@@ -38,7 +39,9 @@ def model_of(library: Any, *, pruned: bool = True, constraint: Any = None) -> An
     x = layers.Conv2D(4, 3, activation="tanh", name="conv")(entry)
     x = layers.DepthwiseConv2D(3, name="depthwise")(x)
     x = core(layers.GlobalAveragePooling2D()(x))
-    model = library.Model(entry, layers.Dense(3, name="head")(x), name=f"of_{library.__name__}")
+    model = library.Model(
+        entry, layers.Dense(3, name="head")(x), name="of_keras" if library is keras else "of_tf_keras"
+    )
     if pruned:
         for name, kernel in kernels_of(model).items():
             kernel.assign(np.where(MASKS.get(name, 1), np.asarray(kernel), 0))
@@ -100,7 +103,7 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__)
+@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_no_optimizer_moves_a_zero(library: Any, name: str) -> None:
     model = model_of(library)
@@ -109,7 +112,7 @@ def test_no_optimizer_moves_a_zero(library: Any, name: str) -> None:
     check(library, model, before)
 
 
-@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__)
+@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize(
     "compiled", [{"jit_compile": True}, {"run_eagerly": True}, {"steps_per_execution": 3}], ids=str
 )
@@ -134,7 +137,7 @@ def test_accumulated_gradients_move_no_zero() -> None:
     check(keras, model, before)
 
 
-@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__)
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_mixed_precision_moves_no_zero(library: Any) -> None:
     policy = library.mixed_precision if library is tf_keras else library.config
     setter = policy.set_global_policy if library is tf_keras else policy.set_dtype_policy
@@ -163,7 +166,7 @@ def test_weights_swapped_with_their_averages_keep_zeros_in_checkpoints_too(tmp_p
         check(keras, model, before)
 
 
-@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__)
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_the_best_weights_have_the_zeros(library: Any) -> None:
     model = model_of(library)
     before = arrays(model)
@@ -189,7 +192,7 @@ def test_with_keras3_zeros_hold_within_an_execution() -> None:
         np.testing.assert_allclose(arrays(other)[name], array, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__)
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_a_constraint_of_the_users_holds_too_and_stays(library: Any) -> None:
     model = model_of(library, constraint="non_neg")
     fit(library, model, KeepZeros(PRUNING), optimizer=library.optimizers.SGD(0.3))
@@ -199,7 +202,7 @@ def test_a_constraint_of_the_users_holds_too_and_stays(library: Any) -> None:
     assert all(not values.any() for values in zeros(model).values())
 
 
-@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__)
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_a_training_without_it_is_free_again(library: Any) -> None:
     model = model_of(library)
     fit(library, model, KeepZeros(PRUNING), optimizer=library.optimizers.SGD(0.1), epochs=1)
@@ -222,7 +225,7 @@ def test_an_interrupted_training_can_be_taken_up_again() -> None:
     assert model.get_layer("conv").kernel.constraint is None
 
 
-@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__)
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_zeros_are_taken_as_they_are(library: Any) -> None:
     model = model_of(library)
     before = arrays(model)
@@ -257,7 +260,7 @@ def test_a_directory_says_what_was_pruned(tmp_path: Path) -> None:
         check(tf_keras, model, before)
 
 
-@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__)
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_a_model_that_only_lost_channels_is_trained_as_ever(library: Any) -> None:
     model, other = model_of(library), model_of(library)
     fit(
@@ -285,7 +288,7 @@ def wider(library: Any) -> Any:
     return model
 
 
-@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__)
+@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize(
     ("make", "given", "says"),
     [
