@@ -1,5 +1,6 @@
 """What the documents show runs as it stands there."""
 
+import ast
 import importlib
 import re
 import subprocess
@@ -22,6 +23,20 @@ def test_the_example_of_rules_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     before, after = map(int, re.findall(r"\d+", done.stdout))
     assert 0.485 <= after / before <= 0.515
+
+
+@pytest.mark.tensorflow
+def test_recovery_with_data_of_ones_own_runs(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/recovery.md").read_text("utf-8"), re.DOTALL)
+    (tmp_path / "example.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "reconstruction" in done.stdout
+    assert (tmp_path / "recovered/model.keras").is_file()
+    gains = ast.literal_eval(done.stdout.strip().splitlines()[-1])
+    assert sum(gains.values()) > 0.02
 
 
 def test_every_command_of_the_readme_exists() -> None:

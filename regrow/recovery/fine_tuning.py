@@ -198,7 +198,7 @@ class FineTuning:
         earlier = sum(point["stage"] == stage for point in self.curve.points)
 
         def on_epoch(epoch: int, entry: dict[str, float]) -> None:
-            metrics: dict[str, float] = {key: value for key, value in entry.items() if key in MEASURED}
+            metrics: dict[str, float] = {key: entry[key] for key in MEASURED if key in entry}
             self.curve.add(stage, metrics, epoch=epoch, attempt=attempt + 1)
             if stage != CONTROL:
                 # Epochs of further attempts are counted on, so that none is drawn over another.

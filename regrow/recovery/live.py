@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from regrow.errors import RegrowError
+from regrow.graph.copying import compile_alike
 from regrow.model_files.live import Live, model_of
 from regrow.pruning.pruned import PRUNING, Pruned
 from regrow.pruning.pruning import Pruning
@@ -32,6 +33,7 @@ def recover_live(
         compiled=(model.given, before.given),
         **options,
     )
+    compile_alike(done.model, model.model)
     heads = None if done.with_heads is None else model.back(done.with_heads)
     return replace(done, model=model.back(done.model), parent=before.given, with_heads=heads)
 

@@ -68,3 +68,38 @@ def test_wrong_arguments_are_named(parent: Any, arguments: dict[str, Any], sente
         regrow.recover(given.pop("pruned"), given.pop("train"), **given)
     assert str(caught.value).startswith(sentence)
     assert "--" not in str(caught.value)
+
+
+def test_logits_of_keras_3_are_trained_by_the_loss_that_they_are_compiled_with(
+    digit_arrays: dict[str, Any],
+) -> None:
+    import keras
+
+    from tests.library.conftest import layers
+
+    data = digit_arrays["x_train"][:400], digit_arrays["y_train"][:400]
+    keras.utils.set_random_seed(0)
+    parent = keras.Sequential([*layers(keras)[:-1], keras.layers.Dense(10, name="head")])
+    parent.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    parent.fit(*data, epochs=2, verbose=0)
+    pruned = regrow.prune(parent, macs=0.5)
+    recovered = regrow.recover(pruned, data, epochs=6, batch_size=32, learning_rate=0.01)
+    test = digit_arrays["x_test"], digit_arrays["y_test"]
+    before, after = (model.evaluate(*test, verbose=0) for model in (pruned.model, recovered.model))
+    assert type(recovered.model) is keras.Sequential
+    assert after[1] > before[1] + 0.2
+    assert after[0] < before[0]
+
+
+def test_a_result_is_compiled_as_its_parent_and_is_passed_on(
+    parent: Any, digit_arrays: dict[str, Any]
+) -> None:
+    data = digit_arrays["x_train"][:400], digit_arrays["y_train"][:400]
+    sparse = regrow.prune(parent, sparsity=0.6)
+    first = regrow.recover(sparse, data, epochs=1)
+    second = regrow.recover(first, data, epochs=1, seed=1)
+    for found in (first, second):
+        sparse.pruning.verify(found.model)
+        assert found.model.loss == "sparse_categorical_crossentropy"
+        assert found.model.optimizer is not parent.optimizer
+    assert regrow.inspect(second).sparsity == pytest.approx(regrow.inspect(sparse).sparsity)

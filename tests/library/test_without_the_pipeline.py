@@ -33,6 +33,9 @@ parent = regrow.load(sys.argv[1])
 y = parent.predict(x, verbose=0).argmax(1)
 assert regrow.inspect(parent).frame().shape[0] == 6
 pruned = regrow.prune(parent, macs=0.7)
+recovered = regrow.recover(pruned, (x, y), epochs=1)
+assert len(recovered.curve.frame()) == 2
+recovered.save("recovered")
 done = regrow.export(pruned, "out", ["keras", "saved_model", "tflite_int8", "onnx", "keras3"], calibration=x)
 assert len(done.files) == 5
 found = regrow.compare(parent, pruned, (x, y))
