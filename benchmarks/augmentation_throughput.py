@@ -123,9 +123,8 @@ def training_ratio(dataset: Dataset, *, overlays: dict[str, Path]) -> float:
     import tensorflow as tf
     import tf_keras
 
-    from regrow.training.architectures import build
+    from regrow.training.architectures import Resnet8, build
     from regrow.training.inputs import signature_of
-    from regrow.training.options import Resnet8
 
     tf.config.experimental.enable_op_determinism()  # as in training
     tf_keras.utils.set_random_seed(0)

@@ -18,9 +18,8 @@ import recorded
 from augmentation_throughput import BATCH, random_images
 
 from regrow.augmentation.dataset import AugmentedDataset
-from regrow.training.architectures import build
+from regrow.training.architectures import Resnet8, build
 from regrow.training.inputs import signature_of
-from regrow.training.options import Resnet8
 
 
 def main() -> int:

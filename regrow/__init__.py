@@ -9,7 +9,20 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from regrow.library import KeepZeros, RegrowError, compare, export, inspect, load, prune, recover, rule
+    from regrow.library import (
+        KeepZeros,
+        RegrowError,
+        architecture,
+        compare,
+        criterion,
+        export,
+        inspect,
+        load,
+        prune,
+        recover,
+        rule,
+        technique,
+    )
 
 # tf_keras is what trains (tfmot needs it); mlflow and tfmot choose between it and Keras 3 by this variable,
 # and it must stand before either imports TensorFlow.
@@ -20,7 +33,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 __version__ = "0.1.0"
-__all__ = ["KeepZeros", "RegrowError", "compare", "export", "inspect", "load", "prune", "recover", "rule"]
+__all__ = [
+    "KeepZeros",
+    "RegrowError",
+    "architecture",
+    "compare",
+    "criterion",
+    "export",
+    "inspect",
+    "load",
+    "prune",
+    "recover",
+    "rule",
+    "technique",
+]
 
 
 def __getattr__(name: str) -> Any:

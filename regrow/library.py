@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Never
 
 from regrow.errors import RegrowError
-from regrow.graph.rules.registry import rule
+from regrow.graph.rules.rule import rule
+from regrow.pruning.criteria.criterion import criterion
 from regrow.recovery.keep_zeros import KeepZeros
+from regrow.recovery.technique import technique
+from regrow.training.architecture import architecture
 
 if TYPE_CHECKING:
     from regrow.conversion.exported import Exported
@@ -15,7 +18,20 @@ if TYPE_CHECKING:
     from regrow.pruning.pruned import Pruned
     from regrow.recovery.recovered import Recovered
 
-__all__ = ["KeepZeros", "RegrowError", "compare", "export", "inspect", "load", "prune", "recover", "rule"]
+__all__ = [
+    "KeepZeros",
+    "RegrowError",
+    "architecture",
+    "compare",
+    "criterion",
+    "export",
+    "inspect",
+    "load",
+    "prune",
+    "recover",
+    "rule",
+    "technique",
+]
 
 OF_DATA = ("validation", "steps", "validation_steps", "loss", "augmentation", "training")
 
@@ -178,6 +194,7 @@ def recover(
     initialise: Mapping[str, Any] | str | None = None,
     recalibrate: bool | Mapping[str, Any] | None = None,
     reconstruct: bool | Mapping[str, Any] | None = None,
+    custom: str | Mapping[str, Any] | Sequence[Any] | None = None,
     fine_tune: bool | None = None,
     distill: bool | Mapping[str, Any] | None = None,
     regularise: Mapping[str, Any] | None = None,
@@ -215,6 +232,7 @@ def recover(
         initialise: the weights to start from: ``"pruned"``, ``"rewind"`` (Renda et al. 2020) or ``"reinitialise"``.
         recalibrate: whether to recalibrate batch normalisation, or how.
         reconstruct: whether to fit each layer to the parent's features by least squares, or how.
+        custom: techniques of your own (`technique`), by name or with options, applied in order before fine-tuning.
         fine_tune: whether to fine-tune.
         distill: True, or how to distil knowledge from the parent (Hinton et al. 2015).
         regularise: regularisation while fine-tuning, such as ``{"l2": 1e-4}``.

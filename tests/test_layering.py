@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"regrow": "regrow", "components": "regrow_components", "pipelines": "regrow_pipelines"}
 # From the ground up. A module belongs to the longest name that it begins with, and imports from its own level or below.
 LEVELS = (
-    ("regrow.errors", "regrow.progress", "regrow.showing"),
+    ("regrow.errors", "regrow.extensions", "regrow.progress", "regrow.showing"),
     ("regrow.storage",),
-    ("regrow.config.sections", "regrow.config.validation"),
+    ("regrow.config.choices", "regrow.config.sections", "regrow.config.validation"),
     ("regrow.provenance",),
     ("regrow.tasks", "regrow.graph"),
     ("regrow.dataset", "regrow.keras3"),

@@ -86,9 +86,8 @@ def _prepared(source: dict[str, Any]) -> Callable[[Path, Path], Dataset]:
 
 
 def _lenet(dataset: Dataset, data: Path, seed: int) -> Any:
-    from regrow.training.architectures import build
+    from regrow.training.architectures import Lenet5, build
     from regrow.training.inputs import signature_of
-    from regrow.training.options import Lenet5
 
     model = build(Lenet5(), signature_of(dataset), seed=seed)
     train(model, dataset, {"epochs": 30, "optimizer": {"learning_rate": 2e-3}}, seed=seed)

@@ -26,9 +26,8 @@ from regrow.graph.costs import count_macs
 from regrow.graph.kernels import KERNELS, sparsity
 from regrow.model_files.files import import_model
 from regrow.showing.chatter import without_chatter
-from regrow.training.architectures import build
+from regrow.training.architectures import Resnet8, build
 from regrow.training.inputs import Signature
-from regrow.training.options import Resnet8
 
 BATCH = 128
 PARENT_RATE, PRUNING_RATE = 0.1, 0.05

@@ -19,7 +19,7 @@ from regrow.showing.redaction import holds_credentials
 from regrow.steps import NAMES, SWEEP_NAMES, all_specs
 from regrow.storage.addresses import address_fault
 from regrow.storage.documents import InvalidYamlError, parse_yaml, read_yaml
-from regrow.training.options import SMALLEST
+from regrow.training.architectures import architectures
 
 # Of what --set sets.
 DEEPEST, LONGEST = 20, 100_000
@@ -168,7 +168,7 @@ def _check_table(config: Any, place: str) -> None:
     """Said at the start, not by the step `train`, which comes minutes later."""
     source, architecture = config.prepare.source, config.train.architecture
     table = "csv" in (source.kind, getattr(source, "format", None)) and source.shape is None
-    if table and architecture is not None and architecture.name in SMALLEST:
+    if table and architecture is not None and architectures()[architecture.name].smallest is not None:
         raise RegrowError(
             f"{place}train.architecture: '{architecture.name}' takes images, but prepare.source is a table;"
             " accepted: mlp, or prepare.source.shape where each row is an image"

@@ -3,7 +3,7 @@
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from regrow.config.choices import OneOf, OneOfSections
 from regrow.config.document import config_model
 from regrow.errors import RegrowError, nearest
 
@@ -60,8 +61,9 @@ def _rows(name: str, field: FieldInfo, preset: Any = PydanticUndefined) -> Itera
     if name in FILLED:
         return
     meaning = " ".join((field.description or "").split())
-    inner = [item for item in _members(field.annotation) if _is_section(item)]
-    plain = [item for item in _members(field.annotation) if not _is_section(item)]
+    annotation = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+    inner = [item for item in _members(annotation) if _is_section(item)]
+    plain = [item for item in _members(annotation) if not _is_section(item)]
     if len(inner) == 1 and not _many(field.annotation):
         section = inner[0]
         if plain:
@@ -99,7 +101,12 @@ def _is_section(annotation: Any) -> bool:
 def _members(annotation: Any) -> list[Any]:
     """The alternatives of ``annotation``, sections inside lists included."""
     if hasattr(annotation, "__metadata__"):
-        annotation = annotation.__origin__
+        for mark in annotation.__metadata__:
+            if isinstance(mark, OneOfSections):
+                return list(mark.sections().values())
+            if isinstance(mark, OneOf):
+                return [Literal[*mark.names()]]
+        return _members(annotation.__origin__)
     if get_origin(annotation) in (Union, types.UnionType):
         return [member for item in get_args(annotation) for member in _members(item)]
     if _many(annotation) and any(_is_section(item) for item in _members(get_args(annotation)[0])):

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from regrow.config.choices import OneOfSections
 from regrow.config.sections import Parameters
 from regrow.errors import RegrowError, nearest
 
@@ -129,7 +131,7 @@ def _paths(model: type[BaseModel], depth: int) -> Iterator[tuple[str, ...]]:
     for name, field in model.model_fields.items():
         key = field.alias or name
         yield (key,)
-        for inner in _models(field.annotation) if depth else ():
+        for inner in _inner(field) if depth else ():
             yield from ((key, *path) for path in _paths(inner, depth - 1))
 
 
@@ -198,7 +200,7 @@ def _walk(model: type[BaseModel], location: Sequence[str]) -> tuple[list[str], l
         if last:
             break
         if fields:  # the keys of a plain mapping are whatever they are
-            candidates = [inner for field in fields for inner in _models(field.annotation)]
+            candidates = [inner for field in fields for inner in _inner(field)]
         else:
             candidates = tagged or candidates
     return written, candidates
@@ -216,7 +218,14 @@ def _tag_is(model: type[BaseModel], tag: str) -> bool:
     )
 
 
+def _inner(field: FieldInfo) -> list[type[BaseModel]]:
+    """The sections that the value of ``field`` may be, or hold."""
+    return [model for part in (field.annotation, *field.metadata) for model in _models(part)]
+
+
 def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, OneOfSections):
+        return list(annotation.sections().values())
     if isinstance(annotation, type) and get_origin(annotation) is None:
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [model for argument in get_args(annotation) for model in _models(argument)]

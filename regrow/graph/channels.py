@@ -10,7 +10,7 @@ import numpy as np
 
 from regrow.graph.graph import Graph
 from regrow.graph.rules.record import Key
-from regrow.graph.rules.registry import AxisIds
+from regrow.graph.rules.rule import AxisIds
 from regrow.graph.ties import Ids
 
 Removed = Ids | np.ndarray[Any, np.dtype[np.bool_]] | Iterable[int]

@@ -12,7 +12,7 @@ from regrow.graph.graph import Graph
 from regrow.graph.rules import families  # noqa: F401
 from regrow.graph.rules.call import Axes, LayerCall
 from regrow.graph.rules.record import Record
-from regrow.graph.rules.registry import AxisIds, Outputs, listed, rule_for
+from regrow.graph.rules.rule import AxisIds, Outputs, listed, rule_for
 from regrow.graph.ties import Ids, classes
 from regrow.graph.view import Call, Shape, View
 

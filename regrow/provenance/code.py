@@ -9,6 +9,7 @@ import ast
 import functools
 from pathlib import Path
 
+from regrow import extensions
 from regrow.provenance.digest import digest_of_files, file_digest
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -84,5 +85,6 @@ def _data_named_in(path: Path) -> frozenset[str]:
 
 @functools.cache
 def code_digest(module: str) -> str:
-    """The digest of ``source_files(module)``."""
-    return digest_of_files({name: file_digest(PACKAGE.parent / name) for name in source_files(module)})
+    """The digest of ``source_files(module)``, and of the installed extensions, which any step may use."""
+    digests = {name: file_digest(PACKAGE.parent / name) for name in source_files(module)}
+    return digest_of_files(digests | {name: file_digest(path) for name, path in extensions.source_files()})

@@ -7,7 +7,7 @@ from typing import Any
 
 from regrow.config.validation import validate
 from regrow.errors import RegrowError, nearest
-from regrow.pruning.criteria.registry import CRITERIA, NEEDING_DATA
+from regrow.pruning.criteria.scoring import criteria
 from regrow.pruning.parameters import SMALLER, PruneParams
 from regrow.pruning.targets import ChannelOptions, LayerOptions, Target
 
@@ -94,12 +94,13 @@ def refuse_without_data(params: PruneParams) -> None:
         RegrowError: names the argument that needs it, and what is accepted without.
     """
     ways = "pass data=(x, y), a tf.data.Dataset of such pairs, or the directory of a dataset"
-    criteria = [getattr(params, name).criterion for name in params.method if name in SMALLER]
-    for criterion in criteria:
-        if criterion in NEEDING_DATA:
+    known = criteria()
+    for criterion in [getattr(params, name).criterion for name in params.method if name in SMALLER]:
+        if known[criterion].needs == "examples":
+            without = sorted(name for name, item in known.items() if item.needs == "weights")
             raise RegrowError(
                 f"criterion: '{criterion}' scores channels on examples; {ways}; accepted without:"
-                f" {', '.join(sorted(CRITERIA.keys() - NEEDING_DATA))}"
+                f" {', '.join(without)}"
             )
     if "channels" in params.method and params.rounds > 1:
         raise RegrowError(f"rounds: {params.rounds} rounds train in between; {ways}; accepted without: 1")

@@ -14,7 +14,7 @@ from regrow.graph.removal import built, remove
 from regrow.graph.tracing import trace
 from regrow.pruning.channel_report import channel_report
 from regrow.pruning.criteria.evidence import Array, Calibration
-from regrow.pruning.criteria.registry import NEEDING_DATA, score
+from regrow.pruning.criteria.scoring import needs_examples, score
 from regrow.pruning.limits import halves, limits_of
 from regrow.pruning.moves import Moves
 from regrow.pruning.notes import channel_notes
@@ -109,7 +109,7 @@ def choose_channels(
         raise RegrowError(f"prune.method: 'channels' finds no channel that may go: {why}")
 
     def worth(left: Channels) -> Array:
-        needs_model = options.criterion in NEEDING_DATA
+        needs_model = needs_examples(options.criterion)
         current = model if left is channels else left.graph.to_model() if needs_model else None
         return score(
             left,

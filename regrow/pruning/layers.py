@@ -13,7 +13,7 @@ from regrow.graph.graph import Graph
 from regrow.graph.removal import Surgery
 from regrow.graph.tracing import trace
 from regrow.pruning.criteria.evidence import Calibration, is_weight
-from regrow.pruning.criteria.registry import COMPARABLE, score
+from regrow.pruning.criteria.scoring import criteria, score
 from regrow.pruning.pruning import Pruning
 from regrow.pruning.selection import check_countable, check_patterns, matches
 from regrow.pruning.targets import TOLERANCE, LayerOptions, Target
@@ -135,7 +135,7 @@ def _scores(
                 f"prune.layers.criterion: '{options.criterion}' says nothing of block '{block.name}'; choose another"
             )
         made = sum(len(slot.units) for slot in own if slot.role == "output" and is_weight(slot))
-        summed = options.criterion not in COMPARABLE
+        summed = not criteria()[options.criterion].comparable
         found[number] = np.nansum(values) / made if summed and made else np.nanmean(values)
     return found
 

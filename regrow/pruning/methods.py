@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.progress import Progress, emit
-from regrow.pruning.criteria.registry import check_without_data
+from regrow.pruning.criteria.scoring import check_without_data
 from regrow.pruning.parameters import PruneParams
 from regrow.pruning.pruning import Pruning
 from regrow.pruning.targets import ChannelOptions, LayerOptions

@@ -5,12 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from regrow.config.sections import Parameters
-from regrow.pruning.criteria.registry import (
-    COMPARABLE,
-    NEEDING_DATA,
-    CriterionName,
-    NormalisationName,
-)
+from regrow.pruning.criteria.scoring import CriterionName, NormalisationName, criteria, needs_examples
 
 TOLERANCE = 0.03
 Ratio = Literal["macs", "parameters", "bytes"]
@@ -103,7 +98,7 @@ class ChannelOptions(Parameters):
     @property
     def scorings(self) -> int:
         """What ``rescore`` comes to."""
-        return self.rescore or (3 if self.criterion in NEEDING_DATA else 10)
+        return self.rescore or (3 if needs_examples(self.criterion) else 10)
 
     @property
     def minimums(self) -> tuple[int, ...]:
@@ -113,7 +108,7 @@ class ChannelOptions(Parameters):
     @property
     def normalisation(self) -> NormalisationName:
         """What ``normalise`` comes to."""
-        return self.normalise or ("none" if self.criterion in COMPARABLE else "mean")
+        return self.normalise or ("none" if criteria()[self.criterion].comparable else "mean")
 
     @property
     def per_cost(self) -> bool:
@@ -122,7 +117,7 @@ class ChannelOptions(Parameters):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.criterion in ("lamp", "relative_l2") and self.normalise in ("mean", "max"):
+        if criteria()[self.criterion].shares and self.normalise in ("mean", "max"):
             raise ValueError(
                 f"normalise '{self.normalise}' and criterion '{self.criterion}' exclude each other: its scores are"
                 " shares already"

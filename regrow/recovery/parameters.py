@@ -12,6 +12,7 @@ from regrow.recovery.initialisation import Initialisation, Pruned
 from regrow.recovery.multi_task_parameters import MultiTask
 from regrow.recovery.reconstruction_parameters import Reconstruct
 from regrow.recovery.regularisation import Regularise
+from regrow.recovery.technique import Custom
 from regrow.training.settings import FitSettings
 
 RECOVERY_FIT: dict[str, Any] = {"epochs": 15, "schedule": "linear_decay"}
@@ -38,6 +39,10 @@ def _goal(text: str) -> str:
         above = "; parent takes '-' alone, and a goal above it is a share" if PLUS.search(text) else ""
         raise ValueError(f"'{text}' is not understood; {ACCEPTED}{above}")
     return text
+
+
+def _several(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 Goal = Annotated[str, BeforeValidator(_is_text), AfterValidator(_goal)]
@@ -75,6 +80,9 @@ class RecoverParams(Parameters):
     )
     reconstruct: Reconstruct = Field(
         default_factory=Reconstruct, description="least-squares feature reconstruction"
+    )
+    custom: Annotated[tuple[Custom, ...], BeforeValidator(_several)] = Field(
+        (), description="techniques of your own, by name or with options; applied in order before fine-tuning"
     )
     fine_tune: bool = Field(True, description="masked fine-tuning with the settings in `fit`")
     fit: FitSettings = Field(

@@ -6,6 +6,7 @@ from regrow.progress import emit
 from regrow.recovery.curve import RecoveryCurve
 from regrow.recovery.fine_tuning import FineTuning
 from regrow.recovery.job import Job
+from regrow.recovery.technique import techniques
 
 
 def recover(job: Job) -> RecoveryCurve:
@@ -26,6 +27,7 @@ def recover(job: Job) -> RecoveryCurve:
     pruned = job.model.get_weights()
     _recalibrate(job, curve)
     _reconstruct(job, curve, pruned)
+    _custom(job, curve)
     if job.params.fine_tune:
         tuning = FineTuning(job=job, curve=curve)
         tuning.run()
@@ -89,6 +91,17 @@ def _recalibrate(job: Job, curve: RecoveryCurve) -> None:
     job.settle(job.model)
     curve.add("batch_norm_recalibration", job.measured(job.model))
     curve.keep_if_better(job.model, curve.last, [curve.last], before=before)
+
+
+def _custom(job: Job, curve: RecoveryCurve) -> None:
+    """Techniques that were added from outside."""
+    known = techniques()
+    for options in job.params.custom:
+        before = job.model.get_weights()
+        known[options.name].apply(options, job)
+        job.pruning.apply(job.model)
+        curve.add(options.name, job.measured(job.model))
+        curve.keep_if_better(job.model, curve.last, [curve.last], before=before)
 
 
 def _reconstruct(job: Job, curve: RecoveryCurve, pruned: list[Any]) -> None:

@@ -15,11 +15,12 @@ from regrow.provenance.statement import Resource
 from regrow.registry.starting import START_FILE, read_start
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 from regrow.storage.artifacts import copy_tree, new_directory, to_disk, write_json
-from regrow.training.options import IMAGENET_MD5, IMAGENET_URI, Architecture, Resnet50Transfer
+from regrow.training.architectures import Architecture
 from regrow.training.parent import PLANNED, RANGE_TEST
 from regrow.training.seen import write_seen
 from regrow.training.settings import FitSettings, OwnFitSettings
 from regrow.training.tensorboard import log_directory
+from regrow.training.transfer import IMAGENET_MD5, IMAGENET_URI, Resnet50Transfer
 
 DEFAULT_ARCHITECTURE = "lenet5"
 TRANSFER_RATE = 1e-4

@@ -3,15 +3,30 @@
 Maps are halved twice in the small ones, so images may be small.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from regrow import extensions
+from regrow.config.choices import OneOfSections
+from regrow.config.sections import Parameters
 from regrow.errors import RegrowError
+from regrow.training import transfer  # noqa: F401 - it registers its own
+from regrow.training.architecture import L2, REGISTERED, ArchitectureRecord, Dropout, Width, architecture
 from regrow.training.inputs import Signature, rescaled_input
-from regrow.training.options import SMALLEST, Lenet5, Mlp, Options, Resnet8, Resnet20, Resnet56
-from regrow.training.transfer import resnet50_transfer
 
 
+class Mlp(Parameters):
+    """Dense layers on flattened input; images and tables."""
+
+    name: Literal["mlp"] = "mlp"
+    hidden: tuple[Width, ...] = Field((128, 64), description="units of the hidden layers")
+    dropout: Dropout = 0.0
+    l2: L2 = 0.0
+
+
+@architecture(options=Mlp)
 def mlp(options: Mlp, signature: Signature) -> Any:
     """Flatten, then dense ReLU layers and softmax."""
     import tf_keras
@@ -23,6 +38,17 @@ def mlp(options: Mlp, signature: Signature) -> Any:
     return tf_keras.Model(inputs, _softmax(x, signature), name="mlp")
 
 
+class Lenet5(Parameters):
+    """LeNet-5 with the widths that the pruning literature uses (20, 50, 500)."""
+
+    name: Literal["lenet5"] = "lenet5"
+    filters: tuple[Width, Width] = Field((20, 50), description="channels of the two convolutions")
+    hidden: tuple[Width, ...] = Field((500,), description="units of the dense layers")
+    dropout: Dropout = 0.0
+    l2: L2 = 0.0
+
+
+@architecture(options=Lenet5, smallest=4)
 def lenet5(options: Lenet5, signature: Signature) -> Any:
     """Two 5×5 convolutions, each with 2×2 max pooling, then dense layers.
 
@@ -50,6 +76,14 @@ def lenet5(options: Lenet5, signature: Signature) -> Any:
     return tf_keras.Model(inputs, _softmax(x, signature), name="lenet5")
 
 
+class Resnet8(Parameters):
+    """MLPerf Tiny's ResNet-8 for 32×32 images, 78,666 parameters."""
+
+    name: Literal["resnet8"] = "resnet8"
+    l2: L2 = 1e-4
+
+
+@architecture(options=Resnet8, smallest=8)
 def resnet8(options: Resnet8, signature: Signature) -> Any:
     """MLPerf Tiny's ResNet-8: three stages of one block, 16, 32 and 64 channels.
 
@@ -67,27 +101,45 @@ def resnet8(options: Resnet8, signature: Signature) -> Any:
     )
 
 
+class Resnet20(Parameters):
+    """He et al. 2016's ResNet-20 for CIFAR."""
+
+    name: Literal["resnet20"] = "resnet20"
+    l2: L2 = 1e-4
+
+
+@architecture(options=Resnet20, smallest=8)
 def resnet20(options: Resnet20, signature: Signature) -> Any:
     """ResNet-20 for CIFAR (He et al. 2016, section 4.2): three stages of three blocks."""
     return _residual(signature, name="resnet20", blocks=3, l2=options.l2)
 
 
+class Resnet56(Parameters):
+    """He et al. 2016's ResNet-56 for CIFAR."""
+
+    name: Literal["resnet56"] = "resnet56"
+    l2: L2 = 1e-4
+
+
+@architecture(options=Resnet56, smallest=8)
 def resnet56(options: Resnet56, signature: Signature) -> Any:
     """ResNet-56 for CIFAR (He et al. 2016, section 4.2): three stages of nine blocks."""
     return _residual(signature, name="resnet56", blocks=9, l2=options.l2)
 
 
-ARCHITECTURES: dict[str, Callable[[Any, Signature], Any]] = {
-    "mlp": mlp,
-    "lenet5": lenet5,
-    "resnet8": resnet8,
-    "resnet20": resnet20,
-    "resnet56": resnet56,
-    "resnet50_transfer": resnet50_transfer,
-}
+def architectures() -> dict[str, ArchitectureRecord]:
+    """All architectures by name, those of installed extensions too."""
+    extensions.load()
+    return dict(REGISTERED)
 
 
-def build(options: Options, signature: Signature, *, seed: int) -> Any:
+Architecture = Annotated[
+    Any,
+    OneOfSections("architecture", lambda: {name: item.options for name, item in architectures().items()}),
+]
+
+
+def build(options: Any, signature: Signature, *, seed: int) -> Any:
     """The architecture that ``options`` names, with fresh weights drawn from ``seed``.
 
     Raises:
@@ -95,15 +147,16 @@ def build(options: Options, signature: Signature, *, seed: int) -> Any:
     """
     import tf_keras
 
+    record = architectures()[options.name]
     check_shape(options.name, signature.shape)
     tf_keras.backend.clear_session()
     tf_keras.utils.set_random_seed(seed)
-    return ARCHITECTURES[options.name](options, signature)
+    return record.build(options, signature)
 
 
 def check_shape(name: str, shape: Sequence[int]) -> None:
     """Refuse features of ``shape`` (without the batch) that architecture ``name`` cannot take."""
-    smallest = SMALLEST.get(name)
+    smallest = architectures()[name].smallest
     if smallest is None:
         return
     if len(shape) != 3:
@@ -112,7 +165,9 @@ def check_shape(name: str, shape: Sequence[int]) -> None:
             f"have shape {tuple(shape)}; 'mlp' takes any"
         )
     if min(shape[:2]) < smallest:
-        fitting = [other for other in ARCHITECTURES if SMALLEST.get(other, 0) <= min(shape[:2])]
+        fitting = [
+            other for other, record in architectures().items() if (record.smallest or 0) <= min(shape[:2])
+        ]
         raise RegrowError(
             f"train.architecture: '{name}' takes images of at least {smallest}×{smallest} pixels, but the "
             f"dataset's are {shape[0]}×{shape[1]}; accepted: {', '.join(fitting)}"

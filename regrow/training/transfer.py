@@ -1,17 +1,41 @@
 """Transfer learning: a ResNet50 backbone that has seen ImageNet, and a small head for the task at hand."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from regrow.config.sections import NamesFile, Parameters
 from regrow.errors import RegrowError
+from regrow.training.architecture import L2, Dropout, Width, architecture
 from regrow.training.inputs import Signature, rescaled_input
-from regrow.training.options import IMAGENET_FILE, IMAGENET_MD5, IMAGENET_URI, Resnet50Transfer
 
+# Keras' ImageNet weights of ResNet50 without its top, as `tf_keras.applications.resnet` names and checks them;
+# they stand here too, because what a run will use is stated before TensorFlow is imported.
+IMAGENET_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+IMAGENET_URI = f"https://storage.googleapis.com/tensorflow/keras-applications/resnet/{IMAGENET_FILE}"
+IMAGENET_MD5 = "4d473c1dd8becc155b73f8504c6f6626"
 # Keras' ResNet50 weights come from Caffe: channels in the order blue, green, red, ImageNet's means removed.
 IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
 HEAD = ("head_pool", "head_dense", "head_dropout", "probabilities")
 
 
+class Resnet50Transfer(Parameters):
+    """ResNet50 without its top, a dense layer, dropout, softmax."""
+
+    name: Literal["resnet50_transfer"] = "resnet50_transfer"
+    weights: Annotated[str, NamesFile(words=("imagenet", "none"))] = Field(
+        "imagenet",
+        min_length=1,
+        description="backbone: 'imagenet' (downloaded), 'none', or the path of Keras' no-top weights (.h5)",
+    )
+    hidden: Width = Field(256, description="units of the dense layer")
+    l2: L2 = 0.001
+    dropout: Dropout = 0.5
+    frozen_epochs: int = Field(0, ge=0, description="epochs that train only the head, before all layers")
+
+
+@architecture(options=Resnet50Transfer, smallest=32)
 def resnet50_transfer(options: Resnet50Transfer, signature: Signature) -> Any:
     """ResNet50 without top → global average pooling → dense ReLU with L2 → dropout → softmax.
 

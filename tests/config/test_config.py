@@ -71,7 +71,7 @@ def test_resolve_looks_at_what_train_imports(tmp_path: Path) -> None:
             "prune: {method: 'layers,channels'}",
             r"'layers,channels' is one value; several .* \[layers, channels\]",
         ),
-        ("prune: {channels: {criterion: 'l1,l2'}}", r"criterion: 'l1,l2' is not accepted"),
+        ("prune: {channels: {criterion: 'l1,l2'}}", r"criterion: 'l1,l2' is not known"),
         ("register: {model_name: 'a/b'}", r"model_name: 'a/b' is not accepted; accepted: such as flowers or"),
         ("train: {epochs: 3}", r"train\.epochs: unknown key; did you mean 'train\.fit\.epochs'\?"),
         ("train: {sparkle: 3}", r"train\.sparkle: unknown key; accepted: architecture, "),

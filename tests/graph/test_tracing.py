@@ -9,7 +9,7 @@ from rich.console import Console
 from regrow.errors import RegrowError
 from regrow.graph.graph import Graph
 from regrow.graph.removal import built, remove
-from regrow.graph.rules.registry import RULES, rule
+from regrow.graph.rules.rule import RULES, rule
 from regrow.graph.ties import classes
 from regrow.graph.tracing import trace
 from regrow.model_files.group_table import groups_table

@@ -10,7 +10,7 @@ from regrow.graph.channels import Channels, Group
 from regrow.graph.graph import Graph
 from regrow.graph.tracing import trace
 from regrow.pruning.criteria.evidence import Calibration, Evidence
-from regrow.pruning.criteria.registry import CRITERIA, NORMALISATIONS, score
+from regrow.pruning.criteria.scoring import NORMALISATIONS, criteria, score
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,9 @@ def calibration() -> Calibration:
 def raw(
     name: str, channels: Channels, model: Any, calibration: Calibration | None = None, seed: int = 0
 ) -> np.ndarray:
-    return CRITERIA[name](Evidence(channels=channels, model=model, calibration=calibration, seed=seed))
+    return criteria()[name].score(
+        Evidence(channels=channels, model=model, calibration=calibration, seed=seed)
+    )
 
 
 def group(channels: Channels, layer: str) -> Group:

@@ -10,7 +10,7 @@ from regrow.errors import RegrowError
 from regrow.graph.costs import count_macs
 from regrow.graph.graph import Graph
 from regrow.pruning.criteria.evidence import Calibration
-from regrow.pruning.criteria.registry import CRITERIA
+from regrow.pruning.criteria.scoring import criteria
 from regrow.pruning.layers import prune_layers
 from regrow.pruning.methods import Task, prune
 from regrow.pruning.parameters import PruneParams
@@ -58,7 +58,7 @@ def test_the_least_important_blocks_go(deep: Any) -> None:
             np.testing.assert_array_equal(left[name], array)
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("criterion", criteria())
 def test_each_criterion_scores_blocks(deep: Any, criterion: str) -> None:
     random = np.random.default_rng(0)
     features = random.integers(0, 255, (16, 6, 6, 3)).astype(np.uint8)

@@ -10,7 +10,7 @@ from regrow.graph.channels import Channels
 from regrow.graph.graph import Graph
 from regrow.graph.tracing import trace
 from regrow.pruning.channels import ChannelPruning, prune_channels
-from regrow.pruning.criteria.registry import score
+from regrow.pruning.criteria.scoring import score
 from regrow.pruning.limits import halves
 from regrow.pruning.moves import order_moves
 from regrow.pruning.notes import channel_notes

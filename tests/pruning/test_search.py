@@ -8,7 +8,7 @@ import pytest
 from regrow.graph.channels import Channels
 from regrow.graph.graph import Graph
 from regrow.graph.tracing import trace
-from regrow.pruning.criteria.registry import score
+from regrow.pruning.criteria.scoring import score
 from regrow.pruning.moves import Moves, order_moves
 from regrow.pruning.rescoring import rescored_moves, without
 from regrow.pruning.search import fewest, meet, meet_by_measuring

@@ -13,7 +13,7 @@ from regrow.graph.graph import Graph
 from regrow.graph.tracing import trace
 from regrow.pruning.channels import prune_channels
 from regrow.pruning.criteria.evidence import Calibration
-from regrow.pruning.criteria.registry import CRITERIA
+from regrow.pruning.criteria.scoring import criteria
 from regrow.pruning.targets import ChannelOptions, Target
 from tests.deferred import deferred
 
@@ -32,7 +32,7 @@ def groups(report: dict[str, Any]) -> dict[str, tuple[int, int]]:
     return {group["name"]: (group["before"], group["after"]) for group in report["groups"]}
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("criterion", criteria())
 def test_half_the_macs_with_each_criterion(mixed: Any, criterion: str) -> None:
     weights = mixed.get_weights()
     done = prune_channels(

@@ -4,18 +4,17 @@ import pytest
 
 from regrow.errors import RegrowError
 from regrow.recovery.feature_points import chosen_points, points
-from regrow.training.architectures import ARCHITECTURES
+from regrow.training.architectures import REGISTERED, Lenet5, Mlp, Resnet8, Resnet20
 from regrow.training.inputs import Signature
-from regrow.training.options import Lenet5, Mlp, Options, Resnet8, Resnet20
 
 pytestmark = pytest.mark.tensorflow
 
 
-def built(options: Options, *shape: int) -> Any:
+def built(options: Any, *shape: int) -> Any:
     signature = Signature(
         shape=shape, classes=10, scale=(1.0,), offset=(0.0,), value_range=(0, 1), feature="image"
     )
-    return ARCHITECTURES[options.name](options, signature)
+    return REGISTERED[options.name].build(options, signature)
 
 
 def chosen(model: Any, patterns: tuple[str, ...] | None = None) -> list[str]:
@@ -33,9 +32,7 @@ def chosen(model: Any, patterns: tuple[str, ...] | None = None) -> list[str]:
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_stages_are_compared_at_their_end(
-    options: Options, shape: tuple[int, ...], expected: list[str]
-) -> None:
+def test_stages_are_compared_at_their_end(options: Any, shape: tuple[int, ...], expected: list[str]) -> None:
     assert chosen(built(options, *shape)) == expected
 
 

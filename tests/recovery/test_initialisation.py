@@ -174,9 +174,8 @@ def test_new_weights_come_from_the_layers_initialisers_and_the_seed(small_model:
 @pytest.mark.parametrize("seed", [0, 7])
 def test_new_weights_are_not_the_parents_first_ones_of_the_same_seed(source: Any, seed: int) -> None:
     """They would be a lottery ticket: masked by what became of them, they are good before any training."""
-    from regrow.training.architectures import build
+    from regrow.training.architectures import Lenet5, build
     from regrow.training.inputs import Signature
-    from regrow.training.options import Lenet5
 
     signature = Signature(shape=(8, 8, 1), classes=10, scale=(1 / 16,), offset=(0.0,), value_range=(0, 16))
     first = arrays(build(Lenet5(), signature, seed=seed))

@@ -10,11 +10,10 @@ from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.progress import Progress
 from regrow.storage.artifacts import write_json
-from regrow.training.architectures import build
+from regrow.training.architectures import Lenet5, Mlp, Resnet8, build
 from regrow.training.fitting import Fit, FitResult, validation_metrics
 from regrow.training.inputs import signature_of
 from regrow.training.optimizers import make_optimizer
-from regrow.training.options import Lenet5, Mlp, Options, Resnet8
 from regrow.training.selection import standard_error
 from regrow.training.settings import EarlyStopping, FitSettings, Optimizer
 
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.tensorflow
 def trained(
     dataset: Dataset,
     *,
-    architecture: Options | None = None,
+    architecture: Any | None = None,
     extra: dict[str, Any] | None = None,
     **settings: Any,
 ) -> tuple[Any, FitResult]:

@@ -21,10 +21,9 @@ from regrow.progress import Progress
 from regrow.recovery.multi_task import MultiTaskPart
 from regrow.recovery.multi_task_parameters import MultiTask
 from regrow.storage.artifacts import write_json
-from regrow.training.architectures import build
+from regrow.training.architectures import Mlp, build
 from regrow.training.fitting import Fit, FitResult
 from regrow.training.inputs import signature_of
-from regrow.training.options import Mlp
 from regrow.training.recalibration import recalibrate
 from regrow.training.settings import FitSettings, Optimizer
 from tests.pruning.every_layer import few_layers
@@ -216,7 +215,7 @@ from regrow.progress import Progress
 from regrow.training.architectures import build
 from regrow.training.fitting import Fit
 from regrow.training.inputs import signature_of
-from regrow.training.options import Mlp
+from regrow.training.architectures import Mlp
 from regrow.training.settings import FitSettings, Optimizer
 
 data, place, result, kill = sys.argv[1:]

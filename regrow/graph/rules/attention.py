@@ -1,7 +1,7 @@
 """Attention: products of tensors, whose summed axes go together."""
 
 from regrow.graph.rules.call import Axes, LayerCall
-from regrow.graph.rules.registry import AxisIds, Outputs, rule
+from regrow.graph.rules.rule import AxisIds, Outputs, rule
 from regrow.graph.ties import Ids
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from regrow.graph.rules.record import Factor, Record
-from regrow.graph.rules.registry import AxisIds
+from regrow.graph.rules.rule import AxisIds
 from regrow.graph.ties import Ids
 from regrow.graph.view import Call, Shape
 

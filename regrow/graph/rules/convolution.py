@@ -3,7 +3,7 @@
 import numpy as np
 
 from regrow.graph.rules.call import LayerCall
-from regrow.graph.rules.registry import AxisIds, rule
+from regrow.graph.rules.rule import AxisIds, rule
 from regrow.graph.ties import Ids
 
 

@@ -2,7 +2,7 @@
 
 from regrow.graph.rules.call import LayerCall
 from regrow.graph.rules.merging import broadcast, tensors_in
-from regrow.graph.rules.registry import AxisIds, Outputs, rule
+from regrow.graph.rules.rule import AxisIds, Outputs, rule
 
 
 @rule(

@@ -2,7 +2,7 @@
 
 from regrow.graph.rules.call import LayerCall
 from regrow.graph.rules.convolution import equal_groups
-from regrow.graph.rules.registry import AxisIds, rule
+from regrow.graph.rules.rule import AxisIds, rule
 
 SCALE_AND_SHIFT = ("gamma", "beta")
 STATISTICS = ("moving_mean", "moving_variance", "moving_stddev", "renorm_mean", "renorm_stddev")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from regrow.graph.rules.call import Axes, LayerCall
-from regrow.graph.rules.registry import AxisIds, rule
+from regrow.graph.rules.rule import AxisIds, rule
 from regrow.graph.ties import Ids
 
 GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}

@@ -8,7 +8,7 @@ import numpy as np
 
 from regrow.graph.rules.call import Axes, LayerCall
 from regrow.graph.rules.convolution import channel_axis, with_channels
-from regrow.graph.rules.registry import AxisIds, rule
+from regrow.graph.rules.rule import AxisIds, rule
 from regrow.graph.ties import Ids
 from regrow.graph.view import Shape
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from regrow.graph.rules.call import LayerCall
-from regrow.graph.rules.registry import Outputs
+from regrow.graph.rules.rule import Outputs
 from regrow.graph.ties import Ids
 
 

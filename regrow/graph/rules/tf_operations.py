@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from regrow.graph.rules.call import Axes, LayerCall
 from regrow.graph.rules.merging import broadcast, multiplied, tensors_in
-from regrow.graph.rules.registry import AxisIds, Outputs, Rule, rule
+from regrow.graph.rules.rule import AxisIds, Outputs, Rule, rule
 from regrow.graph.rules.shaping import permuted
 
 Operation = TypeVar("Operation", bound=Rule)

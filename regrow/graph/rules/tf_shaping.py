@@ -7,7 +7,7 @@ import numpy as np
 from regrow.graph.rules.call import Axes, LayerCall
 from regrow.graph.rules.convolution import channel_axis, equal_groups, with_channels
 from regrow.graph.rules.merging import broadcast, joined, tensors_in
-from regrow.graph.rules.registry import AxisIds, Outputs
+from regrow.graph.rules.rule import AxisIds, Outputs
 from regrow.graph.rules.shaping import permuted, reshaped
 from regrow.graph.rules.slicing import sliced
 from regrow.graph.rules.tf_operations import bound, operation

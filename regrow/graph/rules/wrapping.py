@@ -5,7 +5,7 @@ from typing import TypeVar
 from regrow.graph.rules.call import Axes, LayerCall
 from regrow.graph.rules.merging import broadcast, joined
 from regrow.graph.rules.recurrent import GATES
-from regrow.graph.rules.registry import AxisIds, Outputs, listed, rule, rule_for
+from regrow.graph.rules.rule import AxisIds, Outputs, listed, rule, rule_for
 from regrow.graph.view import Shape
 
 T = TypeVar("T")

@@ -7,11 +7,13 @@ import numpy as np
 
 from regrow.graph.computing import activations
 from regrow.graph.view import Call
+from regrow.pruning.criteria.criterion import criterion
 from regrow.pruning.criteria.evidence import Array, Evidence
 
 RECTIFIERS = ("relu", "relu6")
 
 
+@criterion("apoz", needs="examples", comparable=True, lacking="rectifier (ReLU)")
 def apoz(evidence: Evidence) -> Array:
     """1 − the average percentage of zeros (Hu 2016) after the rectifiers that a unit runs through.
 

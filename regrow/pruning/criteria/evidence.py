@@ -74,6 +74,16 @@ class Evidence:
             raise ValueError("this criterion needs calibration examples")
         return self.calibration
 
+    def over_weights(self, measure: Callable[[Array], Array]) -> Array:
+        """Σ of ``measure(array)`` over all weights that make a unit or take it in: float64 ``(units,)``.
+
+        ``measure`` takes the whole array and returns one of the same shape; biases and statistics are left out.
+        """
+        arrays = self.channels.graph.arrays
+        return unit_sums(
+            self.channels, lambda name: measure(arrays[name]), filter(is_weight, self.channels.slots)
+        )
+
 
 def is_weight(slot: Slot) -> bool:
     """Whether the slot's array multiplies channels: kernels and scales, not biases and statistics."""

@@ -1,41 +1,40 @@
 """Criteria that look at weights alone: no data, and well under a second for millions of weights."""
 
-from collections.abc import Callable
-
 import numpy as np
 
-from regrow.graph.channels import Channels
+from regrow.pruning.criteria.criterion import criterion
 from regrow.pruning.criteria.evidence import Array, Evidence, is_weight, unit_sums
 
 
+@criterion("l1")
 def group_l1(evidence: Evidence) -> Array:
     """Σ |w| over all coupled slices, those that make the channel and those that take it in (Li 2017, Fang 2023)."""
-    arrays = evidence.channels.graph.arrays
-    return _over_weights(evidence.channels, lambda name: np.abs(arrays[name]))
+    return evidence.over_weights(np.abs)
 
 
+@criterion("l2")
 def group_l2(evidence: Evidence) -> Array:
     """Σ w² over all coupled slices (DepGraph, Fang 2023)."""
-    arrays = evidence.channels.graph.arrays
-    return _over_weights(evidence.channels, lambda name: np.square(arrays[name]))
+    return evidence.over_weights(np.square)
 
 
+@criterion("relative_l2", comparable=True, shares=True)
 def relative_l2(evidence: Evidence) -> Array:
     """Σ over arrays of the share of the array's squares that the unit's slices hold: what each layer loses of itself.
 
     A unit of channels that many layers make or take in counts in all of them, so scores of different groups can be
     compared as they are.
     """
-    arrays = evidence.channels.graph.arrays
 
-    def shares(name: str) -> Array:
-        squares = np.square(arrays[name], dtype=np.float64)
+    def shares(array: Array) -> Array:
+        squares = np.square(array, dtype=np.float64)
         total = squares.sum()
         return squares / total if total > 0 else squares
 
-    return _over_weights(evidence.channels, shares)
+    return evidence.over_weights(shares)
 
 
+@criterion("lamp", comparable=True, shares=True)
 def lamp(evidence: Evidence) -> Array:
     """LAMP (Lee 2021) with a unit in the place of a weight: s_u / Σ_{v: s_v ≥ s_u} s_v within each group.
 
@@ -52,6 +51,7 @@ def lamp(evidence: Evidence) -> Array:
     return scores
 
 
+@criterion("batch_norm_scale", lacking="batch normalisation")
 def batch_norm_scale(evidence: Evidence) -> Array:
     """Σ |γ| over the unit's batch normalisations (network slimming, Liu 2017); NaN for a unit that has none."""
     channels = evidence.channels
@@ -68,11 +68,13 @@ def batch_norm_scale(evidence: Evidence) -> Array:
     return np.where(normalised, found, np.nan)
 
 
+@criterion("random", comparable=True)
 def random(evidence: Evidence) -> Array:
     """Uniform in [0, 1), the same for the same seed: what any criterion must beat."""
     return np.random.default_rng(evidence.seed).random(evidence.channels.count)
 
 
+@criterion("geometric_median")
 def geometric_median(evidence: Evidence) -> Array:
     """Σ_v ‖w_u − w_v‖ over the group: how far a filter is from all others (FPGM, He 2019).
 
@@ -96,7 +98,3 @@ def _distances(rows: Array) -> Array:
     apart = squares[:, None] + squares[None, :] - 2 * (centred @ centred.T)
     found: Array = np.sqrt(np.maximum(apart, 0, out=apart)).sum(axis=1, dtype=np.float64)
     return found
-
-
-def _over_weights(channels: Channels, measure: Callable[[str], Array]) -> Array:
-    return unit_sums(channels, measure, filter(is_weight, channels.slots))

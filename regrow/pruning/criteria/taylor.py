@@ -8,9 +8,11 @@ import numpy as np
 from regrow.errors import RegrowError
 from regrow.graph.kernels import layers
 from regrow.graph.variables import variables
+from regrow.pruning.criteria.criterion import criterion
 from regrow.pruning.criteria.evidence import STATISTICS, Array, Evidence, unit_sums
 
 
+@criterion("taylor", needs="examples")
 def taylor(evidence: Evidence) -> Array:
     """(Σ g·w)² per unit over all coupled slices and learnt arrays, mean over batches (Molchanov 2019).
 

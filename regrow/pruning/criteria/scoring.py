@@ -1,43 +1,33 @@
 """The criteria and normalisations by name, and the score of every unit."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from regrow import extensions
+from regrow.config.choices import OneOf
 from regrow.errors import RegrowError
 from regrow.graph.channels import Channels
-from regrow.pruning.criteria.activation import apoz
+from regrow.pruning.criteria import activation, magnitude, taylor  # noqa: F401 - they register their own
+from regrow.pruning.criteria.criterion import REGISTERED, Criterion
 from regrow.pruning.criteria.evidence import Array, Calibration, Evidence
-from regrow.pruning.criteria.magnitude import (
-    batch_norm_scale,
-    geometric_median,
-    group_l1,
-    group_l2,
-    lamp,
-    random,
-    relative_l2,
-)
-from regrow.pruning.criteria.taylor import taylor
 
-CriterionName = Literal[
-    "l1", "l2", "batch_norm_scale", "taylor", "lamp", "relative_l2", "geometric_median", "apoz", "random"
-]
 NormalisationName = Literal["mean", "max", "none"]
-CRITERIA: dict[str, Callable[[Evidence], Array]] = {
-    "l1": group_l1,
-    "l2": group_l2,
-    "batch_norm_scale": batch_norm_scale,
-    "taylor": taylor,
-    "lamp": lamp,
-    "relative_l2": relative_l2,
-    "geometric_median": geometric_median,
-    "apoz": apoz,
-    "random": random,
-}
-NEEDING_DATA = frozenset({"taylor", "apoz"})
-# Their scores can be compared between groups as they are.
-COMPARABLE = frozenset({"lamp", "relative_l2", "random", "apoz"})
+
+
+def criteria() -> dict[str, Criterion]:
+    """All criteria by name, those of installed extensions too."""
+    extensions.load()
+    return dict(REGISTERED)
+
+
+CriterionName = Annotated[str, OneOf(lambda: list(criteria()))]
+
+
+def needs_examples(name: str) -> bool:
+    """Whether the criterion ``name`` needs calibration examples."""
+    return criteria()[name].needs == "examples"
 
 
 def by_mean(scores: Array) -> Array:
@@ -64,11 +54,13 @@ def check_without_data(criterion: str) -> None:
     Raises:
         RegrowError: it needs them.
     """
-    if criterion in NEEDING_DATA:
+    known = criteria()
+    if known[criterion].needs == "examples":
+        without = sorted(name for name, item in known.items() if item.needs == "weights")
         raise RegrowError(
             f"prune.channels.criterion: '{criterion}' needs calibration examples; give a dataset that"
             " `regrow prepare` made (--dataset work/prepare/dataset), or choose one of"
-            f" {', '.join(sorted(CRITERIA.keys() - NEEDING_DATA))}"
+            f" {', '.join(without)}"
         )
 
 
@@ -89,20 +81,39 @@ def score(
     """
     if calibration is None or not len(calibration.features):
         check_without_data(criterion)
-    found = CRITERIA[criterion](
-        Evidence(channels=channels, model=model, calibration=calibration, seed=seed)
-    ).astype(np.float64)
+    used = criteria()[criterion]
+    evidence = Evidence(channels=channels, model=model, calibration=calibration, seed=seed)
+    found = _checked(used, used.score(evidence), channels.count)
     if channels.removable.any() and not np.isfinite(found[channels.removable]).any():
-        lacking = {"batch_norm_scale": "batch normalisation", "apoz": "rectifier (ReLU)"}.get(criterion)
-        what = (
-            f"no channel that may go runs through a {lacking}" if lacking else "no channel has a finite score"
-        )
+        what = "no channel has a finite score"
+        if used.lacking is not None:
+            what = f"no channel that may go runs through a {used.lacking}"
         raise RegrowError(f"prune.channels.criterion: '{criterion}' cannot be used here: {what}")
     for group in channels.groups:
         known = group.units[np.isfinite(found[group.units])]
         if len(known):
             found[known] = NORMALISATIONS[normalise](found[known])
     return found
+
+
+def _checked(used: Criterion, found: Any, count: int) -> Array:
+    """The scores as float64, ``(count,)``, in an array of their own.
+
+    Raises:
+        RegrowError: the criterion returned something else.
+    """
+    try:
+        scores = np.array(found, np.float64)
+    except (TypeError, ValueError):
+        raise RegrowError(
+            f"criterion '{used.name}': returned {type(found).__name__}; accepted: numbers, one for each unit"
+        ) from None
+    if scores.shape != (count,):
+        raise RegrowError(
+            f"criterion '{used.name}': returned an array of shape {scores.shape}; accepted: ({count},), one"
+            " number for each unit"
+        )
+    return scores
 
 
 def _divided(scores: Array, by: float) -> Array:

@@ -1,10 +1,10 @@
-"""The registry of rules.
+"""What a rule is, and how one is added.
 
 A rule says what a layer does to channels. It is called once per call of the layer, with a `LayerCall`: it names
 the array axes that are indexed by channels, and returns the channels of the layer's outputs. For a layer of your
 own that scales each channel::
 
-    from regrow.graph.rules.registry import rule
+    from regrow.graph.rules.rule import rule
 
     @rule("ChannelScale")
     def channel_scale(call):
@@ -29,6 +29,7 @@ rule says so by ``call.free(ids)``.
 from collections.abc import Callable
 from typing import Any
 
+from regrow import extensions
 from regrow.graph.ties import Ids
 
 AxisIds = tuple[Ids | None, ...]
@@ -50,6 +51,7 @@ def rule(*class_names: str) -> Callable[[Rule], Rule]:
 
 def rule_for(class_name: str, *, keras: bool) -> Rule | None:
     """The rule of a layer class; Regrow's own rules hold for Keras' classes only, not for namesakes."""
+    extensions.load()
     found = RULES.get(class_name)
     if found is None or keras or not found.__module__.startswith("regrow.graph.rules."):
         return found

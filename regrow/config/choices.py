@@ -1,0 +1,97 @@
+"""Values that are chosen by name from what is registered, which a user may add to."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from regrow.errors import RegrowError, nearest
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a text field that holds one of the names that ``names`` gives when it is validated.
+
+    >>> from typing import Annotated
+    >>> from pydantic import TypeAdapter
+    >>> TypeAdapter(Annotated[str, OneOf(lambda: ["red", "blue"])]).validate_python("red")
+    'red'
+    """
+
+    names: Callable[[], list[str]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._known, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"enum": self.names(), "type": "string"}
+
+    def _known(self, name: str) -> str:
+        if name not in (names := self.names()):
+            raise ValueError(f"'{name}' is not known{nearest(name, names)}")
+        return name
+
+
+@dataclass(frozen=True)
+class OneOfSections:
+    """Marks a field that holds one of several sections, told apart by ``name``; the name alone takes its defaults.
+
+    ``sections`` gives them by name when a value is validated.
+    """
+
+    what: str
+    sections: Callable[[], Mapping[str, type[BaseModel]]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._section,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda section, info: section.model_dump(mode=info.mode), info_arg=True
+            ),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        sections = self.sections()
+        if not sections:
+            return {"not": {}}  # there is none to choose
+        kinds = [handler(section.__pydantic_core_schema__) for section in sections.values()]
+        return {"anyOf": [{"enum": list(sections), "type": "string"}, *kinds]}
+
+    def _section(self, value: Any) -> BaseModel:
+        sections = self.sections()
+        if isinstance(value, tuple(sections.values())):
+            assert isinstance(value, BaseModel)
+            return value
+        name = value.get("name") if isinstance(value, Mapping) else value
+        if name is None:
+            raise ValueError(f"needs a name{nearest('', sections)}")
+        if not isinstance(name, str) or name not in sections:
+            hint = nearest(str(name), sections) or f"; no {self.what} has been added"
+            raise ValueError(f"{self.what} '{name}' is not known{hint}")
+        return sections[name].model_validate(value if isinstance(value, Mapping) else {"name": name})
+
+
+def name_of(section: type[BaseModel], *, what: str) -> str:
+    """The name by which ``section`` is chosen: the default of its field ``name``, a `Literal` of that one name.
+
+    Raises:
+        RegrowError: it has none; ``what`` it is for is said.
+    """
+    is_section = isinstance(section, type) and issubclass(section, BaseModel)
+    field = section.model_fields.get("name") if is_section else None
+    names = (
+        get_args(field.annotation) if field is not None and get_origin(field.annotation) is Literal else ()
+    )
+    if field is None or len(names) != 1 or field.default != names[0]:
+        given = section.__name__ if is_section else repr(section)
+        raise RegrowError(
+            f"{what}: {given} gives no name; accepted: a section (`regrow.config.sections.Parameters`) with the"
+            ' field name: Literal["NAME"] = "NAME"'
+        )
+    return str(names[0])
