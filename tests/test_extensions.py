@@ -91,7 +91,7 @@ def command(package: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_an_installed_package_adds_to_keys_and_schema(package: Path) -> None:
     keys = command(package, "keys").stdout
     assert "train.architecture (name: narrow).units" in keys
-    assert "recover.custom (name: shrink).factor" in keys
+    assert "recover.custom[].factor" in keys
     assert "inverse_order" in keys
     schema = command(package, "schema").stdout
     assert all(word in schema for word in ("inverse_order", "narrow", "shrink"))
@@ -157,7 +157,7 @@ def test_names_are_checked_where_something_is_added() -> None:
     import regrow.training.architectures  # noqa: F401
 
     with pytest.raises(
-        RegrowError, match="'l1': the name is taken by regrow.pruning.criteria.magnitude.group_l1"
+        RegrowError, match=r"'l1': the name is taken by regrow\.pruning\.criteria\.magnitude\.group_l1"
     ):
         criterion("l1")(nothing)
     with pytest.raises(RegrowError, match="'mlp': the name is taken"):

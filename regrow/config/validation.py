@@ -199,10 +199,9 @@ def _walk(model: type[BaseModel], location: Sequence[str]) -> tuple[list[str], l
             written.append(part)
         if last:
             break
-        if fields:  # the keys of a plain mapping are whatever they are
-            candidates = [inner for field in fields for inner in _inner(field)]
-        else:
-            candidates = tagged or candidates
+        # The keys of a plain mapping are whatever they are.
+        inside = [inner for field in fields for inner in _inner(field)]
+        candidates = inside if fields else tagged or candidates
     return written, candidates
 
 
