@@ -100,6 +100,8 @@ def prune(
     n_m: tuple[int, int] | None = None,
     blocks: int | None = None,
     data: Any = None,
+    validation: Any = None,
+    loss: Any = None,
     method: Literal["channels", "layers"] | None = None,
     criterion: str | None = None,
     normalise: Literal["mean", "max", "none"] | None = None,
@@ -136,7 +138,10 @@ def prune(
         n_m: ``(n, m)``: keep n of each m consecutive weights along the inputs that are summed over.
         blocks: how many residual blocks to remove.
         data: examples with labels, for what scores or trains on data: ``(x, y)`` arrays, a `tf.data.Dataset` or a Keras
-            `PyDataset` of such pairs, or the directory of a regrow dataset.
+            `PyDataset` of such batches, or the directory of a regrow dataset.
+        validation: examples that decide which epoch is kept where pruning trains, in any of these forms but a
+            directory, which has its own; a tenth of ``data`` unless given.
+        loss: of Keras, by name or object; unless given, that which the model is compiled with.
         method: with macs, parameters or bytes: ``channels``, or ``layers`` for whole residual blocks.
         criterion: what a channel is worth: relative_l2 (unless given), l1, l2, taylor (Molchanov et
             al. 2019, needs data), lamp (Lee et al. 2021), geometric_median (He et al. 2019), apoz (Hu et al. 2016,
@@ -174,12 +179,13 @@ def prune(
     >>> round(regrow.inspect(sparse).sparsity, 2)
     0.8
     """
-    given = {name: value for name, value in locals().items() if name not in ("model", "data", "unknown")}
+    given = {name: value for name, value in locals().items() if name not in ("model", "unknown")}
+    options = {name: given.pop(name) for name in ("data", "validation", "loss")}
     from regrow.pruning.arguments import refuse_unknown
     from regrow.pruning.live import prune_live
 
-    refuse_unknown("prune", unknown, (*given, "data"))
-    return prune_live(model, given, data=data)
+    refuse_unknown("prune", unknown, (*given, *options))
+    return prune_live(model, given, **options)
 
 
 def recover(

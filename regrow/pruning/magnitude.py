@@ -1,6 +1,6 @@
 """Unstructured magnitude pruning through TensorFlow Model Optimization (tfmot): at once, or while training."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,7 @@ def gradual(
     sparsities: Mapping[str, float],
     *,
     data: Data,
+    learner: Callable[[Any], Any] = lambda model: model,
     settings: FitSettings,
     initial_share: float,
     begin: float,
@@ -89,6 +90,7 @@ def gradual(
         kernels: those to prune, by name.
         sparsities: final sparsity of each.
         data: trained on.
+        learner: what is trained in order to train ``model``; shares its variables.
         settings: how to train; without early stopping and a time budget, which would cut the schedule short.
         initial_share: share of the final sparsity to begin with, 0 to 1.
         begin: share of the optimiser steps before the first weights go.
@@ -129,7 +131,7 @@ def gradual(
         on_epoch=keep,
         settle=masks.mask_averages,
     )
-    fit.run(model, data)
+    fit.run(learner(model), data)
     _, weights, pruning = kept[0]
     model.set_weights(weights)
     pruning.apply(model)

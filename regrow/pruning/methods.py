@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from regrow.dataset.data import Data
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
 from regrow.progress import Progress, emit
@@ -33,13 +34,38 @@ METHOD_OF_KEY = {
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a method works with; a model file of the user's may come without ``dataset`` and ``overlay``."""
+    """What a method works with; a model of the user's may come without a ``dataset``, or with data of their ``own``."""
 
     params: PruneParams
     dataset: Dataset | None
     overlay: Path | None
     step: str
     progress: Callable[[int], Progress]
+    own: "Own | None" = None
+
+    @property
+    def data(self) -> Data | None:
+        """What is trained and calibrated on."""
+        if self.own is not None:
+            return self.own.data
+        if self.dataset is None:
+            return None
+        from regrow.augmentation.dataset import AugmentedDataset
+
+        return AugmentedDataset(self.dataset, self.overlay)
+
+    def learner(self, model: Any) -> Any:
+        """What is trained in order to train ``model``: it, or an end to it that gives probabilities."""
+        return model if self.own is None else self.own.view(model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """Data of a user's own: ``view`` gives a model the end that its objective needs, ``loss`` is that of the model."""
+
+    data: Data
+    view: Callable[[Any], Any]
+    loss: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +88,7 @@ def prune(model: Any, task: Task) -> Outcome:
     """
     from regrow.graph.finite import refuse_not_finite
 
-    if task.dataset is None:
+    if task.data is None:
         check_without_dataset(task.params)
     refuse_not_finite(model)
     done = Outcome(model=model)
@@ -139,6 +165,12 @@ def check_without_dataset(params: PruneParams) -> None:
         )
 
 
+def trains(params: PruneParams) -> bool:
+    """Whether pruning as ``params`` say trains the model."""
+    channels = "channels" in params.method and (params.rounds > 1 or params.sparse_training is not None)
+    return channels or ("magnitude" in params.method and params.schedule == "gradual")
+
+
 def changes_in_place(params: PruneParams) -> bool:
     """Whether pruning as ``params`` say sets or trains weights of the model that it is given."""
     masks = "magnitude" in params.method or "n_m" in params.method
@@ -170,13 +202,11 @@ def _layers(done: Outcome, task: Task) -> Outcome:
 
 
 def _channels(done: Outcome, task: Task) -> Outcome:
-    from regrow.augmentation.dataset import AugmentedDataset
     from regrow.pruning.rounds import Trainer, prune_in_rounds
 
     params, trainer = task.params, None
-    if task.dataset is not None:
-        data = AugmentedDataset(task.dataset, task.overlay)
-        trainer = Trainer(data, step=task.step, progress=task.progress)
+    if (data := task.data) is not None:
+        trainer = Trainer(data, step=task.step, progress=task.progress, learner=task.learner)
     found = prune_in_rounds(
         done.model,
         params,
@@ -190,10 +220,11 @@ def _channels(done: Outcome, task: Task) -> Outcome:
 def _calibration(task: Task, options: ChannelOptions | LayerOptions) -> "Calibration | None":
     from regrow.pruning.criteria.evidence import Calibration
 
-    if task.dataset is None:
+    if (data := task.data) is None:
         return None
-    features, labels = task.dataset.labelled_calibration(options.examples, task.params.seed)
-    return Calibration(features=features, labels=labels, batch_size=options.batch_size)
+    features, labels = data.labelled_calibration(options.examples, task.params.seed)
+    loss = {} if task.own is None else {"loss": task.own.loss}
+    return Calibration(features=features, labels=labels, batch_size=options.batch_size, **loss)
 
 
 def _n_m(done: Outcome, task: Task) -> Outcome:
@@ -210,7 +241,6 @@ def _n_m(done: Outcome, task: Task) -> Outcome:
 
 
 def _magnitude(done: Outcome, task: Task) -> Outcome:
-    from regrow.augmentation.dataset import AugmentedDataset
     from regrow.pruning.magnitude import allocate, gradual, one_shot
 
     model = done.model
@@ -219,13 +249,15 @@ def _magnitude(done: Outcome, task: Task) -> Outcome:
     shares = allocate(model, kernels, sparsity=params.sparsity, allocation=params.allocation)
     if params.schedule == "one_shot":
         return Outcome(model=model, pruning=one_shot(model, kernels, shares), left_dense=skipped)
-    if task.dataset is None:
-        raise AssertionError("that there is a dataset has been checked")
+    data = task.data
+    if data is None:
+        raise AssertionError("that there is data has been checked")
     pruning = gradual(
         model,
         kernels,
         shares,
-        data=AugmentedDataset(task.dataset, task.overlay),
+        data=data,
+        learner=task.learner,
         settings=options.fit,
         initial_share=options.initial_sparsity / params.sparsity,
         begin=options.begin,

@@ -23,8 +23,15 @@ from regrow.training.settings import FitSettings
 class Trainer:
     """Trains a model on data; what rounds and sparse training need."""
 
-    def __init__(self, data: Data, *, step: str, progress: Callable[[int], Progress]) -> None:
-        self.data, self.step, self.progress = data, step, progress
+    def __init__(
+        self,
+        data: Data,
+        *,
+        step: str,
+        progress: Callable[[int], Progress],
+        learner: Callable[[Any], Any] = lambda model: model,
+    ) -> None:
+        self.data, self.step, self.progress, self.learner = data, step, progress, learner
 
     def train(self, model: Any, settings: FitSettings, *, after_batch: AfterBatch | None = None) -> None:
         """Train ``model`` in place.
@@ -42,7 +49,7 @@ class Trainer:
             after_batch=after_batch,
             keep="last" if after_batch is not None else "best",
         )
-        fit.run(model, self.data)
+        fit.run(self.learner(model), self.data)
         if after_batch is not None:
             images = self.data.calibration(EXAMPLES, settings.seed)
             recalibrate(

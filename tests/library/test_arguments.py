@@ -30,7 +30,7 @@ from regrow.pruning.targets import ChannelOptions, LayerOptions, Target
             "criterion: does not belong to sparsity, which prunes by method",
         ),
         ({"n_m": (2, 4), "floor": 0.1}, "floor: does not belong to n_m"),
-        ({"macs": 0.5, "criterion": "tailor"}, "criterion: 'tailor' is not accepted; did you mean 'taylor'?"),
+        ({"macs": 0.5, "criterion": "tailor"}, "criterion: 'tailor' is not known; did you mean 'taylor'?"),
         ({"n_m": 4}, "n_m: got 4; accepted: a pair of whole numbers"),
         ({"n_m": (4, 2)}, "n_m: got (4, 2); accepted: a pair of whole numbers"),
         ({"n_m": (0.5, 4)}, "n_m: got (0.5, 4); accepted"),
@@ -91,7 +91,13 @@ def test_each_key_of_the_section_is_an_argument_and_each_argument_a_key() -> Non
         *LayerOptions.model_fields,
     }
     keys = keys - {"target", "layers", "channels", "n", "m"} | {"n_m"}
-    arguments = set(inspect.signature(regrow.prune).parameters) - {"model", "data", "unknown"}
+    arguments = set(inspect.signature(regrow.prune).parameters) - {
+        "model",
+        "data",
+        "validation",
+        "loss",
+        "unknown",
+    }
     assert arguments == keys
     taken = {name for places in OPTIONS.values() for names in places.values() for name in names}
     assert arguments == taken | METHODS.keys() | {"method"}

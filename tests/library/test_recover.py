@@ -19,6 +19,10 @@ def test_accuracy_comes_back_and_nothing_given_changes(
     weights = pruned.model.get_weights()
     recovered = regrow.recover(pruned, (x, y), epochs=3, seed=1)
     assert recovered.parent is parent
+    found = recovered.model.evaluate(
+        digit_arrays["x_test"], digit_arrays["y_test"], verbose=0, return_dict=True
+    )
+    assert found.keys() == {"loss", "accuracy"}, "it is compiled as the parent is"
     assert all(np.array_equal(*pair) for pair in zip(weights, pruned.model.get_weights(), strict=True))
     assert recovered.curve.best["val_accuracy"] > recovered.curve.points[0]["val_accuracy"]
     assert regrow.inspect(recovered).zeros >= regrow.inspect(pruned).zeros
