@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PARAMS ?= params.yaml
 UV_VERSION := 0.13.9
 
-.PHONY: help run test coverage test-slow lint format docs docs-serve dist lock bench bench-recovery clean
+.PHONY: help run test coverage test-slow lint format docs docs-serve notebooks dist lock bench bench-recovery clean
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "%-18s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ docs-serve: $(VENV)/.docs  ## show the site at http://127.0.0.1:8000 while you w
 $(VENV)/.docs: $(STAMP) docs/requirements.lock
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r docs/requirements.lock
 	touch $@
+
+notebooks: $(STAMP)  ## run the notebooks and keep their outputs
+	$(BIN)/python notebooks/execute.py
 
 dist: $(STAMP)  ## build the source distribution and the wheel into dist
 	rm -rf dist
