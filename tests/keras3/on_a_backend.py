@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+import regrow
 from regrow.graph.graph import Graph
 from regrow.keras3.live import from_live, to_live
 from regrow.keras3.live_kernels import live_kernels
@@ -87,8 +88,32 @@ def keeps_zeros(optimizer: Any, *, fits: int = 2, **compiled: Any) -> None:
     )
 
 
+def through_the_library() -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(60, 6, 6, 1)).astype("float32"), random.integers(0, 3, 60)
+    entry = keras.Input((6, 6, 1))
+    inner = keras.layers.Flatten()(keras.layers.Conv2D(8, 3, activation="relu", name="conv")(entry))
+    model = keras.Model(entry, keras.layers.Dense(3, activation="softmax", name="head")(inner), name="small")
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    before = model.get_weights()
+    pruned = regrow.prune(model, macs=0.5)
+    assert isinstance(pruned.model, keras.Model) and pruned.model.count_params() < model.count_params()
+    assert pruned.model.evaluate(x, y, verbose=0, return_dict=True).keys() == {"loss", "accuracy"}
+    sparse = regrow.prune(pruned, sparsity=0.5)
+    sparse.model.fit(x, y, verbose=0, callbacks=[regrow.KeepZeros(sparse)])
+    assert regrow.inspect(sparse).sparsity >= 0.49
+    recovered = regrow.recover(sparse, (x, y), epochs=1)
+    assert isinstance(recovered.model, keras.Model) and recovered.model.name == "small"
+    assert regrow.inspect(recovered).zeros >= regrow.inspect(sparse).zeros
+    found = regrow.compare(model, recovered, (x, y), latency=None)
+    assert found.examples == 60
+    for one, array in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, array)
+
+
 def main() -> None:
     there_and_back()
+    through_the_library()
     of = keras.optimizers
     keeps_zeros(of.AdamW(1e-2, weight_decay=0.1, gradient_accumulation_steps=2), jit_compile="auto")
     if "--all" in sys.argv:
