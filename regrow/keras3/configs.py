@@ -163,6 +163,8 @@ def activation(value: Any, *, source: Dialect, where: str) -> Any:
         RegrowError: the other library has none, or another under this name.
     """
     name = activation_name(value)
+    if isinstance(name, dict) and name.get("class_name") in (None, "__lambda__"):
+        raise RegrowError(f"{where} is a lambda, Python code, which is not carried over to {_other(source)}")
     if isinstance(name, dict):
         return convert_layer(name, source=source)
     if name is None or name in SAME_ACTIVATIONS:

@@ -1,5 +1,6 @@
 """A live model of Keras 3 and the `tf_keras` model of the same layers: how one is made, and what belongs to what."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +29,9 @@ def twin_of(model: Any) -> tuple[Any, Config]:
     import keras
 
     try:
-        config = keras.saving.serialize_keras_object(model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of lambdas in a file, which this is none of
+            config = keras.saving.serialize_keras_object(model)
     except (NotImplementedError, TypeError, ValueError) as error:
         raise RegrowError(f"cannot describe itself ({' '.join(str(error).split())[:200]})") from None
     config = without_build_shapes({key: value for key, value in config.items() if key != "compile_config"})

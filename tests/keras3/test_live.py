@@ -268,6 +268,12 @@ def with_lambda() -> Any:
     return keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x * 2, name="twice")])
 
 
+def with_lambda_activation() -> Any:
+    return keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(2, activation=lambda x: x * 2, name="own")]
+    )
+
+
 def with_own_step() -> Any:
     entry = keras.Input((3,))
     return own.WithStep(entry, keras.layers.Dense(2)(entry))
@@ -302,6 +308,7 @@ def in_two_models() -> Any:
         (with_own_layer, r"layer 'mine' \(Own\) is not a layer of Keras"),
         (with_registered_layer, r"layer 'ours' \(Registered\) is not a layer of Keras"),
         (with_lambda, r"layer 'twice' \(Lambda\) holds Python code"),
+        (with_lambda_activation, r"layer 'own' \(Dense\), 'activation' is a lambda, Python code"),
         (with_own_step, "is of class WithStep, and what that adds to a Functional model would be lost"),
         (not_built, "has not been built; call it on data or give it an input shape first"),
         (
