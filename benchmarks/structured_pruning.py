@@ -96,7 +96,7 @@ def speed(file: Path, folder: Path) -> dict[str, Any]:
     import numpy as np
 
     from regrow.conversion.converters import to_tflite_fp32
-    from regrow.conversion.runtimes import single_runner
+    from regrow.conversion.formats import single_runner
     from regrow.evaluation.latency import interleaved, ratio
     from regrow.graph.costs import count_macs
     from regrow.model_files.files import import_model

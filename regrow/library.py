@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Never
 
+from regrow.conversion.formats import export_format
 from regrow.errors import RegrowError
 from regrow.graph.rules.rule import rule
 from regrow.pruning.criteria.criterion import criterion
@@ -25,6 +26,7 @@ __all__ = [
     "compare",
     "criterion",
     "export",
+    "export_format",
     "inspect",
     "load",
     "prune",

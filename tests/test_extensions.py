@@ -50,7 +50,7 @@ def block(page: str) -> str:
 
 def test_the_guides_run_as_they_stand(tmp_path: Path) -> None:
     """All in one process, which imports TensorFlow once."""
-    pages = ("extend-criterion.md", "extend-architecture.md", "extend-technique.md")
+    pages = ("extend-criterion.md", "extend-architecture.md", "extend-technique.md", "extend-format.md")
     (tmp_path / "example.py").write_text("\n".join(map(block, pages)))
     done = subprocess.run(
         [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -58,6 +58,7 @@ def test_the_guides_run_as_they_stand(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "1,210 parameters" in done.stdout or "1210 parameters" in done.stdout  # 64·16 + 16 + 16·10 + 10
     assert "'shrink'" in done.stdout
+    assert "h5 agrees: True" in done.stdout
 
 
 @pytest.fixture

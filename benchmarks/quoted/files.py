@@ -150,8 +150,10 @@ def digits() -> str:
     differences = ", ".join(f"{value:+.2f}" for value in found["differences"]).replace("-", "−")
     return (
         f"{table}\n\nOne test example is {100 / found['examples']:.2f} points. Over {len(found['differences'])} seeds,"
-        f" each with its own split, recovered minus parent is\n{differences} points; a run took {found['seconds']:.0f}"
-        " seconds on two cores (`python benchmarks/run_digits.py`)."
+        f" each with its own split, recovered minus parent is\n{differences} points; the fp32 TFLite file has"
+        f" {found['ratios']['size tflite_fp32']:.2f} of the parent's bytes and takes"
+        f" {found['ratios']['latency tflite_fp32']:.2f} of its time.\nA run took {found['seconds']:.0f} seconds on two"
+        " cores that other work kept busy (`python benchmarks/run_digits.py`)."
     )
 
 

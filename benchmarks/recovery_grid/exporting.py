@@ -15,8 +15,7 @@ CALIBRATION, ROUNDS, WARMUP = 256, 2000, 200
 
 def export(bench: Bench, cell: Cell) -> dict[str, Any]:
     """Convert both models, measure int8's accuracy on the test split, time all files in turns."""
-    from regrow.conversion.converters import CONVERTERS
-    from regrow.conversion.formats import FILES
+    from regrow.conversion.formats import FILES, convert
     from regrow.evaluation.comparison import export_correct
     from regrow.evaluation.sizes import size_bytes
     from regrow.model_files.files import load_model
@@ -33,7 +32,7 @@ def export(bench: Bench, cell: Cell) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         model = load_model(source)
         for name in FORMATS:
-            CONVERTERS[name](model, folder, calibration)
+            convert(model, name, folder, calibration)
             found[f"{role}.size_bytes.{name}"] = size_bytes(folder / FILES[name])
         right = export_correct(folder, "tflite_int8", features, labels, batch_size=500)
         found[f"{role}.test_accuracy.tflite_int8"] = float(right.mean())
@@ -43,7 +42,7 @@ def export(bench: Bench, cell: Cell) -> dict[str, Any]:
 
 def _latency(folder: Path, example: Any) -> dict[str, float]:
     """One example, one thread, all six files in turns; the fastest of each model against each other."""
-    from regrow.conversion.runtimes import single_runner
+    from regrow.conversion.formats import single_runner
     from regrow.evaluation.latency import interleaved, ratio
 
     runners = {

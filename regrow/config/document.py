@@ -12,6 +12,7 @@ from regrow.cluster.settings import ClusterSettings
 from regrow.config.sections import Parameters, canonical_json
 from regrow.config.sweep import SweepParams, measure_params, select_params
 from regrow.config.validation import validate
+from regrow.conversion.formats import ALWAYS, DEFAULT_TIMED
 from regrow.errors import RegrowError
 from regrow.provenance.digest import text_digest
 from regrow.registry.weights_and_biases import WeightsAndBiases
@@ -142,11 +143,12 @@ def check_pipeline(config: Any, *, where: Path | None = None) -> None:
     gate, made = config.register.gate, config.export.formats
     wanted = [("size_format", "max_size_ratio", made, "export.formats")]
     wanted.append(("latency_format", "max_latency_ratio", made, "export.formats"))
-    timed = config.evaluate.latency.formats
+    wanted.append(("size_against", "max_size_ratio", made, "export.formats"))
+    timed = config.evaluate.latency.formats or [name for name in DEFAULT_TIMED if name in made]
     wanted.append(("latency_format", "max_latency_ratio", timed, "evaluate.latency.formats"))
     for name, limit, there, section in wanted:
         asked = getattr(gate, name)
-        if getattr(gate, limit) is not None and asked != "keras" and asked not in there:
+        if getattr(gate, limit) is not None and asked not in (None, *ALWAYS, *there):
             there_is = ", ".join(there) or "none"
             raise RegrowError(
                 f"{place}register.gate.{name}: asks for '{asked}', which is not in {section} ({there_is}): no version"

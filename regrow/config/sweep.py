@@ -7,12 +7,13 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from regrow.config.sections import Parameters, canonical_json
+from regrow.conversion.formats import TimedFormat
 from regrow.errors import RegrowError
 from regrow.evaluation.choice import Rule, Weighed
 from regrow.provenance.digest import text_digest
 from regrow.pruning.parameters import SMALLER, MethodName, PruneParams
 from regrow.recovery.parameters import RecoverParams
-from regrow.steps.measure import MeasureParams, Timed
+from regrow.steps.measure import MeasureParams
 from regrow.steps.select import SelectParams
 from regrow.steps.train import TrainParams
 
@@ -149,7 +150,7 @@ class SweepParams(Parameters):
         default_factory=lambda: Rule.model_validate({"smallest_within": 0.01}),
         description="how a candidate is chosen, on the validation split",
     )
-    format: Timed = Field(
+    format: TimedFormat = Field(
         "tflite_int8", description="the export by whose bytes and latency candidates compare"
     )
     weighed: Weighed = Field("bytes", description="the size that counts: as it is, or gzipped")

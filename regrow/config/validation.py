@@ -1,13 +1,14 @@
 """Values from outside against a section's schema: each fault is a sentence with field, found and accepted."""
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from regrow.config.choices import OneOfSections
+from regrow.config.choices import OneOf, OneOfSections
 from regrow.config.sections import Parameters
 from regrow.errors import RegrowError, nearest
 
@@ -88,7 +89,8 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> tuple[str, str]:
     context = fault.get("ctx", {})
     if kind == "extra_forbidden":
         hint = nearest(location[-1], _names(sections))
-        return field, f"unknown key{hint if 'did you mean' in hint else _elsewhere(model, location) or hint}"
+        elsewhere = "" if "did you mean" in hint else _elsewhere(model, location) or _below(model, location)
+        return field, f"unknown key{elsewhere or hint}"
     if kind == "missing":
         return field, "is required"
     if kind in ("literal_error", "enum") and isinstance(found, str):
@@ -103,7 +105,10 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> tuple[str, str]:
         keys = f" with the keys {', '.join(inner)}" if (inner := _keys(model, location)) else ""
         return field, f"is a section{keys}, not a value (found {_as_written(found)})"
     if kind in ("tuple_type", "list_type"):
-        return field, f"is a list, not a value (found {_as_written(found)})"
+        return (
+            field,
+            f"is a list, not a value (found {_as_written(found)}){_items(sections, location[-1], found)}",
+        )
     if kind == "string_pattern_mismatch" and (such := _examples(sections, location[-1])):
         return field, f"'{found}' is not accepted; accepted: such as {' or '.join(such)}"
     if bounds := _bounds(sections, location[-1]) if kind in OUT_OF_RANGE else "":
@@ -124,6 +129,39 @@ def _elsewhere(model: type[BaseModel], location: Sequence[str]) -> str:
     inside = [path for path in known if path[: len(section)] == tuple(section)]
     found = sorted({f"'{'.'.join(path)}'" for path in inside or known})
     return f"; did you mean {' or '.join(found)}?" if 0 < len(found) <= FEW else ""
+
+
+def _below(model: type[BaseModel], location: Sequence[str]) -> str:
+    """A hint such as ``; did you mean 'recover.fit.epochs'?`` where a key below has nearly this name; else ""."""
+    *section, name = location
+    inside = [path for path in _paths(model, DEEPEST) if path[: len(section)] == tuple(section)]
+    close = difflib.get_close_matches(name, {path[-1] for path in inside}, n=1, cutoff=0.8)
+    found = sorted(
+        {".".join(path) for path in inside if path[-1] in close}, key=lambda text: (text.count("."), text)
+    )
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def _items(sections: Sequence[type[BaseModel]], name: str, found: Any) -> str:
+    """What may stand in the list ``name``, where that is one of a few words; else ""."""
+    for section in sections:
+        field = section.model_fields.get(name)
+        for inner in get_args(field.annotation) if field is not None else ():
+            words = [word for item in (inner, *get_args(inner)) for word in _words(item)]
+            if words:
+                texts = [str(word) for word in words]
+                such = (difflib.get_close_matches(str(found), texts, n=1) or texts)[0]
+                return f"; accepted: a list such as [{such}], of {', '.join(texts)}"
+    return ""
+
+
+def _words(kind: Any) -> list[str]:
+    """The words that ``kind`` allows; none where it allows others."""
+    if get_origin(kind) is Literal:
+        return [str(word) for word in get_args(kind)]
+    return [
+        word for mark in getattr(kind, "__metadata__", ()) if isinstance(mark, OneOf) for word in mark.names()
+    ]
 
 
 def _paths(model: type[BaseModel], depth: int) -> Iterator[tuple[str, ...]]:

@@ -114,7 +114,13 @@ class Process:
 
 
 def convert_apart(
-    folder: Path, job: Mapping[str, Any], *, report: Report, goes_on: bool, limit_s: float = LIMIT_S
+    folder: Path,
+    job: Mapping[str, Any],
+    *,
+    report: Report,
+    goes_on: bool,
+    known: Mapping[str, Mapping[str, Any]] | None = None,
+    limit_s: float = LIMIT_S,
 ) -> Conversions:
     """Convert models as ``job`` says (see `regrow.conversion.worker.work`), whose arrays lie in ``folder``.
 
@@ -125,12 +131,13 @@ def convert_apart(
         job: ``models``, ``formats``, ``tolerances``.
         report: called with model and format before each conversion.
         goes_on: whether the other formats are converted when one fails.
+        known: by model the parity of formats that lie in its ``target`` already.
         limit_s: seconds that one format may take.
 
     Raises:
         RegrowError: a model cannot be read or its answers are no numbers, or the process died outside a conversion.
     """
-    found = Conversions(parity={role: {} for role in job["models"]})
+    found = Conversions(parity={role: dict((known or {}).get(role, {})) for role in job["models"]})
     while True:
         left = found.left(job["models"], job["formats"])
         if not any(left.values()) or (found.failed and not goes_on):

@@ -1,38 +1,41 @@
 """From a `tf_keras` model to each format; all exports take raw features, as the model does.
 
-Equal models and calibration examples give equal bytes where they are exported by equal processes: TensorFlow and
-tf2onnx number functions and values over the life of a process, and these names are in SavedModel and ONNX files.
+Each function writes the file or folder ``target`` in a folder that is there. Equal models and calibration examples give
+equal bytes, whatever the process converted before (`regrow.conversion.canonical`). No TensorFlow is imported
+before it is needed: `regrow.conversion.formats`, which the command line reads, names these functions.
 """
 
 import importlib.metadata
 import logging
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from regrow.conversion.formats import FILES
-from regrow.model_files.files import save_model
-from regrow.model_files.keras3_files import write_keras3
+from regrow.conversion.canonical import canonical_onnx, canonical_saved_model
 from regrow.provenance.digest import tree_digest, tree_files
-from regrow.storage.addresses import readable_by_mlflow
 
-Array = np.ndarray[Any, np.dtype[Any]]
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
 # What it takes to serve the MLflow model.
 SERVING = ("mlflow", "numpy", "tensorflow")
 
 
-def to_keras(model: Any, directory: Path, calibration: Array) -> None:
-    """``model.keras``, which plain `tf_keras` loads."""
-    save_model(model, directory)
+def to_keras(model: Any, target: Path, calibration: "Array") -> None:
+    """A file that plain `tf_keras` loads."""
+    from regrow.model_files.files import save_model
+
+    save_model(model, target.parent)
 
 
-def to_keras3(model: Any, directory: Path, calibration: Array) -> None:
-    """``model_keras3.keras``, which plain Keras 3 loads."""
-    write_keras3(model, directory / FILES["keras3"])
+def to_keras3(model: Any, target: Path, calibration: "Array") -> None:
+    """A file that plain Keras 3 loads."""
+    from regrow.model_files.keras3_files import write_keras3
+
+    write_keras3(model, target)
 
 
 def _servable(model: Any) -> tuple[Any, Any]:
@@ -59,27 +62,16 @@ def _servable(model: Any) -> tuple[Any, Any]:
     return servable, serve
 
 
-def to_saved_model(model: Any, directory: Path, calibration: Array) -> None:
-    """``saved_model/`` with the signature ``serving_default``: float32 features in, probabilities out."""
+def to_saved_model(model: Any, target: Path, calibration: "Array") -> None:
+    """A SavedModel with the signature ``serving_default``: float32 features in, probabilities out."""
     import tensorflow as tf
 
-    target = directory / FILES["saved_model"]
     servable, serve = _servable(model)
     tf.saved_model.save(servable, str(target), signatures={"serving_default": serve})
-    _fix_fingerprint(target / "fingerprint.pb")
+    canonical_saved_model(target)
 
 
-def _fix_fingerprint(path: Path) -> None:
-    """Take the random identifier out of a SavedModel's fingerprint; its checksums stay."""
-    from tensorflow.core.protobuf import fingerprint_pb2
-
-    if path.is_file():
-        fingerprint = fingerprint_pb2.FingerprintDef.FromString(path.read_bytes())
-        fingerprint.uuid = str(uuid.UUID(int=fingerprint.saved_model_checksum))
-        path.write_bytes(fingerprint.SerializeToString(deterministic=True))
-
-
-def _tflite(model: Any, calibration: Array, prepare: Callable[[Any], None]) -> bytes:
+def _tflite(model: Any, calibration: "Array", prepare: Callable[[Any], None]) -> bytes:
     """Convert with a batch of one: a phone answers one example at a time, and the runtime can plan memory."""
     import tensorflow as tf
 
@@ -94,27 +86,28 @@ def _tflite(model: Any, calibration: Array, prepare: Callable[[Any], None]) -> b
     return content
 
 
-def to_tflite_fp32(model: Any, directory: Path, calibration: Array) -> None:
-    """``model_fp32.tflite``: float32 throughout."""
-    (directory / FILES["tflite_fp32"]).write_bytes(_tflite(model, calibration, lambda converter: None))
+def to_tflite_fp32(model: Any, target: Path, calibration: "Array") -> None:
+    """Float32 throughout."""
+    target.write_bytes(_tflite(model, calibration, lambda converter: None))
 
 
-def to_tflite_fp16(model: Any, directory: Path, calibration: Array) -> None:
-    """``model_fp16.tflite``: weights in float16, arithmetic in float32."""
+def to_tflite_fp16(model: Any, target: Path, calibration: "Array") -> None:
+    """Weights in float16, arithmetic in float32."""
     import tensorflow as tf
 
     def prepare(converter: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
 
-    (directory / FILES["tflite_fp16"]).write_bytes(_tflite(model, calibration, prepare))
+    target.write_bytes(_tflite(model, calibration, prepare))
 
 
-def to_tflite_int8(model: Any, directory: Path, calibration: Array) -> None:
-    """``model_int8.tflite``: int8 throughout, input and output too; ranges from ``calibration`` examples."""
+def to_tflite_int8(model: Any, target: Path, calibration: "Array") -> None:
+    """Int8 throughout, input and output too; ranges from ``calibration`` examples."""
+    import numpy as np
     import tensorflow as tf
 
-    def examples() -> Iterator[list[Array]]:
+    def examples() -> Iterator[list["Array"]]:
         for example in calibration:
             yield [np.asarray(example, np.float32)[None]]
 
@@ -124,11 +117,11 @@ def to_tflite_int8(model: Any, directory: Path, calibration: Array) -> None:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
 
-    (directory / FILES["tflite_int8"]).write_bytes(_tflite(model, calibration, prepare))
+    target.write_bytes(_tflite(model, calibration, prepare))
 
 
-def to_onnx(model: Any, directory: Path, calibration: Array) -> None:
-    """``model.onnx`` (opset 17): ``features`` in, ``probabilities`` out, the batch axis free and called ``batch``."""
+def to_onnx(model: Any, target: Path, calibration: "Array") -> None:
+    """ONNX, opset 17: ``features`` in, ``probabilities`` out, the batch axis free and called ``batch``."""
     import tensorflow as tf
     import tf2onnx
 
@@ -141,14 +134,16 @@ def to_onnx(model: Any, directory: Path, calibration: Array) -> None:
             function, input_signature=specification, opset=17, custom_op_handlers={"Erfc": (_erfc, [])}
         )
     _bind(converted.graph, function.get_concrete_function())
+    canonical_onnx(converted)
     converted.graph.name = "regrow"
     for value in (*converted.graph.input, *converted.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    (directory / FILES["onnx"]).write_bytes(converted.SerializeToString(deterministic=True))
+    target.write_bytes(converted.SerializeToString(deterministic=True))
 
 
 def _erfc(graph: Any, node: Any, name: str, arguments: Any) -> None:
     """Write ``Erfc``, which is in TensorFlow's GELU and which `tf2onnx` does not know, as 1 − ``Erf``."""
+    import numpy as np
     from tf2onnx.utils import map_onnx_to_numpy_type
 
     (output,) = node.output
@@ -195,16 +190,16 @@ def _bind(graph: Any, function: Any) -> None:
         graph.input.remove(value)
 
 
-def to_mlflow(model: Any, directory: Path, calibration: Array) -> None:
-    """``mlflow/``: an MLflow model with signature and input example that ``mlflow.pyfunc`` loads.
+def to_mlflow(model: Any, target: Path, calibration: "Array") -> None:
+    """An MLflow model with signature and input example that ``mlflow.pyfunc`` loads.
 
     It holds a SavedModel: with a Keras file, MLflow would load it with whichever Keras the server's environment
     makes TensorFlow choose.
     """
     import mlflow
+    import numpy as np
     from mlflow.models import infer_signature
 
-    target = directory / FILES["mlflow"]
     example = np.asarray(calibration[:2], np.float32)
     servable, serve = _servable(model)
     mlflow.tensorflow.save_model(
@@ -223,23 +218,13 @@ def _fix_description(folder: Path) -> None:
     """Take the time and the random identifiers out of what MLflow wrote, so that equal models have equal bytes."""
     from mlflow.models import Model
 
+    from regrow.storage.addresses import readable_by_mlflow
+
     with readable_by_mlflow(folder) as readable:
         described = Model.load(f"{readable}/MLmodel")
     content = folder / described.flavors["tensorflow"]["saved_model_dir"]
-    _fix_fingerprint(content / "fingerprint.pb")
+    canonical_saved_model(content)
     described.utc_time_created = "1980-01-01 00:00:00.000000"
     described.model_uuid = tree_digest(content)[:32]
     described.model_size_bytes = sum(path.stat().st_size for path in tree_files(content))
     described.save(str(folder / "MLmodel"))
-
-
-CONVERTERS: dict[str, Callable[[Any, Path, Array], None]] = {
-    "keras": to_keras,
-    "saved_model": to_saved_model,
-    "tflite_fp32": to_tflite_fp32,
-    "tflite_fp16": to_tflite_fp16,
-    "tflite_int8": to_tflite_int8,
-    "onnx": to_onnx,
-    "mlflow": to_mlflow,
-    "keras3": to_keras3,
-}

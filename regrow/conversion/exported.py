@@ -12,8 +12,7 @@ from rich.console import Group
 from rich.table import Table
 
 from regrow.conversion.apart import Report, convert_apart
-from regrow.conversion.formats import FILES, FORMATS
-from regrow.conversion.parity import TOLERANCES, Tolerance
+from regrow.conversion.formats import FILES, FORMATS, Tolerance
 from regrow.errors import RegrowError, nearest
 from regrow.showing.tables import Shown, frame
 from regrow.storage.artifacts import disk_errors, make_directory
@@ -105,11 +104,11 @@ def check_tolerances(tolerances: Mapping[str, Any] | None) -> dict[str, Toleranc
     """
     from regrow.config.validation import validate
 
-    found = dict(TOLERANCES)
+    found = {name: record.tolerance for name, record in FORMATS.items()}
     for name, value in (tolerances or {}).items():
         if name not in FORMATS:
             raise RegrowError(f"tolerances: '{name}' is not known{nearest(str(name), FORMATS)}")
-        given = {**TOLERANCES[name].model_dump(), **value} if isinstance(value, Mapping) else value
+        given = {**found[name].model_dump(), **value} if isinstance(value, Mapping) else value
         found[name] = validate(Tolerance, given, where=f"tolerances['{name}']")
     return found
 

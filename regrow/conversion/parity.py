@@ -4,33 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
-from regrow.config.sections import Parameters
+from regrow.conversion.formats import Tolerance
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
-class Tolerance(Parameters):
-    """What an export may differ by on held-out examples: probabilities at most, predictions at least."""
-
-    max_abs_difference: float = Field(ge=0)
-    agreement: float = Field(ge=0, le=1)
-
-
-# Float formats repeat the same arithmetic in another order; float16 rounds weights to 11 bits
-# (MLPerf Tiny's ResNet-8 on CIFAR-10: 0.013 with equal predictions); int8 is a model of
-# its own, which only its predictions can be held to.
-TOLERANCES: dict[str, Tolerance] = {
-    "keras": Tolerance(max_abs_difference=1e-4, agreement=0.99),
-    "saved_model": Tolerance(max_abs_difference=1e-4, agreement=0.99),
-    "tflite_fp32": Tolerance(max_abs_difference=1e-4, agreement=0.99),
-    "tflite_fp16": Tolerance(max_abs_difference=5e-2, agreement=0.98),
-    "tflite_int8": Tolerance(max_abs_difference=1.0, agreement=0.9),
-    "onnx": Tolerance(max_abs_difference=1e-4, agreement=0.99),
-    "mlflow": Tolerance(max_abs_difference=1e-4, agreement=0.99),
-    "keras3": Tolerance(max_abs_difference=1e-4, agreement=0.99),
-}
 
 
 # The difference where two answers cannot be subtracted: no probability is that far from another.

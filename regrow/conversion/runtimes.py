@@ -1,63 +1,27 @@
-"""Each export in its own runtime: as a function of a batch, and as one call to time."""
+"""Each export in its own runtime: as a function of a batch, and as one call to time.
 
-from collections.abc import Callable
+No TensorFlow is imported before it is needed: `regrow.conversion.formats`, which the command line reads, names these
+functions.
+"""
+
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-from regrow.conversion.formats import FILES
-from regrow.errors import RegrowError, nearest
-from regrow.storage.addresses import readable_by_mlflow
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Predict = Callable[[Array], Array]
+    Array = np.ndarray[Any, np.dtype[Any]]
+Predict = Callable[["Array"], "Array"]
 
 
-def load_runtime(directory: Path, name: str) -> Predict:
-    """Load the export ``name`` in ``directory``: raw features ``(n, …)`` to probabilities ``(n, classes)``, float32.
-
-    Raises:
-        RegrowError: the format is not known, or was not exported.
-    """
-    return load_file_runtime(_found(directory, name), name)
-
-
-def load_file_runtime(path: Path, name: str) -> Predict:
-    """As `load_runtime`, for the file ``path`` of the format ``name``, wherever it lies."""
-    return LOADERS["tflite" if name.startswith("tflite") else name](path)
-
-
-def single_runner(directory: Path, name: str, example: Array, *, threads: int = 1) -> Callable[[], None]:
-    """One inference of one ``example`` (without batch axis) in a TFLite or ONNX export, to be timed.
-
-    The input is set beforehand, so that a call is the inference alone; of a TFLite file that keeps a state, with the
-    reset that must precede it.
-
-    Raises:
-        RegrowError: the format is not known, has no single runner, or was not exported.
-    """
-    return file_runner(_found(directory, name), name, example, threads=threads)
-
-
-def file_runner(path: Path, name: str, example: Array, *, threads: int = 1) -> Callable[[], None]:
-    """As `single_runner`, for the file ``path`` of the format ``name``, wherever it lies.
-
-    Raises:
-        RegrowError: the format has no single runner.
-    """
-    if name != "onnx" and not name.startswith("tflite"):
-        raise RegrowError(f"{path}: latency is measured of TFLite and ONNX exports, not of '{name}'")
-    batch = np.asarray(example, np.float32)[None]
-    if name == "onnx":
-        session = _session(path, threads)
-        feed = {session.get_inputs()[0].name: batch}
-        return lambda: session.run(None, feed)
+def tflite_runner(path: Path, example: "Array", *, threads: int = 1) -> Callable[[], None]:
+    """One inference of the TFLite file ``path``; see `regrow.conversion.formats.single_runner`."""
     interpreter = _interpreter(path, threads)
     entry = interpreter.get_input_details()[0]
-    interpreter.set_tensor(entry["index"], _quantised(batch, entry))
+    interpreter.set_tensor(entry["index"], _quantised(_batch(example), entry))
     invoke: Callable[[], None] = interpreter.invoke
-    if not keeps_state(path):
+    if not tflite_facts(path)["keeps_state"]:
         return invoke
 
     def fresh() -> None:
@@ -68,12 +32,23 @@ def file_runner(path: Path, name: str, example: Array, *, threads: int = 1) -> C
     return fresh
 
 
+def onnx_runner(path: Path, example: "Array", *, threads: int = 1) -> Callable[[], None]:
+    """One inference of the ONNX file ``path``; see `regrow.conversion.formats.single_runner`."""
+    session = _session(path, threads)
+    feed = {session.get_inputs()[0].name: _batch(example)}
+    return lambda: session.run(None, feed)
+
+
 def example_shape(path: Path) -> tuple[int | None, ...]:
     """What the one input of a TFLite or ONNX file takes, without the batch axis; None where any length goes.
 
     Raises:
         RegrowError: the file cannot be loaded, or has several inputs.
     """
+    import numpy as np
+
+    from regrow.errors import RegrowError
+
     try:
         if path.suffix == ".onnx":
             inputs = [entry.shape for entry in _session(path, 1).get_inputs()]
@@ -87,27 +62,38 @@ def example_shape(path: Path) -> tuple[int | None, ...]:
     return tuple(int(size) if isinstance(size, int | np.integer) else None for size in inputs[0][1:])
 
 
-def _found(directory: Path, name: str) -> Path:
-    if name not in FILES:
-        raise RegrowError(f"export format '{name}' is not known{nearest(name, FILES)}")
-    path = directory / FILES[name]
-    if not path.exists():
-        raise RegrowError(f"{path}: no such export; '{name}' must be in export.formats")
-    return path
+def _batch(example: "Array") -> "Array":
+    import numpy as np
+
+    return np.asarray(example, np.float32)[None]
 
 
-def keeps_state(path: Path) -> bool:
-    """Whether the TFLite file ``path`` has variables, which an interpreter keeps from one call to the next.
+def tflite_facts(path: Path) -> dict[str, Any]:
+    """What the TFLite file ``path`` takes and gives: dtype, shape, scale and zero point; whether it keeps a state.
 
-    The converter makes one fused operation of an LSTM, with its state as a variable, stateless though the layer is.
+    It keeps one where it has variables, which an interpreter keeps from one call to the next: the converter makes one
+    fused operation of an LSTM, with its state as a variable, stateless though the layer is.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(path.read_bytes(), 0)
     graphs = [model.Subgraphs(number) for number in range(model.SubgraphsLength())]
-    return any(
-        graph.Tensors(number).IsVariable() for graph in graphs for number in range(graph.TensorsLength())
-    )
+    tensors = [graph.Tensors(number) for graph in graphs for number in range(graph.TensorsLength())]
+    main = graphs[0]
+    names = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
+    return {
+        "input": _tensor_facts(main.Tensors(main.Inputs(0)), names),
+        "output": _tensor_facts(main.Tensors(main.Outputs(0)), names),
+        "keeps_state": any(tensor.IsVariable() for tensor in tensors),
+    }
+
+
+def _tensor_facts(tensor: Any, names: Mapping[int, str]) -> dict[str, Any]:
+    found = {"dtype": names[tensor.Type()], "shape": tensor.ShapeAsNumpy().tolist()}
+    quantisation = tensor.Quantization()
+    if quantisation is not None and quantisation.ScaleLength():
+        found |= {"scale": float(quantisation.Scale(0)), "zero_point": int(quantisation.ZeroPoint(0))}
+    return found
 
 
 def _interpreter(path: Path, threads: int) -> Any:
@@ -118,7 +104,9 @@ def _interpreter(path: Path, threads: int) -> Any:
     return interpreter
 
 
-def _quantised(values: Array, entry: Any) -> Array:
+def _quantised(values: "Array", entry: Any) -> "Array":
+    import numpy as np
+
     if entry["dtype"] == np.float32:
         return values
     scale, zero = entry["quantization"]
@@ -127,7 +115,9 @@ def _quantised(values: Array, entry: Any) -> Array:
     return rounded
 
 
-def _dequantised(values: Array, entry: Any) -> Array:
+def _dequantised(values: "Array", entry: Any) -> "Array":
+    import numpy as np
+
     if entry["dtype"] == np.float32:
         return values
     scale, zero = entry["quantization"]
@@ -135,11 +125,14 @@ def _dequantised(values: Array, entry: Any) -> Array:
     return plain
 
 
-def _load_tflite(path: Path) -> Predict:
+def load_tflite(path: Path) -> Predict:
+    """A TFLite file's answers, example by example."""
+    import numpy as np
+
     interpreter = _interpreter(path, 2)
     entry, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
-    def predict(features: Array) -> Array:
+    def predict(features: "Array") -> "Array":
         rows = []
         for example in np.asarray(features, np.float32):
             interpreter.reset_all_variables()  # else a recurrent file goes on from the example before
@@ -159,19 +152,24 @@ def _session(path: Path, threads: int) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _load_onnx(path: Path) -> Predict:
+def load_onnx(path: Path) -> Predict:
+    """An ONNX file's answers."""
+    import numpy as np
+
     session = _session(path, 2)
     name = session.get_inputs()[0].name
     return lambda features: np.asarray(session.run(None, {name: np.asarray(features, np.float32)})[0])
 
 
-def _load_saved_model(path: Path) -> Predict:
+def load_saved_model(path: Path) -> Predict:
+    """A SavedModel's answers, by its signature ``serving_default``."""
+    import numpy as np
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
     serve = loaded.signatures["serving_default"]
 
-    def predict(features: Array) -> Array:
+    def predict(features: "Array") -> "Array":
         answer = serve(features=tf.constant(np.asarray(features, np.float32)))
         return np.asarray(answer["probabilities"])
 
@@ -180,34 +178,33 @@ def _load_saved_model(path: Path) -> Predict:
     return predict
 
 
-def _load_keras(path: Path) -> Predict:
+def load_keras(path: Path) -> Predict:
+    """The answers of ``model.keras``, by `tf_keras`."""
+    import numpy as np
+
     from regrow.model_files.files import import_model
 
     model = import_model(path)
     return lambda features: np.asarray(model.predict(np.asarray(features, np.float32), verbose=0))
 
 
-def _load_keras3(path: Path) -> Predict:
+def load_keras3(path: Path) -> Predict:
+    """The answers of a Keras 3 file."""
     # TensorFlow imports Keras 3 itself; it and tf_keras keep their state apart.
     import keras
+    import numpy as np
 
     model = keras.saving.load_model(path, compile=False)
     return lambda features: np.asarray(model.predict(np.asarray(features, np.float32), verbose=0))
 
 
-def _load_mlflow(path: Path) -> Predict:
+def load_mlflow(path: Path) -> Predict:
+    """The answers of an MLflow model."""
     import mlflow
+    import numpy as np
+
+    from regrow.storage.addresses import readable_by_mlflow
 
     with readable_by_mlflow(path) as readable:
         model = mlflow.pyfunc.load_model(readable)
     return lambda features: np.asarray(model.predict(np.asarray(features, np.float32)))
-
-
-LOADERS: dict[str, Callable[[Path], Predict]] = {
-    "keras": _load_keras,
-    "saved_model": _load_saved_model,
-    "tflite": _load_tflite,
-    "onnx": _load_onnx,
-    "mlflow": _load_mlflow,
-    "keras3": _load_keras3,
-}

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from regrow.conversion.formats import FILES
-from regrow.conversion.parity import Tolerance, compare
+from regrow.conversion.formats import FILES, Tolerance, convert, load_runtime
+from regrow.conversion.parity import compare
 from regrow.errors import RegrowError
 from regrow.storage.artifacts import is_full
 
@@ -49,13 +49,11 @@ def _convert(
     model: Any, names: list[str], target: Path, calibration: Any, check: Check | None, emit: Emit
 ) -> set[str]:
     """Convert to ``names`` in ``target``; those that failed."""
-    from regrow.conversion.converters import CONVERTERS
-
     failed = set()
     for name in names:
         emit("begins", format=name)
         try:
-            CONVERTERS[name](model, target, calibration)
+            convert(model, name, target, calibration)
             parity = None if check is None else check(name, target)
         except (OSError, MemoryError):
             raise
@@ -75,8 +73,6 @@ def _convert(
 
 def _comparison(model: Any, source: Path, job: Mapping[str, Any], folder: Path) -> Check:
     """What compares an export with ``model``: from format and folder to parity as JSON."""
-    from regrow.conversion.runtimes import load_runtime
-
     refuse_stateful(model, source)
     held_out = np.load(folder / "held_out.npy")
     expected = np.asarray(model.predict(held_out, verbose=0))

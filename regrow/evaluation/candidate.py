@@ -89,7 +89,7 @@ def _exported(
     models: Mapping[str, Any], dataset: Dataset, params: Mapping[str, Any], folder: Path, emit: Emit
 ) -> dict[str, Path]:
     """Both models in the format, each in a folder of its own; made as `export` makes them. Empty: one failed."""
-    from regrow.conversion.converters import CONVERTERS
+    from regrow.conversion.formats import convert
 
     calibration = dataset.calibration(params["calibration_examples"], params["seed"])
     folders = {}
@@ -98,7 +98,7 @@ def _exported(
         folders[role] = folder / role
         folders[role].mkdir()
         try:
-            CONVERTERS[params["format"]](model, folders[role], calibration)
+            convert(model, params["format"], folders[role], calibration)
         except (OSError, MemoryError, RegrowError):
             raise
         except Exception as error:  # converters meet what they do not know in many ways

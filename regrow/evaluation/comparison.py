@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from regrow.conversion.formats import FILES, load_runtime, single_runner, weighed
 from regrow.dataset.rows import Rows
 from regrow.evaluation.latency import interleaved, ratio
 from regrow.evaluation.sizes import gzip_bytes, size_bytes
@@ -18,7 +19,6 @@ from regrow.evaluation.statistics import (
 )
 
 Array = np.ndarray[Any, np.dtype[Any]]
-TIMED = ("tflite_fp32", "tflite_fp16", "tflite_int8", "onnx")
 
 
 def model_metrics(model: Any, probabilities: Array, labels: Array, *, bins: int) -> dict[str, float]:
@@ -59,19 +59,17 @@ def pair_metrics(first: Array, second: Array) -> dict[str, float]:
     }
 
 
-def export_sizes(folders: Mapping[str, Path], files: Mapping[str, str]) -> dict[str, float]:
+def export_sizes(folders: Mapping[str, Path]) -> dict[str, float]:
     """``ROLE.size_bytes.F`` and ``ROLE.size_bytes_gzip.F`` of each export that is there, and the pair's ratio.
-
-    MLflow's export only wraps the Keras file and is left out.
 
     Args:
         folders: the exports of ``parent`` and ``recovered``.
-        files: the file or directory of each format.
     """
     found: dict[str, float] = {}
-    for name, file in files.items():
+    for name in weighed():
+        file = FILES[name]
         for role, folder in folders.items():
-            if name != "mlflow" and (folder / file).exists():
+            if (folder / file).exists():
                 found[f"{role}.size_bytes.{name}"] = size_bytes(folder / file)
                 found[f"{role}.size_bytes_gzip.{name}"] = gzip_bytes(folder / file)
         small, large = (found.get(f"{role}.size_bytes.{name}") for role in ("recovered", "parent"))
@@ -99,8 +97,6 @@ def export_correct(
         batch_size: examples handed to the runtime at once.
         report: called with the number of examples done.
     """
-    from regrow.conversion.runtimes import load_runtime
-
     predict = load_runtime(directory, name)
     correct = np.zeros(len(labels), bool)
     for start in range(0, len(labels), batch_size):
@@ -115,8 +111,6 @@ def export_latency(
     parent: Path, recovered: Path, names: Sequence[str], example: Array, *, rounds: int, warmup: int
 ) -> dict[str, float]:
     """Latency of parent's and recovered's exports, all taking turns, and their ratio per format."""
-    from regrow.conversion.runtimes import single_runner
-
     folders = {"parent": parent, "recovered": recovered}
     runners = {
         f"{role}.{name}": single_runner(folder, name, example)

@@ -81,4 +81,6 @@ def library_facts(packages: Sequence[str]) -> Rows:
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_shown(item)}" for key, item in value.items() if item is not None)
+    if isinstance(value, float):
+        return f"{value:.6g}"  # 0.800000011920929 is 0.8 in float32
     return "" if value is None else str(value)

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from regrow.conversion.formats import timed
 from regrow.dataset.examples import examples_of
 from regrow.errors import RegrowError, nearest
-from regrow.evaluation.comparison import TIMED
 from regrow.evaluation.side_by_side import Comparison, Side, compare_sides, file_format
 from regrow.model_files.live import model_of
 
@@ -18,8 +18,8 @@ def compare_live(
     parent: Any, recovered: Any, test: Any, *, latency: str | None, calibration: Any
 ) -> Comparison:
     """See `regrow.compare`."""
-    if latency is not None and latency not in TIMED:
-        raise RegrowError(f"latency: got {latency!r}{nearest(str(latency), TIMED)}, or None for none")
+    if latency is not None and latency not in timed():
+        raise RegrowError(f"latency: got {latency!r}{nearest(str(latency), timed())}, or None for none")
     first, second = _side(parent, "parent"), _side(recovered, "recovered")
     shapes = _shape(first), _shape(second)
     if not _fit(*shapes):

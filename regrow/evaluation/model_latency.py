@@ -118,7 +118,7 @@ def random_inputs(model: Any, count: int) -> tuple[Array, str]:
 
 
 def _runner(model: Any, name: str, examples: Array, converter: Converter) -> Callable[[], None]:
-    from regrow.conversion.runtimes import single_runner
+    from regrow.conversion.formats import single_runner
 
     with tempfile.TemporaryDirectory() as scratch:
         converter.convert(model, name, Path(scratch), examples)

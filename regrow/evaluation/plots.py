@@ -133,6 +133,38 @@ def recovery_curve(curve: Mapping[str, Any]) -> str:
     return draw(WIDE, 3.2, paint)
 
 
+def losses(history: Sequence[Mapping[str, Any]], curve: Mapping[str, Any]) -> str:
+    """Loss by epoch: the parent's training beside the fine-tuning; "" where neither has any."""
+    tuned = [point for point in curve["points"] if "epoch" in point and point["stage"] != "from_scratch"]
+    parts = [("parent", history), ("recovered", tuned)]
+    parts = [(role, points) for role, points in parts if any("val_loss" in point for point in points)]
+    if not parts:
+        return ""
+
+    def paint(axes: Any) -> None:
+        for place, (role, points) in zip(np.atleast_1d(axes), parts, strict=True):
+            for key, style, label in (("loss", ":", "training"), ("val_loss", "-", "validation")):
+                found = [(number, point[key]) for number, point in enumerate(points, start=1) if key in point]
+                if found:
+                    place.plot(
+                        *zip(*found, strict=True), style, color=MARKS[role], linewidth=1.6, label=label
+                    )
+            place.set_title("the parent’s training" if role == "parent" else "fine-tuning")
+            place.set_yscale("log")
+            place.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            place.yaxis.set_minor_formatter(_of_1_2_5)
+            place.set_xlabel("epoch")
+            place.legend(loc="upper right")
+        np.atleast_1d(axes)[0].set_ylabel("loss (logarithmic)")
+
+    return draw(WIDE, 2.8, paint, columns=len(parts))
+
+
+def _of_1_2_5(value: float, _: Any) -> str:
+    """The label of a tick between decades, where it is 2 or 5 times one."""
+    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
+
+
 def _stage(name: str) -> str:
     return name.replace("batch_norm_recalibration", "BN stats").replace("_", "\n")
 
@@ -183,8 +215,9 @@ def accuracy_against_size(metrics: Mapping[str, Any], formats: Sequence[str]) ->
             axes.plot([], [], marker, color=MARKS["soft"], markersize=5, label=name)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(f"{value:e}")[0] in "25" else "")
+        axes.xaxis.set_minor_formatter(_of_1_2_5)
         axes.margins(0.08, 0.2)
+        axes.set_ylim(top=min(axes.get_ylim()[1], 101))
         axes.set_xlabel("kB, gzipped (logarithmic)")
         axes.set_ylabel("test accuracy, %")
         axes.legend(fontsize=8)

@@ -14,6 +14,7 @@ ENDS = {
     "time_budget": "ended by the time budget",
 }
 
+SHORT = 0.01  # of accuracy below the parent's, from which on advice is given
 STAGES = {
     "pruned": "the pruned model",
     "rewind": "rewound weights",
@@ -42,6 +43,30 @@ def recovery_notes(curve: Mapping[str, Any]) -> list[str]:
         f"The recovered model is less accurate than the pruned one on validation,"
         f" {100 * kept['val_accuracy']:.2f}% against {100 * pruned['val_accuracy']:.2f}%{why}."
     ]
+
+
+def advice(settings: Mapping[str, Any], curve: Mapping[str, Any]) -> str | None:
+    """What to switch on where the recovered model is a point or more below its parent on validation; None otherwise."""
+    lost = curve["parent"]["val_accuracy"] - curve["best"]["val_accuracy"]
+    if lost < SHORT:
+        return None
+    rewound = settings["initialise"]["name"] == "reinitialise"
+    found = []
+    if not settings["reconstruct"]["enabled"] and not rewound:
+        found.append("recover.reconstruct.enabled: true fits each layer to the parent's, without training")
+    if not settings["fine_tune"]:
+        found.append("recover.fine_tune: true trains on")
+    else:
+        if settings.get("distill") is None:
+            found.append("recover.distill: {logits: {}} has fine-tuning follow the parent's answers")
+        if curve.get("fine_tuning", {}).get("ended") == "epochs":
+            found.append(f"recover.fit.epochs: more than {settings['fit']['epochs']}")
+    if not found:
+        found.append("prune less, or in more rounds (prune.rounds)")
+    return (
+        f"Recovery fell {100 * lost:.2f} points short of the parent on validation. What may help:"
+        f" {'; '.join(found)}."
+    )
 
 
 def control_verdict(curve: Mapping[str, Any]) -> str | None:

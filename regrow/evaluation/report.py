@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from regrow.conversion.formats import FILES, timed
 from regrow.evaluation import plots
 from regrow.evaluation.front import front_plot, front_rows
 from regrow.evaluation.recovery import control_verdict, recovery_notes, undone
 from regrow.evaluation.statistics import class_accuracy
 from regrow.evaluation.summary import roles_of, rows
+from regrow.registry.verdict_text import PLACE
 from regrow.showing.escapes import escaped
 from regrow.showing.redaction import redacted
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-DRAWN = ("tflite_fp32", "tflite_fp16", "tflite_int8", "onnx")
+FEW_ZEROS = 0.005  # a share that is not worth a word
 MATRICES = ("parent", "pruned", "recovered")
 
 
@@ -27,7 +29,8 @@ class Findings:
 
     ``metrics`` is flat, as in ``metrics.json``; ``curve``, ``pruning`` and ``parity`` are what `recover`,
     `prune` and `export` wrote; ``examples`` is ``dataset.json``'s; ``confusion`` (counts) and ``reliability``
-    (`statistics.reliability`) are by model; ``notes`` are sentences the reader must not miss; ``sweep`` is `select`'s
+    (`statistics.reliability`) are by model; ``history`` is the parent's training, ``mistakes`` are pictures
+    (`regrow.evaluation.mistakes`); ``notes`` are sentences the reader must not miss; ``sweep`` is `select`'s
     ``front.json``, where the pruned model was chosen; ``recovery`` says what was done to win accuracy
     back; ``data``, ``provenance`` and ``warnings`` where all this comes from.
     """
@@ -41,6 +44,8 @@ class Findings:
     confusion: Mapping[str, Any]
     reliability: Mapping[str, Sequence[Mapping[str, float]]]
     notes: Sequence[str] = ()
+    history: Sequence[Mapping[str, Any]] = ()
+    mistakes: Sequence[Mapping[str, Any]] = ()
     sweep: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
     recovery: Sequence[tuple[str, str]] = ()
@@ -64,6 +69,9 @@ def render_report(found: Findings) -> str:
     per_class = {role: class_accuracy(np.asarray(found.confusion[role])) for role in roles}
     return environment.from_string(TEMPLATE.read_text("utf-8")).render(
         headline=_headline(metrics),
+        place=PLACE,
+        mistakes=found.mistakes,
+        wrong=round(metrics["test_examples"] * (1 - metrics["recovered.accuracy"])),
         verdict=verdict(metrics),
         control=control_verdict(found.curve),
         cards=_cards(metrics),
@@ -101,21 +109,22 @@ def _readable(value: Any) -> Any:
 
 def _plots(found: Findings, per_class: Mapping[str, Any]) -> dict[str, str]:
     metrics = found.metrics
-    formats = [name for name in DRAWN if f"recovered.size_bytes_gzip.{name}" in metrics]
-    timed = [name for name in formats if f"recovered.latency_ms_p50.{name}" in metrics]
+    formats = [name for name in timed() if f"recovered.size_bytes_gzip.{name}" in metrics]
+    in_time = [name for name in formats if f"recovered.latency_ms_p50.{name}" in metrics]
     sizes = {name: _roles(metrics, "size_bytes_gzip", name, unit=1e3) for name in formats}
-    medians = {name: _roles(metrics, "latency_ms_p50", name) for name in timed}
-    slowest = {name: _roles(metrics, "latency_ms_p95", name) for name in timed}
+    medians = {name: _roles(metrics, "latency_ms_p50", name) for name in in_time}
+    slowest = {name: _roles(metrics, "latency_ms_p95", name) for name in in_time}
     reliability = {role: bins for role, bins in found.reliability.items() if role in ("parent", "recovered")}
     ece = {role: metrics[f"{role}.ece"] for role in reliability}
     matrices = {role: found.confusion[role] for role in _matrices(found)}
     return {
         "accuracy": plots.accuracy_intervals(metrics),
         "recovery": plots.recovery_curve(found.curve),
+        "losses": plots.losses(found.history, found.curve),
         "layers": plots.layer_sparsity(found.pruning) if _masked(found.pruning) else "",
         "trade_off": plots.accuracy_against_size(metrics, formats) if formats else "",
         "sizes": plots.bars(sizes, label="kB, gzipped") if formats else "",
-        "latency": plots.bars(medians, label="ms", upper=slowest) if timed else "",
+        "latency": plots.bars(medians, label="ms", upper=slowest) if in_time else "",
         "confusion": plots.confusion(matrices, found.classes),
         "reliability": plots.reliability_diagram(reliability, ece),
         "classes": plots.class_accuracies(per_class, found.classes),
@@ -210,7 +219,7 @@ def _headline(metrics: Mapping[str, Any]) -> str:
         metrics["parent.macs"] / max(1, metrics["recovered.macs"]),
     )
     parts = [f"{ratio:.1f}× fewer MACs"] if ratio >= 1.05 else []
-    if sparsity >= 0.005 or not parts:
+    if sparsity >= FEW_ZEROS or not parts:
         # 99.96% must not be rounded to all.
         share = f"{sparsity:.0%}" if sparsity < 0.99 else f"{math.floor(1e4 * sparsity) / 100:g}%"
         parts.append(f"{share} of the weights are zero")
@@ -238,20 +247,24 @@ def _signed(points: float) -> str:
 
 
 def _cards(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    nonzero = metrics["parent.parameters_nonzero"] / max(1, metrics["recovered.parameters_nonzero"])
     cards = [
         (
             f"{100 * metrics['recovered.accuracy']:.2f}%",
             f"test accuracy; the parent's is {100 * metrics['parent.accuracy']:.2f}%",
         ),
-        (f"{nonzero:.1f}×", "fewer weights that are not zero"),
+        _weights(metrics),
     ]
-    for kind, label in (("size_bytes", "bytes"), ("size_bytes_gzip", "bytes, both gzipped")):
-        small, large = metrics.get(f"recovered.{kind}.tflite_int8"), metrics.get(f"parent.{kind}.tflite_fp32")
-        if small and large:
-            cards.append(
-                (f"{large / small:.1f}×", f"smaller: int8 TFLite against the parent's fp32 TFLite, {label}")
-            )
+    # Zeros show only where a file is compressed.
+    kind, label = ("size_bytes_gzip", ", both gzipped") if _has_zeros(metrics) else ("size_bytes", "")
+    for small, large in (
+        ("tflite_fp32", "tflite_fp32"),
+        ("tflite_int8", "tflite_int8"),
+        ("tflite_int8", "tflite_fp32"),
+    ):
+        after, before = metrics.get(f"recovered.{kind}.{small}"), metrics.get(f"parent.{kind}.{large}")
+        if after and before:
+            words = f"smaller: {FILES[small]} against the parent's{'' if small == large else f' {FILES[large]}'}{label}"
+            cards.append((f"{before / after:.1f}×", words))
     fastest = {role: _fastest(metrics, role) for role in ("parent", "recovered")}
     if all(fastest.values()):
         names = [min(times, key=lambda name: times[name]) for times in fastest.values()]
@@ -260,8 +273,22 @@ def _cards(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     return cards
 
 
+def _has_zeros(metrics: Mapping[str, Any]) -> bool:
+    return bool(metrics["recovered.sparsity"] >= FEW_ZEROS)
+
+
+def _weights(metrics: Mapping[str, Any]) -> tuple[str, str]:
+    """How many weights less there are: removed, or zero."""
+    name, words = (
+        ("parameters_nonzero", "fewer non-zero weights")
+        if _has_zeros(metrics)
+        else ("parameters", "fewer weights")
+    )
+    return f"{metrics[f'parent.{name}'] / max(1, metrics[f'recovered.{name}']):.1f}×", words
+
+
 def _fastest(metrics: Mapping[str, Any], role: str) -> dict[str, float]:
-    keys = {name: f"{role}.latency_ms_p50.{name}" for name in DRAWN}
+    keys = {name: f"{role}.latency_ms_p50.{name}" for name in timed()}
     return {name: float(metrics[key]) for name, key in keys.items() if key in metrics}
 
 
@@ -270,7 +297,7 @@ def _pairs(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     keys = [
         (f"recovered − {other}", f"recovered_vs_{other}", "") for other in ("parent", "pruned", "champion")
     ]
-    keys += [(f"recovered as {name} − parent", "recovered_vs_parent", f".{name}") for name in DRAWN]
+    keys += [(f"recovered as {name} − parent", "recovered_vs_parent", f".{name}") for name in timed()]
     return [
         {
             "name": name,

@@ -172,9 +172,9 @@ def _right(sides: Mapping[str, Side], test: Examples) -> dict[str, Array]:
 def _predictor(side: Side) -> Callable[[Array], Array]:
     if side.file is None:
         return lambda batch: np.asarray(side.model.predict_on_batch(batch))
-    from regrow.conversion.runtimes import load_file_runtime
+    from regrow.conversion.runtimes import load_onnx, load_tflite
 
-    return load_file_runtime(side.file, str(file_format(side.file)))
+    return load_onnx(side.file) if side.file.suffix == ".onnx" else load_tflite(side.file)
 
 
 def _correct(answers: Array, labels: Array, name: str, model: str) -> Array:
@@ -259,10 +259,10 @@ def _files(
 
 
 def _in_turns(files: Mapping[str, tuple[Path, str]], example: Array) -> dict[str, Array]:
-    from regrow.conversion.runtimes import file_runner
+    from regrow.conversion.runtimes import onnx_runner, tflite_runner
 
     runners = {
-        role: file_runner(file, "onnx" if file.suffix == ".onnx" else "tflite", example)
+        role: (onnx_runner if file.suffix == ".onnx" else tflite_runner)(file, example)
         for role, (file, _) in files.items()
     }
     once = sum(float(np.median(times)) for times in interleaved(runners, rounds=3, warmup=WARMUP).values())

@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
+from regrow.conversion.formats import FORMATS
+
 ROLES = ("parent", "pruned", "recovered", "champion")
 
 
@@ -18,7 +20,7 @@ def rows(metrics: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
         ("not zero", lambda role: _number(metrics.get(f"{role}.parameters_nonzero"))),
         ("sparsity", lambda role: _share(metrics.get(f"{role}.sparsity"))),
     ]
-    for name in ("tflite_fp32", "tflite_int8"):
+    for name in (record.name for record in FORMATS.values() if record.tabled):
         if any(f"{role}.size_bytes.{name}" in metrics for role in roles):
             wanted += [
                 (f"{name}, bytes", lambda role, name=name: _number(metrics.get(f"{role}.size_bytes.{name}"))),

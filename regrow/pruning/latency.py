@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from regrow.conversion.apart import Converter, NotConvertedError
-from regrow.conversion.runtimes import single_runner
+from regrow.conversion.formats import single_runner
 from regrow.errors import RegrowError
 from regrow.evaluation.latency import interleaved, ratio
 from regrow.pruning.criteria.evidence import Array

@@ -12,6 +12,11 @@ from regrow.training.settings import FitSettings, OwnFitSettings
 
 MethodName = Literal["layers", "channels", "magnitude", "n_m"]
 SMALLER = ("layers", "channels")  # make the model smaller, in this order; the others mask what is left
+# The keys that say which masking method is meant, where none is named.
+KEYS = {
+    "magnitude": frozenset({"sparsity", "allocation", "schedule", "gradual"}),
+    "n_m": frozenset({"n", "m"}),
+}
 GRADUAL_FIT: dict[str, Any] = {"epochs": 6, "early_stopping": None}
 BETWEEN_FIT: dict[str, Any] = {"epochs": 2, "early_stopping": None, "schedule": "linear_decay"}
 
@@ -54,12 +59,16 @@ class PruneParams(Parameters):
         tuple[MethodName, ...],
         BeforeValidator(listed, json_schema_input_type=MethodName | tuple[MethodName, ...]),
     ] = Field(
-        ("magnitude",),
+        ("channels",),
         description="one method or several, one after the other: residual blocks (layers) or channels are removed, the"
-        " smallest magnitudes are zeroed, or n of each m consecutive weights are kept; channels if only a target is"
-        " given",
+        " smallest magnitudes are zeroed, or n of each m consecutive weights are kept; unless given, the one whose keys"
+        " are: magnitude with sparsity, n_m with n or m",
     )
-    target: Target | None = Field(None, description="channels and layers: what the model is to shrink to")
+    target: Target | None = Field(
+        None,
+        description="channels and layers: what the model is to shrink to; {macs: 0.5} where nothing is given of method"
+        " and target",
+    )
     layers: LayerOptions = Field(default_factory=LayerOptions, description="layers: which blocks go")
     channels: ChannelOptions = Field(
         default_factory=ChannelOptions, description="channels: how they are chosen"
@@ -114,10 +123,16 @@ class PruneParams(Parameters):
 
     @model_validator(mode="before")
     @classmethod
-    def _method_of_target(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and values.get("target") is not None and "method" not in values:
+    def _method_of_keys(cls, values: Any) -> Any:
+        """Where no method is given, the one that the keys belong to; half of the MACs where none is of any."""
+        if not isinstance(values, Mapping) or "method" in values:
+            return values
+        if values.get("target") is not None:
             return {**values, "method": "channels"}
-        return values
+        for method, keys in KEYS.items():
+            if not keys.isdisjoint(values):
+                return {**values, "method": method}
+        return {**values, "method": "channels", "target": {"macs": 0.5}}
 
     @model_validator(mode="after")
     def _sequence(self) -> Self:

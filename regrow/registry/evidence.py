@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from regrow.conversion.description import BESIDE
+from regrow.conversion.formats import FILES
 from regrow.provenance.statement import Statement
-from regrow.registry.champion import EXPORTS, KERAS_FILE
+from regrow.registry.champion import EXPORTS
 from regrow.registry.registration import MODEL_PATH
 from regrow.registry.runs import finished_at, log_curve, log_dataset, log_metrics, log_new_parameters
 from regrow.registry.tested_rate import with_tested_rate
 from regrow.storage.artifacts import read_json
 
 FOLDERS = ("metrics", "report", "parity", "recovery")
-FILES = (KERAS_FILE, "model_fp32.tflite", "model_fp16.tflite", "model_int8.tflite", "model.onnx")
 
 
 def log_numbers(
@@ -67,8 +68,11 @@ def log_files(client: Any, run_id: str, inputs: Mapping[str, Path], statements: 
 
 
 def log_model(client: Any, run_id: str, exports: Path) -> None:
-    """Log the exported files and MLflow's directory, which a version will refer to."""
-    for file in FILES:
-        if (exports / file).is_file():
-            client.log_artifact(run_id, str(exports / file), EXPORTS)
-    client.log_artifacts(run_id, str(exports / "mlflow"), MODEL_PATH)
+    """Log all exports, what explains them, and MLflow's directory, which a version will refer to."""
+    for file in (*(file for name, file in FILES.items() if name != "mlflow"), *BESIDE):
+        path = exports / file
+        if path.is_dir():
+            client.log_artifacts(run_id, str(path), f"{EXPORTS}/{file}")
+        elif path.is_file():
+            client.log_artifact(run_id, str(path), EXPORTS)
+    client.log_artifacts(run_id, str(exports / FILES["mlflow"]), MODEL_PATH)

@@ -7,11 +7,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from regrow.config.sections import Parameters
+from regrow.conversion.formats import FILES, TimedFormat, WeighedFormat
 
 ROUNDING = 1e-9
 ACCURACY = "accuracy_not_worse_than_parent"
 OVERTAKEN = "compared_with_present_champion"
-Format = Literal["keras", "tflite_fp32", "tflite_fp16", "tflite_int8", "onnx"]
 
 
 class GateParams(Parameters):
@@ -30,15 +30,18 @@ class GateParams(Parameters):
         0.02, ge=0, le=1, description="δ: with 95% confidence no more than this below the parent's accuracy"
     )
     max_size_ratio: float | None = Field(
-        0.5, gt=0, description="bytes of the recovered model's `size_format` over the parent's tflite_fp32"
+        1.05,
+        gt=0,
+        description="bytes of the recovered model's `size_format` over the parent's `size_against`",
     )
-    size_format: Format = Field("tflite_int8", description="the exported file whose size counts")
+    size_format: WeighedFormat = Field("tflite_int8", description="the exported file whose size counts")
+    size_against: WeighedFormat | None = Field(
+        None, description="the parent's exported file that it is compared with; null: the same format"
+    )
     max_latency_ratio: float | None = Field(
         1.25, gt=0, description="latency of the recovered model over the parent's, both as `latency_format`"
     )
-    latency_format: Literal["tflite_fp32", "tflite_fp16", "tflite_int8", "onnx"] = Field(
-        "tflite_fp32", description="the exported file whose latency counts"
-    )
+    latency_format: TimedFormat = Field("tflite_fp32", description="the exported file whose latency counts")
     not_worse_than_champion: bool = Field(True, description="also compare with the present champion")
     max_accuracy_drop_from_champion: float = Field(
         0.02, ge=0, le=1, description="δ of that comparison, on the same test examples"
@@ -47,13 +50,17 @@ class GateParams(Parameters):
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One limit: ``value`` (None: was not measured, which fails) ``relation`` ``limit``."""
+    """One limit: ``value`` (None: was not measured, which fails) ``relation`` ``limit``.
+
+    ``files`` are the two exported files of a ratio, the recovered model's and the parent's.
+    """
 
     name: str
     value: float | None
     relation: Literal["≥", "≤", "="]
     limit: float
     passed: bool
+    files: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class Verdict:
         return all(check.passed for check in self.checks)
 
     def to_json(self) -> dict[str, Any]:
-        """``{"passed": …, "checks": [{"name", "value", "relation", "limit", "passed"}, …]}``."""
+        """``{"passed": …, "checks": [{"name", "value", "relation", "limit", "passed", "files"}, …]}``."""
         return {"passed": self.passed, "checks": [asdict(check) for check in self.checks]}
 
 
@@ -97,12 +104,15 @@ def judge(
             checks.append(_at_least(f"{ACCURACY}.{name}", low, -gate.max_accuracy_drop))
     if gate.max_size_ratio is not None:
         small = _number(metrics, f"recovered.size_bytes.{gate.size_format}")
-        large = _number(metrics, "parent.size_bytes.tflite_fp32")
+        against = gate.size_against or gate.size_format
+        large = _number(metrics, f"parent.size_bytes.{against}")
         ratio = small / large if small is not None and large else None
-        checks.append(_at_most("size_ratio", ratio, gate.max_size_ratio))
+        files = (FILES[gate.size_format], FILES[against])
+        checks.append(_at_most("size_ratio", ratio, gate.max_size_ratio, files))
     if gate.max_latency_ratio is not None:
         ratio = _number(metrics, f"recovered_vs_parent.latency_ratio.{gate.latency_format}")
-        checks.append(_at_most("latency_ratio", ratio, gate.max_latency_ratio))
+        file = FILES[gate.latency_format]
+        checks.append(_at_most("latency_ratio", ratio, gate.max_latency_ratio, (file, file)))
     if gate.not_worse_than_champion and (compared_champion or present_champion):
         checks += _against_champion(metrics, gate, compared_champion, present_champion)
     return Verdict(tuple(checks))
@@ -148,6 +158,6 @@ def _at_least(name: str, value: float | None, limit: float) -> Check:
     return Check(name=name, value=value, relation="≥", limit=limit, passed=passed)
 
 
-def _at_most(name: str, value: float | None, limit: float) -> Check:
+def _at_most(name: str, value: float | None, limit: float, files: tuple[str, str]) -> Check:
     passed = value is not None and value <= limit + ROUNDING
-    return Check(name=name, value=value, relation="≤", limit=limit, passed=passed)
+    return Check(name=name, value=value, relation="≤", limit=limit, passed=passed, files=files)

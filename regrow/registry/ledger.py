@@ -25,8 +25,16 @@ KIND_TAG, VERSION_TAG, OVER_TAG = "regrow.entry", "regrow.entry.version", "regro
 RUN_TAG, DECISION_TAG, FOLLOWED_TAG = "regrow.entry.run", "regrow.entry.decision", "regrow.entry.followed"
 PASSED, FAILED, BY_HAND, WITHHELD = "passed", "failed", "by hand", "withheld"
 DESCRIPTION = (
-    "Regrow's log of decisions: each version is one entry, in order. No model; never serve or delete it."
+    "This is no model, but Regrow's log of decisions on the registered model '{name}'. Each version is one decision, of"
+    " the gate or of a person, in order; which version of '{name}' is the champion follows from them."
+    " `regrow rollback {name}` adds one. Never serve it, and delete nothing of it."
 )
+ENTRY_DESCRIPTIONS = {
+    PASSED: "Version {version} of '{model}' passed the gate, compared with {over}.",
+    FAILED: "Version {version} of '{model}' did not pass the gate.",
+    BY_HAND: "A person made {version} the champion of '{model}', instead of {over}.",
+    WITHHELD: "Version {version} of '{model}' passed the gate, but a person had taken the alias from it.",
+}
 PAGE = 1000
 
 
@@ -119,7 +127,7 @@ class Ledger:
         if decision is not None:
             tags[DECISION_TAG] = canonical_json(decision)
         try:
-            self._client.create_registered_model(self.name, description=DESCRIPTION)
+            self._client.create_registered_model(self.name, description=DESCRIPTION.format(name=self.model))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -128,9 +136,17 @@ class Ledger:
             source=f"runs:/{run}/decisions" if run else f"models:/{self.model}/{version}",
             run_id=run or None,
             tags=tags,
+            description=self._described(kind, version, over),
             await_creation_for=0,
         )
         return int(made.version)
+
+    def _described(self, kind: str, version: str, over: str) -> str:
+        """The entry as a sentence, for who meets it in MLflow."""
+        if kind == BY_HAND:
+            version = f"version {version}" if version else "no version"
+        compared = f"version {over}" if over else "no champion"
+        return ENTRY_DESCRIPTIONS[kind].format(version=version, model=self.model, over=compared)
 
     def mark_followed(self, number: int) -> None:
         """Say that the alias has been set by entry ``number``."""

@@ -47,9 +47,7 @@ def roll_back(client: Any, name: str, *, to: str | None = None, reason: str = ""
     if to is None:
         allowed = [version for version in earlier if not is_withdrawn(entries, version)]
         if not allowed:
-            raise RegrowError(
-                f"models:/{name}: has no earlier {CHAMPION} to go back to; {_named(before, earlier)}"
-            )
+            raise RegrowError(f"models:/{name}: {_nothing_before(before, earlier)}")
         to = allowed[0]
     elif to == before:
         raise RegrowError(f"models:/{name}/{to}: is the {CHAMPION} already")
@@ -75,6 +73,15 @@ def earlier_champions(entries: Sequence[Entry]) -> list[str]:
     standing = replay(entries)
     held = [entry.version for entry in entries if entry.number in standing.winners and entry.version]
     return [version for version in dict.fromkeys(reversed(held)) if version != standing.champion]
+
+
+def _nothing_before(champion: str, earlier: Sequence[str]) -> str:
+    """Why there is no champion to go back to."""
+    if earlier:
+        return f"every earlier {CHAMPION} was rolled back itself; name one of them with --to: {', '.join(earlier)}"
+    if champion:
+        return f"version {champion} is the only {CHAMPION} so far, so there is none to go back to"
+    return f"has no {CHAMPION}, now or before, so there is nothing to roll back"
 
 
 def _named(champion: str, earlier: Sequence[str]) -> str:

@@ -2,13 +2,13 @@
 
 import csv
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from regrow.config.sections import Parameters
-from regrow.conversion.formats import FILES
+from regrow.conversion.formats import DEFAULT_TIMED, FILES, TimedFormat, timed
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
 from regrow.progress import Progress, emit
@@ -16,16 +16,15 @@ from regrow.provenance.digest import tree_digest
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 from regrow.storage.artifacts import disk_errors, read_json, write_json
 
-Timed = Literal["tflite_fp32", "tflite_fp16", "tflite_int8", "onnx"]
-
 
 class Latency(Parameters):
     """How the exported files are timed."""
 
     rounds: int = Field(300, ge=10, description="calls of each model, models taking turns")
     warmup: int = Field(20, ge=0, description="calls before that are not counted")
-    formats: tuple[Timed, ...] = Field(
-        ("tflite_fp32", "tflite_int8", "onnx"), description="which exports are timed, where they were made"
+    formats: tuple[TimedFormat, ...] | None = Field(
+        None,
+        description=f"which exports are timed; null: {', '.join(DEFAULT_TIMED)}, as far as they were made",
     )
 
 
@@ -44,6 +43,7 @@ def run(context: StepContext[EvaluateParams]) -> None:
         RegrowError: there are no test examples, or a model answers NaN or infinity.
     """
     from regrow.evaluation import comparison, statistics
+    from regrow.evaluation.mistakes import find_mistakes
 
     dataset = open_dataset(context.inputs["dataset"])
     if "test" not in dataset.info.examples or not dataset.size("test"):
@@ -68,7 +68,7 @@ def run(context: StepContext[EvaluateParams]) -> None:
             found = comparison.pair_metrics(correct["recovered"], correct[other])
             metrics |= {f"recovered_vs_{other}.{name}": value for name, value in found.items()}
     folders = {role: context.inputs[f"{role}_exports"] for role in ("parent", "recovered")}
-    metrics |= comparison.export_sizes(folders, FILES)
+    metrics |= comparison.export_sizes(folders)
     done = len(models) * len(labels)
     metrics |= _export_metrics(context, dataset, exported, progress, parent=correct["parent"], done=done)
     notes += _latency(context, dataset, exported, metrics)
@@ -83,7 +83,14 @@ def run(context: StepContext[EvaluateParams]) -> None:
         for role, values in probabilities.items()
     }
     page = _report(
-        context, dataset, metrics, confusion=confusion, reliability=reliability, notes=notes, front=front
+        context,
+        dataset,
+        metrics,
+        confusion=confusion,
+        reliability=reliability,
+        notes=notes,
+        mistakes=find_mistakes(dataset, probabilities),
+        front=front,
     )
     (context.outputs["report"] / "report.html").write_text(page, "utf-8")
     _figures(context, metrics)
@@ -138,10 +145,8 @@ def _predict(model: Any, dataset: Dataset, batch_size: int, *, path: Path) -> An
 
 def _exported(context: StepContext[EvaluateParams]) -> list[str]:
     """The formats that both models were exported to and that have a runtime to time."""
-    from regrow.evaluation.comparison import TIMED
-
     folders = [context.inputs[f"{role}_exports"] for role in ("parent", "recovered")]
-    return [name for name in TIMED if all((folder / FILES[name]).is_file() for folder in folders)]
+    return [name for name in timed() if all((folder / FILES[name]).is_file() for folder in folders)]
 
 
 def _export_metrics(
@@ -189,7 +194,7 @@ def _latency(
     from regrow.evaluation import comparison
 
     options = context.params.latency
-    timed = [name for name in options.formats if name in names]
+    timed = [name for name in options.formats or DEFAULT_TIMED if name in names]
     if timed:
         metrics |= comparison.export_latency(
             context.inputs["parent_exports"],
@@ -199,7 +204,7 @@ def _latency(
             rounds=options.rounds,
             warmup=options.warmup,
         )
-    missing = ", ".join(name for name in options.formats if name not in names)
+    missing = ", ".join(name for name in options.formats or () if name not in names)
     return [f"Not exported, hence neither timed nor measured: {missing}."] if missing else []
 
 
@@ -211,10 +216,11 @@ def _report(
     confusion: dict[str, Any],
     reliability: dict[str, Any],
     notes: list[str],
+    mistakes: list[dict[str, Any]],
     front: dict[str, Any] | None,
 ) -> str:
     from regrow.evaluation import facts
-    from regrow.evaluation.recovery import recovery_facts
+    from regrow.evaluation.recovery import advice, recovery_facts
     from regrow.evaluation.report import Findings, render_report
 
     inputs = context.inputs
@@ -222,6 +228,8 @@ def _report(
     compared = {role: inputs[role] for role in confusion}
     exports = {role: inputs[f"{role}_exports"] for role in ("parent", "recovered")}
     curve = read_json(inputs["recovery"] / "curve.json")
+    settings, history = inputs["recovery"] / "settings.json", inputs["training"] / "history.json"
+    hint = advice(read_json(settings), curve) if settings.is_file() else None
     findings = Findings(
         metrics=metrics,
         curve=curve,
@@ -231,7 +239,9 @@ def _report(
         classes=dataset.classes,
         confusion=confusion,
         reliability=reliability,
-        notes=notes,
+        history=read_json(history) if history.is_file() else [],
+        mistakes=mistakes,
+        notes=[*notes, hint] if hint else notes,
         sweep=front,
         recovery=recovery_facts(inputs["recovery"], curve),
         warnings=data.get("warnings", []),
@@ -264,18 +274,14 @@ def _write(
 
 
 def _figures(context: StepContext[EvaluateParams], metrics: dict[str, Any]) -> None:
-    """``size_ratio`` is the gate's: int8 TFLite over the parent's fp32 TFLite, where both were exported."""
+    """Ratios are of fp32 TFLite files, like for like; of int8 files where there are no others."""
     context.figures["accuracy"] = round(metrics["recovered.accuracy"], 4)
     context.figures["difference"] = f"{100 * metrics['recovered_vs_parent.accuracy_difference']:+.2f} points"
-    small, large = (
-        metrics.get("recovered.size_bytes.tflite_int8"),
-        metrics.get("parent.size_bytes.tflite_fp32"),
-    )
-    if small and large:
-        context.figures["size_ratio"] = round(small / large, 3)
-    ratio = metrics.get("recovered_vs_parent.latency_ratio.tflite_fp32")
-    if ratio is not None:
-        context.figures["latency_ratio"] = round(ratio, 3)
+    for kind in ("size_ratio", "latency_ratio"):
+        keys = [f"recovered_vs_parent.{kind}.{name}" for name in ("tflite_fp32", "tflite_int8")]
+        ratio = next((metrics[key] for key in keys if key in metrics), None)
+        if ratio is not None:
+            context.figures[kind] = round(ratio, 3)
 
 
 SPEC = StepSpec(

@@ -1,33 +1,31 @@
 """``export``: convert parent and recovered model, load each file in its own runtime, compare with Keras."""
 
+import itertools
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from regrow.config.sections import Parameters
 from regrow.conversion.apart import Conversions, convert_apart
-from regrow.conversion.formats import DEFAULT_FORMATS, FILES, FORMATS, Format
-from regrow.conversion.parity import TOLERANCES, Tolerance
-from regrow.conversion.runtimes import keeps_state
+from regrow.conversion.cache import ExportCache
+from regrow.conversion.description import describe_exports
+from regrow.conversion.formats import ALWAYS, DEFAULT_FORMATS, FILES, FORMATS, Format, Tolerance
 from regrow.conversion.worker import remove
 from regrow.dataset.directory import Dataset, open_dataset
 from regrow.errors import RegrowError
 from regrow.progress import Progress, emit
+from regrow.provenance.digest import tree_digest
+from regrow.steps.execution import CACHE
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 from regrow.storage.artifacts import write_json
 
-ALWAYS = ("keras", "mlflow")
 ROLES = ("parent", "recovered")
-RESET = {
-    "keeps_state": True,
-    "reset": "The interpreter keeps the state of recurrent layers from one call to the next. Reset it before every"
-    " example that does not go on from the one before: reset_all_variables() in Python, ResetVariableTensors() in C++,"
-    " resetVariableTensors() in Java and Kotlin.",
-}
+KEPT = "conversions"  # in the cache
 
 
 class ExportParams(Parameters):
@@ -39,7 +37,7 @@ class ExportParams(Parameters):
     calibration_examples: int = Field(256, ge=1, description="training examples that set int8's ranges")
     parity_examples: int = Field(256, ge=1, description="validation examples on which exports are compared")
     tolerances: dict[Format, Tolerance] = Field(
-        default_factory=dict, description="instead of the defaults in regrow.conversion.parity"
+        default_factory=dict, description="instead of the defaults in regrow.conversion.formats"
     )
     seed: int = Field(0, ge=0, description="of the calibration examples")
     on_error: Literal["fail", "skip"] = Field(
@@ -49,14 +47,14 @@ class ExportParams(Parameters):
 
 
 def run(context: StepContext[ExportParams]) -> None:
-    """Write both models in all formats, and ``parity.json``.
+    """Write both models in all formats, what explains them, and ``parity.json``.
 
     Raises:
         RegrowError: an export disagrees with Keras; it is named with its numbers.
     """
     params = context.params
     dataset = open_dataset(context.inputs["dataset"])
-    wanted = [name for name in FORMATS if name in params.formats or name in ALWAYS]
+    wanted: list[Format] = [name for name in FORMATS if name in params.formats or name in ALWAYS]
     progress = context.progress(2 * len(wanted))
     found = _export(context, dataset, wanted, progress)
     results, skipped = found.parity, found.failed
@@ -73,7 +71,8 @@ def run(context: StepContext[ExportParams]) -> None:
             **({"skipped": skipped} if skipped else {}),
         },
     )
-    _describe_serving(context)
+    for role in ROLES:
+        describe_exports(context.outputs[f"{role}_exports"], dataset.info, role=role)
     for role, formats in results.items():
         for name, parity in formats.items():
             if not parity["passed"]:
@@ -93,7 +92,7 @@ def run(context: StepContext[ExportParams]) -> None:
 
 
 def _tolerance(params: ExportParams, name: Format) -> Tolerance:
-    return params.tolerances.get(name, TOLERANCES[name])
+    return params.tolerances.get(name, FORMATS[name].tolerance)
 
 
 def _held_out(dataset: Dataset, params: ExportParams) -> Any:
@@ -109,7 +108,7 @@ def _export(
     params = context.params
 
     def report(role: str, name: str) -> None:
-        done = ROLES.index(role) * len(wanted) + wanted.index(cast("Format", name))
+        done = ROLES.index(role) * len(wanted) + wanted.index(name)
         progress.update(done, f"{role} {name}")
 
     job = {
@@ -125,7 +124,10 @@ def _export(
         calibration = dataset.calibration(params.calibration_examples, params.seed)
         np.save(folder / "calibration.npy", np.asarray(calibration))
         np.save(folder / "held_out.npy", _held_out(dataset, params))
-        found = convert_apart(folder, job, report=report, goes_on=params.on_error == "skip")
+        kept = _Kept(context, folder, wanted)
+        known = kept.take()
+        found = convert_apart(folder, job, report=report, goes_on=params.on_error == "skip", known=known)
+        kept.keep(found.parity)
     for name, message in found.failed.items():
         if params.on_error == "fail" or name in ALWAYS:
             raise RegrowError(
@@ -139,6 +141,46 @@ def _export(
     return found
 
 
+class _Kept:
+    """The exports of both models that an earlier run has left in the cache; none where there is no cache."""
+
+    def __init__(self, context: StepContext[ExportParams], folder: Path, wanted: Sequence[Format]) -> None:
+        self._context, self._wanted = context, wanted
+        self._models = {role: tree_digest(context.inputs[role]) for role in ROLES}
+        self._known: dict[str, dict[str, Any]] = {role: {} for role in ROLES}
+        data = {path.name: tree_digest(path) for path in sorted(folder.glob("*.npy"))}
+        root = os.environ.get(CACHE)
+        self._cache = ExportCache(Path(root) / KEPT, data=data) if root else None
+
+    def take(self) -> dict[str, dict[str, Any]]:
+        """Put what is there into the outputs; by model the parity of each."""
+        if self._cache is None:
+            return self._known
+        for role, name in itertools.product(ROLES, self._wanted):
+            folder, tolerance = (
+                self._context.outputs[f"{role}_exports"],
+                _tolerance(self._context.params, name),
+            )
+            found = self._cache.take(self._models[role], name, folder, tolerance)
+            if found is not None:
+                self._known[role][name] = found
+        taken = [f"{role} {len(names)}" for role, names in self._known.items() if names]
+        if taken:
+            self._context.figures["from_cache"] = ", ".join(taken)
+        return self._known
+
+    def keep(self, made: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep what was ``made`` now and agrees with Keras."""
+        if self._cache is None:
+            return
+        for role, name in itertools.product(ROLES, self._wanted):
+            parity = made[role].get(name)
+            if parity is not None and parity["passed"] and name not in self._known[role]:
+                folder = self._context.outputs[f"{role}_exports"]
+                tolerance = _tolerance(self._context.params, name)
+                self._cache.keep(self._models[role], name, folder, tolerance, parity)
+
+
 def _leave_out(
     context: StepContext[ExportParams], skipped: Mapping[str, str], results: Mapping[str, dict[str, Any]]
 ) -> None:
@@ -148,20 +190,6 @@ def _leave_out(
             found.pop(name, None)
             remove(context.outputs[f"{role}_exports"] / FILES[name])
         emit("notice", message=f"export: left out {name}: {message}")
-
-
-def _describe_serving(context: StepContext[ExportParams]) -> None:
-    """Write ``serving.json`` beside TFLite files that keep a state: whoever serves them must reset it."""
-    for role in ROLES:
-        folder = context.outputs[f"{role}_exports"]
-        files = [
-            FILES[name] for name in FORMATS if name.startswith("tflite") and (folder / FILES[name]).is_file()
-        ]
-        stateful = [file for file in files if keeps_state(folder / file)]
-        if stateful:
-            write_json(
-                folder / "serving.json", {"schema_version": 1, "files": dict.fromkeys(stateful, RESET)}
-            )
 
 
 SPEC = StepSpec(

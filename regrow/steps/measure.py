@@ -2,12 +2,13 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from regrow.config.sections import Parameters
 from regrow.conversion.apart import Process
+from regrow.conversion.formats import TimedFormat
 from regrow.dataset.directory import open_dataset
 from regrow.errors import RegrowError
 from regrow.evaluation import candidate
@@ -16,13 +17,11 @@ from regrow.provenance.digest import tree_digest
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 from regrow.storage.artifacts import write_json
 
-Timed = Literal["tflite_fp32", "tflite_fp16", "tflite_int8", "onnx"]
-
 
 class MeasureParams(Parameters):
     """What is measured of a candidate; made of the sections `sweep`, `export` and `evaluate`."""
 
-    format: Timed = Field("tflite_int8", description="the export that is weighed and timed")
+    format: TimedFormat = Field("tflite_int8", description="the export that is weighed and timed")
     calibration_examples: int = Field(256, ge=1, description="training examples that set int8's ranges")
     seed: int = Field(0, ge=0, description="of the calibration examples")
     rounds: int = Field(300, ge=10, description="calls of each model, parent and candidate taking turns")

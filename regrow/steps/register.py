@@ -1,5 +1,6 @@
 """``register``: the pipeline's run in MLflow, the model version, the gate and the aliases."""
 
+import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,11 +53,14 @@ from regrow.registry.runs import (
     link_version,
     parent_run,
 )
+from regrow.registry.verdict_text import with_registration
 from regrow.steps.spec import STATEMENT, Input, Output, StepContext, StepSpec
 from regrow.storage.artifacts import read_json, write_json
 
 STEPS = ("resolve", "prepare", "augment", "train", "prune", "recover", "export", "evaluate")
 RESOLVED = {PACKAGE: CODE_TAG, PACKAGES: PACKAGES_TAG, OUTSIDE: OUTSIDE_TAG}
+NAMED = {"macs": "MACs", "parameters": "parameters"}
+FEW_ZEROS = 0.005  # a share that is not worth a word
 UPLOAD_S = 120
 RETRIES = 3
 
@@ -102,6 +106,11 @@ def run(context: StepContext[RegisterParams]) -> None:
         "tracking_uri": without_credentials(uri),
     }
     write_json(context.outputs["registration"] / "registration.json", registration)
+    page = (inputs["report"] / "report.html").read_text("utf-8")
+    now = datetime.datetime.now(datetime.UTC)
+    (context.outputs["registration"] / "report.html").write_text(
+        with_registration(page, registration, when=now), "utf-8"
+    )
     context.figures["version"] = f"{name}/{number}"
     context.figures["aliases"] = ", ".join(aliases)
     context.figures["gate"] = _summary(verdict)
@@ -246,11 +255,22 @@ def _description(metrics: Mapping[str, Any]) -> str:
         value = metrics.get(name)
         return format(value, form) if isinstance(value, int | float) else "?"
 
+    kept = {name: _kept(metrics, name) for name in ("macs", "parameters")}
+    parts = [f"{share:.1%} of the parent's {words}" for name, words in NAMED.items() if (share := kept[name])]
+    if metrics.get("recovered.sparsity", 0) >= FEW_ZEROS or not parts:
+        parts.append(f"{shown('recovered.sparsity', '.1%')} zeros")
     return (
-        f"Pruned to {shown('recovered.sparsity', '.1%')} zeros;"
+        f"Pruned to {', '.join(parts)};"
         f" accuracy {shown('recovered.accuracy', '.2%')} (parent {shown('parent.accuracy', '.2%')});"
         f" int8 TFLite {shown('recovered.size_bytes.tflite_int8', ',')} bytes"
     )
+
+
+def _kept(metrics: Mapping[str, Any], name: str) -> float | None:
+    """The share of the parent's that is left; None where next to all is."""
+    before, after = metrics.get(f"parent.{name}"), metrics.get(f"recovered.{name}")
+    share = after / before if before and after is not None else 1.0
+    return share if share < 1 - FEW_ZEROS else None
 
 
 def _summary(verdict: Verdict) -> str:
@@ -294,7 +314,13 @@ SPEC = StepSpec(
             for step in STEPS
         ),
     ),
-    outputs=(Output(name="registration", kind="artifact", help="name, version, aliases and verdict"),),
+    outputs=(
+        Output(
+            name="registration",
+            kind="artifact",
+            help="name, version, aliases and verdict, and the report with them at its top",
+        ),
+    ),
     params=RegisterParams,
     run=run,
     imports=("mlflow",),

@@ -338,3 +338,32 @@ def test_no_model_has_the_name_of_a_log_of_decisions(tmp_path: Path, name: str) 
         assert "ends in '.decisions'" in str(done.exception)
     load(tmp_path, "register: {model_name: decisions}")
     load(tmp_path, "register: {model_name: a.decisions.b}")
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("recover.epoch=3", "recover.epoch: unknown key; did you mean 'recover.fit.epochs'?"),
+        ("train.batchsize=3", "train.batchsize: unknown key; did you mean 'train.fit.batch_size'?"),
+        ("export.formats=tflite", "accepted: a list such as [tflite_int8], of keras, saved_model, "),
+        ("evaluate.latency.formats=onnx", "accepted: a list such as [onnx], of tflite_fp32, "),
+    ],
+)
+def test_a_key_further_down_and_the_items_of_a_list_are_named(override: str, says: str) -> None:
+    with pytest.raises(RegrowError) as caught:
+        load_config(None, [override])
+    assert says in str(caught.value)
+
+
+def test_a_default_asks_for_no_export_that_is_not_made() -> None:
+    config = load_config(None, ["export.formats=[tflite_fp32, tflite_int8]"])
+    check_pipeline(config)
+    assert config.evaluate.latency.formats is None
+    with pytest.raises(
+        RegrowError, match=r"register\.gate\.size_against: asks for 'onnx', which is not in export"
+    ):
+        check_pipeline(
+            load_config(
+                None, ["export.formats=[tflite_fp32, tflite_int8]", "register.gate.size_against=onnx"]
+            )
+        )

@@ -137,7 +137,7 @@ GOOD: dict[str, Any] = {"targets": [{"macs": 0.5}], "methods": ["channels"]}
         ({"seeds": [1, 1]}, "seeds holds '1' twice"),
         ({"rule": {}}, r"sweep\.rule: takes exactly one of smallest_within .* found none"),
         ({"rule": {"smallest_within": 2}}, r"sweep\.rule\.smallest_within: is out of range .*≤ 1"),
-        ({"format": "keras"}, r"sweep\.format: 'keras' is not accepted"),
+        ({"format": "keras"}, r"sweep\.format: 'keras' is not known"),
         ({"workers": 0}, r"sweep\.workers"),
         ({"sedes": [1]}, r"sweep\.sedes: unknown key; did you mean 'seeds'"),
     ],

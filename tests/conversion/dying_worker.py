@@ -1,5 +1,6 @@
 """A process that converts, made to end by a signal at one format: FORMAT SIGNAL MODULE FD."""
 
+import dataclasses
 import importlib
 import os
 import signal
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from regrow.conversion import apart, converters, worker
+from regrow.conversion import apart, formats, worker
 
 
 def let_die(monkeypatch: pytest.MonkeyPatch, name: str, number: signal.Signals) -> None:
@@ -26,9 +27,9 @@ if __name__ == "__main__":
     name, number, module = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     del sys.argv[1:4]
 
-    def convert(model: Any, directory: Path, calibration: Any) -> None:
-        (directory / worker.FILES[name]).write_bytes(b"half a file")
+    def convert(model: Any, target: Path, calibration: Any) -> None:
+        target.write_bytes(b"half a file")
         os.kill(os.getpid(), number)
 
-    converters.CONVERTERS[name] = convert
+    formats.FORMATS[name] = dataclasses.replace(formats.FORMATS[name], convert=convert)
     worker.serve(importlib.import_module(module).work)

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.conversion.converters import to_onnx, to_tflite_fp32
-from regrow.conversion.runtimes import load_runtime
+from regrow.conversion.formats import convert, load_runtime
 from regrow.graph.costs import count_macs
 from regrow.model_files.files import load_model, save_model
 from regrow.pruning.channels import prune_channels
@@ -104,8 +103,8 @@ def check(name: str, folder: Path) -> None:
     np.testing.assert_array_equal(np.asarray(loaded(images, training=False)), wanted)
     spread = np.abs(wanted - wanted[:1]).max()
     assert spread > 1e-3 * np.abs(wanted).max(), "the answers do not tell the pictures apart"
-    for convert, kind in ((to_tflite_fp32, "tflite_fp32"), (to_onnx, "onnx")):
-        convert(smaller, folder, images)
+    for kind in ("tflite_fp32", "onnx"):
+        convert(smaller, kind, folder, images)
         found = load_runtime(folder, kind)(images)
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-2 * spread, err_msg=kind)
 

@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.conversion.converters import CONVERTERS
-from regrow.conversion.formats import FILES
-from regrow.conversion.parity import TOLERANCES
-from regrow.conversion.runtimes import keeps_state, load_runtime, single_runner
+from regrow.conversion.formats import FILES, FORMATS, convert, load_runtime, single_runner
+from regrow.conversion.runtimes import tflite_facts
 from regrow.conversion.worker import refuse_stateful
 from regrow.errors import RegrowError
 from tests.deferred import deferred
@@ -37,15 +35,15 @@ def test_answers_do_not_depend_on_the_examples_before(tmp_path: Path, name: str)
     examples = np.random.default_rng(0).normal(size=(24, 8, 4)).astype("float32")
     wanted = model.predict(examples, verbose=0)
     for kind in formats:
-        CONVERTERS[kind](model, tmp_path, examples)
+        convert(model, kind, tmp_path, examples)
         predict = load_runtime(tmp_path, kind)
         found = predict(examples)
-        allowed = 0.05 if kind == "tflite_int8" else TOLERANCES[kind].max_abs_difference
+        allowed = 0.05 if kind == "tflite_int8" else FORMATS[kind].tolerance.max_abs_difference
         np.testing.assert_allclose(found, wanted, atol=allowed)
         np.testing.assert_array_equal(predict(examples[::-1])[::-1], found)
         single_runner(tmp_path, kind, examples[0])()
         if kind != "onnx":
-            assert keeps_state(tmp_path / FILES[kind]) == state
+            assert tflite_facts(tmp_path / FILES[kind])["keeps_state"] == state
 
 
 def test_timed_calls_start_afresh_where_a_state_is_kept(
@@ -61,7 +59,7 @@ def test_timed_calls_start_afresh_where_a_state_is_kept(
     example = np.zeros((8, 4), np.float32)
     for layer, count in ((L.LSTM(3), 5), (L.Flatten(), 0)):
         model = tf_keras.Sequential([tf_keras.Input((8, 4)), layer, L.Dense(2)])
-        CONVERTERS["tflite_fp32"](model, tmp_path, example[None])
+        convert(model, "tflite_fp32", tmp_path, example[None])
         run = single_runner(tmp_path, "tflite_fp32", example)
         resets.clear()
         for _ in range(5):

@@ -152,8 +152,41 @@ def test_its_numbers() -> None:
     assert "75% of the weights are zero, −5.00 points of accuracy" in text
     assert "at most 12.34 points below" in text
     assert "−12.34 to +2.00" in text
-    assert "<b>4.0×</b><span>smaller: int8 TFLite against the parent&#39;s fp32 TFLite, bytes<" in text
-    assert "<b>8.0×</b><span>smaller: int8 TFLite against the parent&#39;s fp32 TFLite, bytes, both" in text
+    assert "<b>4.0×</b><span>fewer non-zero weights<" in text
+    assert "<b>2.0×</b><span>smaller: model_int8.tflite against the parent&#39;s, both gzipped<" in text
+    assert (
+        "<b>8.0×</b><span>smaller: model_int8.tflite against the parent&#39;s model_fp32.tflite, both gzipped<"
+        in text
+    )
+
+
+def test_removed_channels_are_not_called_zeros() -> None:
+    removed = {
+        "recovered.sparsity": 0.0,
+        "recovered.parameters": 1000,
+        "recovered.size_bytes.tflite_fp32": 4_000,
+    }
+    text = render_report(findings(metrics=metrics(**removed)))
+    assert "<b>2.0×</b><span>fewer weights<" in text and "zero weights" not in text
+    assert "<b>2.0×</b><span>smaller: model_fp32.tflite against the parent&#39;s<" in text
+
+
+def test_mistakes_and_losses_are_shown_where_there_are_some() -> None:
+    mistake = {
+        "picture": "data:image/png;base64,AAAA",
+        "actual": "<u>one</u>",
+        "predicted": "two",
+        "confidence": "97%",
+        "parent_right": True,
+    }
+    history = [{"epoch": 1, "loss": 1.0, "val_loss": 1.5}, {"epoch": 2, "loss": 0.5, "val_loss": 0.7}]
+    text = render_report(findings(mistakes=[mistake], history=history))
+    assert '<img src="data:image/png;base64,AAAA" alt="an example of &lt;u&gt;one&lt;/u&gt;">' in text
+    assert "&lt;u&gt;one&lt;/u&gt;, taken for two (97%); the parent is right" in text
+    assert "the parent’s training" in text and "Loss by epoch" in text and "mathdefault" not in text
+    assert "<img" not in render_report(findings())
+    flat = {"points": [{"stage": "pruned", "val_accuracy": 0.5}], "best": {}, "parent": {"val_accuracy": 0.9}}
+    assert plots.losses([], flat) == ""
 
 
 def test_many_classes_and_nothing_exported() -> None:

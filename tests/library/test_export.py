@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import regrow
-from regrow.conversion.runtimes import load_file_runtime
+from regrow.conversion.formats import FORMATS
 
 
 def test_each_file_answers_as_the_model_and_others_in_the_directory_stay(
@@ -24,7 +24,7 @@ def test_each_file_answers_as_the_model_and_others_in_the_directory_stay(
     x = digit_arrays["x_test"][:50]
     wanted = parent.predict(x, verbose=0)
     for name, file in done.files.items():
-        found = load_file_runtime(file, name)(x)
+        found = FORMATS[name].load(file)(x)
         assert (found.argmax(1) == wanted.argmax(1)).mean() >= 0.95
         assert done.bytes[name] == file.stat().st_size
     assert done.parity["onnx"]["max_abs_difference"] < 1e-4

@@ -10,7 +10,8 @@ METRICS = {
     "recovered_vs_parent.accuracy_difference_low.tflite_fp32": -0.02,
     "recovered_vs_parent.latency_ratio.tflite_fp32": 1.25,
     "recovered.size_bytes.tflite_int8": 5,
-    "parent.size_bytes.tflite_fp32": 10,
+    "parent.size_bytes.tflite_int8": 10,
+    "parent.size_bytes.tflite_fp32": 40,
 }
 
 
@@ -28,6 +29,18 @@ def test_a_model_at_every_limit_passes() -> None:
         "size_ratio": 0.5,
         "latency_ratio": 1.25,
     }
+    files = {check.name: check.files for check in verdict.checks if check.files}
+    assert files == {
+        "size_ratio": ("model_int8.tflite", "model_int8.tflite"),
+        "latency_ratio": ("model_fp32.tflite", "model_fp32.tflite"),
+    }
+
+
+def test_the_size_is_compared_like_for_like_unless_another_file_is_named() -> None:
+    against = GateParams(size_against="tflite_fp32", max_size_ratio=0.125)
+    (check,) = [check for check in judge(METRICS, against).checks if check.name == "size_ratio"]
+    assert (check.value, check.passed) == (0.125, True)
+    assert check.files == ("model_int8.tflite", "model_fp32.tflite")
 
 
 @pytest.mark.parametrize(
@@ -44,7 +57,7 @@ def test_a_model_at_every_limit_passes() -> None:
             -0.0201,
             "accuracy_not_worse_than_parent.tflite_fp32",
         ),
-        ("recovered.size_bytes.tflite_int8", 6, "size_ratio"),
+        ("recovered.size_bytes.tflite_int8", 11, "size_ratio"),
         ("recovered_vs_parent.latency_ratio.tflite_fp32", 1.3, "latency_ratio"),
     ],
 )
@@ -97,8 +110,9 @@ def test_verdict_is_json_with_numbers() -> None:
         "name": "size_ratio",
         "value": 0.5,
         "relation": "≤",
-        "limit": 0.5,
+        "limit": 1.05,
         "passed": True,
+        "files": ("model_int8.tflite", "model_int8.tflite"),
     }
 
 

@@ -189,7 +189,7 @@ def test_a_roll_back_that_cannot_be(registry: str, tmp_path: Path, monkeypatch: 
         assert len(Ledger(connect(registry), NAME).entries()) == before
         return str(done.exception)
 
-    assert told() == "models:/regrow: has no earlier champion to go back to; no version is it now"
+    assert told() == "models:/regrow: has no champion, now or before, so there is nothing to roll back"
     decide(registry, "1", judged=None)
     decide(registry, "2", judged="1")
     assert told("--to", "2") == "models:/regrow/2: is the champion already"
@@ -291,3 +291,16 @@ def test_many_candidates_replace_the_champion_once(tmp_path: Path) -> None:
     results = register_at_once(uri, tmp_path / "work", count=10, shared=3, compared=first[0]["version"])
     told = check(uri, results, before=first[0]["version"])
     assert told["versions"] == 8
+
+
+def test_the_log_explains_itself_in_mlflow(registry: str) -> None:
+    decide(registry, "1", judged=None)
+    client = connect(registry)
+    log = client.get_registered_model(f"{NAME}.decisions")
+    assert f"no model, but Regrow's log of decisions on the registered model '{NAME}'" in log.description
+    (entry,) = client.search_model_versions(f"name = '{NAME}.decisions'")
+    assert entry.description == f"Version 1 of '{NAME}' passed the gate, compared with no champion."
+    with pytest.raises(
+        RegrowError, match="version 1 is the only champion so far, so there is none to go back to"
+    ):
+        roll_back(client, NAME)

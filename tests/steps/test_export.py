@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow.conversion.formats import FILES, FORMATS
-from regrow.conversion.parity import TOLERANCES, compare
-from regrow.conversion.runtimes import load_runtime, single_runner
+from regrow.conversion.formats import FILES, FORMATS, load_runtime, single_runner
+from regrow.conversion.parity import compare
 from regrow.dataset.directory import Dataset
 from regrow.errors import RegrowError
-from regrow.model_files.files import load_model
+from regrow.model_files.files import load_model, save_model
+from regrow.provenance.digest import file_digests, tree_digest
 from regrow.steps import evaluate as evaluate_step
 from regrow.steps.execution import execute
 from regrow.steps.export import SPEC, ExportParams
@@ -32,7 +32,7 @@ def export(trained: Path, digits: Dataset, target: Path, **params: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(trained: Path, digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(trained, digits, tmp_path_factory.mktemp("exported"), formats=FORMATS)
+    return export(trained, digits, tmp_path_factory.mktemp("exported"), formats=list(FORMATS))
 
 
 def test_every_format_is_there_and_agrees(exported: Path) -> None:
@@ -53,7 +53,7 @@ def test_runtimes_answer_for_any_number_of_examples(
     found = load_runtime(exported / "recovered_exports", name)(features)
     expected = load_model(trained / "parent").predict(features, verbose=0)
     assert found.shape == (5, 10)
-    assert np.allclose(found, expected, atol=TOLERANCES[name].max_abs_difference)
+    assert np.allclose(found, expected, atol=FORMATS[name].tolerance.max_abs_difference)
 
 
 @pytest.mark.parametrize("name", ["tflite_fp32", "tflite_int8", "onnx"])
@@ -82,10 +82,10 @@ def test_an_export_that_disagrees_fails_the_step(trained: Path, digits: Dataset,
 
 def test_compare_sees_shape_and_numbers() -> None:
     good = np.eye(3)
-    assert compare(good, good, TOLERANCES["keras"]).passed
-    assert not compare(good, good[:2], TOLERANCES["keras"]).passed
-    assert not compare(good, np.full((3, 3), np.nan), TOLERANCES["keras"]).passed
-    assert not compare(good, good[::-1], TOLERANCES["tflite_int8"]).passed
+    assert compare(good, good, FORMATS["keras"].tolerance).passed
+    assert not compare(good, good[:2], FORMATS["keras"].tolerance).passed
+    assert not compare(good, np.full((3, 3), np.nan), FORMATS["keras"].tolerance).passed
+    assert not compare(good, good[::-1], FORMATS["tflite_int8"].tolerance).passed
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +174,72 @@ def test_a_champion_of_another_shape_is_noted(
     made = evaluate(trained, exported, digits, surroundings, tmp_path / "e", champion=tmp_path / "champion")
     assert "champion.accuracy" not in read_json(made / "metrics/metrics.json")
     assert "The champion is not comparable" in (made / "report/report.html").read_text()
+
+
+def cached_export(inputs: dict[str, Path], target: Path, **params: Any) -> tuple[Path, dict[str, Any]]:
+    done = execute(
+        SPEC,
+        ExportParams.model_validate(params),
+        inputs=inputs,
+        outputs={name: target / name for name in ("parent_exports", "recovered_exports", "parity")},
+        statement=target / "statement",
+    )
+    assert not done.cached
+    return target, dict(done.statement.figures)
+
+
+def test_an_unchanged_parent_is_not_converted_again(
+    trained: Path, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are those of the conversion before, byte by byte; so are the recovered model's without any cache."""
+    model = load_model(trained / "parent")
+    model.set_weights([array * 0.999 for array in model.get_weights()])
+    save_model(model, tmp_path / "other")
+    same = {"parent": trained / "parent", "recovered": trained / "parent", "dataset": digits.path}
+    changed = {**same, "recovered": tmp_path / "other"}
+    formats = ["saved_model", "tflite_int8", "onnx"]
+    monkeypatch.setenv("REGROW_CACHE", str(tmp_path / "cache"))
+    first, figures = cached_export(same, tmp_path / "first", formats=formats[:2])
+    assert "from_cache" not in figures
+    second, figures = cached_export(changed, tmp_path / "second", formats=formats)
+    assert figures["from_cache"] == "parent 4"  # keras, saved_model, tflite_int8, mlflow
+    monkeypatch.delenv("REGROW_CACHE")
+    fresh, figures = cached_export(changed, tmp_path / "fresh", formats=formats)
+    assert "from_cache" not in figures
+    for name in ("parent_exports", "recovered_exports", "parity"):
+        assert file_digests(second / name) == file_digests(fresh / name)
+    for file in ("saved_model", "model_int8.tflite", "mlflow"):
+        assert tree_digest(first / "parent_exports" / file) == tree_digest(fresh / "parent_exports" / file)
+
+
+def test_a_damaged_or_other_entry_is_not_used(
+    trained: Path,
+    digits: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    same = {"parent": trained / "parent", "recovered": trained / "parent", "dataset": digits.path}
+    monkeypatch.setenv("REGROW_CACHE", str(tmp_path / "cache"))
+    first, _ = cached_export(same, tmp_path / "first", formats=["tflite_fp32"])
+    _, figures = cached_export(same, tmp_path / "other", formats=["tflite_fp32"], calibration_examples=100)
+    assert "from_cache" not in figures, "other calibration examples"
+    for path in (tmp_path / "cache/conversions/tflite_fp32").glob("*/export/model_fp32.tflite"):
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content[:-1])
+    again, figures = cached_export(same, tmp_path / "again", formats=["tflite_fp32"], on_error="skip")
+    assert figures["from_cache"] == "parent 2, recovered 2"  # keras and mlflow
+    assert "damaged" in capsys.readouterr().err
+    assert file_digests(again / "parent_exports") == file_digests(first / "parent_exports")
+
+
+def test_what_was_kept_is_held_against_the_tolerances_of_now(
+    trained: Path, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = {"parent": trained / "parent", "recovered": trained / "parent", "dataset": digits.path}
+    monkeypatch.setenv("REGROW_CACHE", str(tmp_path / "cache"))
+    cached_export(same, tmp_path / "first", formats=["tflite_fp16"])
+    strict = {"tflite_fp16": {"max_abs_difference": 0.0, "agreement": 1.0}}
+    with pytest.raises(RegrowError, match="parent as tflite_fp16 disagrees with Keras"):
+        cached_export(same, tmp_path / "second", formats=["tflite_fp16"], tolerances=strict)

@@ -8,6 +8,7 @@ import pytest
 
 from regrow.config.sections import canonical_json
 from regrow.config.validation import validate
+from regrow.conversion.description import BESIDE
 from regrow.conversion.formats import DEFAULT_FORMATS
 from regrow.dataset.directory import open_dataset, write_dataset
 from regrow.dataset.info import Normalisation
@@ -79,7 +80,7 @@ def test_parameters() -> None:
 def test_fewer_formats_keep_what_registration_needs(inputs: dict[str, Path], tmp_path: Path) -> None:
     outputs = run(tmp_path, inputs, {"formats": ["tflite_fp32"], "parity_examples": 10})
     present = {path.name for path in outputs["parent_exports"].iterdir()}
-    assert present == {"model.keras", "mlflow", "model_fp32.tflite"}
+    assert present == {"model.keras", "mlflow", "model_fp32.tflite", *BESIDE}
     assert read_json(outputs["parity"] / "parity.json")["examples"] == 10
 
 
@@ -132,7 +133,7 @@ def test_the_step_goes_on_where_the_user_says_so(
     for role in ("parent", "recovered"):
         assert set(parity["exports"][role]) == {"keras", "tflite_fp32", "mlflow"}
         names = {path.name for path in outputs[f"{role}_exports"].iterdir()}
-        assert names == {"model.keras", "mlflow", "model_fp32.tflite"}
+        assert names == {"model.keras", "mlflow", "model_fp32.tflite", *BESIDE}
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +184,7 @@ def test_a_trained_lstm_keeps_its_accuracy_in_every_format(rows: dict[str, Path]
     assert found["keras"] > 0.8
     for name in formats:
         assert abs(found[name] - found["keras"]) <= (0.02 if name == "tflite_int8" else 0.004), found
-    told = read_json(outputs["recovered_exports"] / "serving.json")["files"]
-    assert set(told) == {"model_fp32.tflite", "model_fp16.tflite", "model_int8.tflite"}
-    assert all("reset_all_variables()" in entry["reset"] for entry in told.values())
+    told = read_json(outputs["recovered_exports"] / "signature.json")["files"]
+    stateful = {file for file, entry in told.items() if entry["keeps_state"]}
+    assert stateful == {"model_fp32.tflite", "model_fp16.tflite", "model_int8.tflite"}
+    assert all("reset_all_variables()" in told[file]["reset"] for file in stateful)

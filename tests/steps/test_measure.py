@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regrow.conversion.formats import FILES
 from regrow.dataset.directory import Dataset, open_dataset, write_dataset
 from regrow.dataset.info import Normalisation
 from regrow.errors import RegrowError
@@ -95,7 +96,9 @@ def test_numbers_are_those_of_the_validation_split(
     assert (found["macs"], found["parent_macs"]) == (64 * 12 + 120, 64 * 48 + 480)
     assert found["parameters"] == 64 * 12 + 12 + 130
     (tmp_path / "own").mkdir()
-    to_tflite_int8(load_model(inputs["recovered"]), tmp_path / "own", digits.calibration(32, 0))
+    to_tflite_int8(
+        load_model(inputs["recovered"]), tmp_path / "own" / FILES["tflite_int8"], digits.calibration(32, 0)
+    )
     assert found["bytes"] == (tmp_path / "own/model_int8.tflite").stat().st_size < found["parent_bytes"]
     assert found["gzip_bytes"] < found["parent_gzip_bytes"]
     correct = export_correct(

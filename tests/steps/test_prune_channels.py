@@ -171,7 +171,7 @@ def test_impossible_combinations_say_why(params: dict[str, Any], message: str) -
 
 def test_a_target_alone_means_channels() -> None:
     assert PruneParams.model_validate({"target": {"macs": 0.5}}).method == ("channels",)
-    assert PruneParams().method == ("magnitude",)
+    assert (PruneParams().method, PruneParams().target.macs) == (("channels",), 0.5)
     config = load_config(None, ["prune.target.macs=0.5", "prune.method=[channels, magnitude]"])
     assert (config.prune.method, config.prune.target.name) == (("channels", "magnitude"), "macs")
     both = PruneParams.model_validate(config.prune.model_dump(mode="json"))

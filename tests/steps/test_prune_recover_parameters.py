@@ -64,7 +64,7 @@ def test_recalibration_is_on_the_curve_and_the_result_loads_without_regrow(
     given = {"parent": tmp_path / "parent", "training": trained / "training", "dataset": digits.path}
     given["overlay"] = overlay
     for spec, params in (
-        (prune.SPEC, PruneParams.model_validate({"skip": ["head"]})),
+        (prune.SPEC, PruneParams.model_validate({"method": "magnitude", "skip": ["head"]})),
         (
             recover.SPEC,
             RecoverParams.model_validate(

@@ -51,6 +51,7 @@ METRICS = {
     "recovered_vs_parent.latency_ratio.tflite_fp32": 1.0,
     "recovered.size_bytes.tflite_int8": 3000,
     "parent.size_bytes.tflite_fp32": 10000,
+    "parent.size_bytes.tflite_int8": 6000,
 }
 
 
@@ -265,7 +266,7 @@ def test_a_stricter_gate_is_a_second_decision_and_changes_no_evidence(workspace:
     assert set(later) - set(tags) == {"regrow.decision.0002"}
     one, two = decisions("1")
     assert (one["verdict"]["passed"], two["verdict"]["passed"]) == (True, False)
-    assert (one["gate"]["max_size_ratio"], two["gate"]["max_size_ratio"]) == (0.5, 0.1)
+    assert (one["gate"]["max_size_ratio"], two["gate"]["max_size_ratio"]) == (1.05, 0.1)
     assert one["metrics"] == two["metrics"] == METRICS
     assert one["when"] <= two["when"] and two["run"] == second["run_id"]
     assert later["regrow.decision.0001"] == json.dumps(
@@ -476,11 +477,11 @@ def test_killed_registration_is_completed(workspace: Path, call: str) -> None:
 def test_the_version_serves_in_a_process_of_its_own(
     workspace: Path, small_model: Any, served_plainly: Callable[..., Any]
 ) -> None:
-    from regrow.conversion.converters import CONVERTERS
+    from regrow.conversion.formats import convert
 
     features = np.random.default_rng(0).uniform(0, 16, (5, 8, 8, 1)).astype(np.float32)
     shutil.rmtree(workspace / "recovered_exports/mlflow")
-    CONVERTERS["mlflow"](small_model, workspace / "recovered_exports", features)
+    convert(small_model, "mlflow", workspace / "recovered_exports", features)
     write_statements(workspace)
     assert "challenger" in register(workspace)["aliases"]
     answers = served_plainly("models:/regrow@challenger", features)
@@ -533,3 +534,26 @@ def wait_for(url: str) -> None:
         except OSError:
             time.sleep(0.5)
     raise AssertionError(f"{url} does not answer")
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"recovered.macs": 490, "recovered.parameters": 16, "recovered.sparsity": 0.0},
+            "49.0% of the parent's MACs, 16.0% of the parent's parameters;",
+        ),
+        ({"recovered.sparsity": 0.8}, "80.0% zeros;"),
+        ({"recovered.macs": 500, "recovered.sparsity": 0.5}, "50.0% of the parent's MACs, 50.0% zeros;"),
+        ({"recovered.sparsity": 0.0}, "0.0% zeros;"),
+    ],
+)
+def test_a_version_is_described_by_what_was_done(changes: dict[str, float], text: str) -> None:
+    from regrow.steps.register import _description
+
+    size = {
+        f"{role}.{name}": value
+        for role in ("parent", "recovered")
+        for name, value in (("macs", 1000), ("parameters", 100))
+    }
+    assert _description({**METRICS, **size, **changes}).startswith(f"Pruned to {text}")
