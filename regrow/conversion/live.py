@@ -10,6 +10,7 @@ from regrow.conversion.exported import Exported, check_formats, check_tolerances
 from regrow.conversion.random_inputs import random_examples
 from regrow.dataset.examples import examples_of
 from regrow.errors import RegrowError
+from regrow.graph.finite import refuse_examples
 from regrow.model_files.live import model_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -71,6 +72,7 @@ def _examples(model: Any, calibration: Any, ranges: int, held_out: int, *, seed:
     )
     features, _ = examples.some(ranges + held_out, seed=seed)
     found = np.asarray(features, np.float32)
+    refuse_examples(found, "calibration")
     order = np.random.default_rng(seed).permutation(len(found))
     first = found[np.sort(order[:ranges])]
     rest = found[np.sort(order[ranges : ranges + held_out])]

@@ -17,6 +17,7 @@ from regrow.evaluation.comparison import pair_metrics
 from regrow.evaluation.latency import interleaved, ratio
 from regrow.evaluation.sizes import gzip_bytes, size_bytes
 from regrow.evaluation.statistics import wilson_interval
+from regrow.graph.finite import refuse_examples
 from regrow.showing.tables import Shown, frame
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ def _right(sides: Mapping[str, Side], test: Examples) -> dict[str, Array]:
         if labels is None:
             raise RegrowError(f"{test.name}: has no labels; a comparison needs examples with their classes")
         batch = np.asarray(features, np.float32)
+        refuse_examples(batch, test.name)
         for role, answer in predict.items():
             found[role].append(_correct(answer(batch), np.asarray(labels), test.name, sides[role].name))
     return {role: np.concatenate(parts) for role, parts in found.items()}
@@ -184,6 +186,8 @@ def _correct(answers: Array, labels: Array, name: str, model: str) -> Array:
         raise RegrowError(
             f"{model}: answers have shape {answers.shape}; a comparison takes classifiers, (examples, classes)"
         )
+    if not np.isfinite(answers).all():
+        raise RegrowError(f"{model}: answers NaN or infinity on examples of {name}")
     classes = answers.shape[1]
     if labels.ndim == 2 and labels.shape[1] == classes and classes > 1:
         labels = labels.argmax(1)

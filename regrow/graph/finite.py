@@ -1,4 +1,4 @@
-"""Weights that are no numbers: a criterion cannot rank them, and what they reach is no answer."""
+"""Weights and examples that are no numbers: a criterion cannot rank them, and what they reach is no answer."""
 
 from typing import Any
 
@@ -46,3 +46,13 @@ def refuse_not_finite(model: Any, *, named: str = "the model") -> None:
             f"{named}: has weights that are NaN or infinite, which cannot be ranked: {shown(found)}; take a state from"
             " before its training diverged"
         )
+
+
+def refuse_examples(features: np.ndarray[Any, np.dtype[Any]], name: str) -> None:
+    """Refuse examples that are no numbers: a rectifier may turn them into zeros on the way through a model.
+
+    Raises:
+        RegrowError: some are NaN or infinite; ``name`` says whose they are.
+    """
+    if features.dtype.kind == "f" and not np.isfinite(features).all():
+        raise RegrowError(f"{name}: its features hold NaN or infinity; accepted: finite numbers")

@@ -39,7 +39,11 @@ class KeepZeros(AnyCallback):
             shape, or has other weights than zeros there.
 
     Example:
-        >>> model.fit(x, y, epochs=3, callbacks=[regrow.KeepZeros(pruned)])  # doctest: +SKIP
+        >>> sparse = regrow.prune(regrow.load("digits.keras"), sparsity=0.8)
+        >>> sparse.model.compile("adam", "sparse_categorical_crossentropy")
+        >>> history = sparse.model.fit(x_train, y_train, verbose=0, callbacks=[regrow.KeepZeros(sparse)])
+        >>> round(regrow.inspect(sparse).sparsity, 2)
+        0.8
     """
 
     def __init__(self, pruned: Any) -> None:

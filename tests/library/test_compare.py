@@ -86,6 +86,7 @@ def test_a_sigmoid_names_one_of_two_classes() -> None:
             "test: its examples have shape (4, 8, 1), but the model takes (8, 8, 1)",
         ),
         (lambda x, y: (x, y[:5]), "test: has 297 examples and 5 labels"),
+        (lambda x, y: (x * np.nan, y), "test: its features hold NaN or infinity"),
         (lambda x, y: None, "test: got None; accepted: arrays (x, y)"),
     ],
 )
@@ -103,11 +104,14 @@ def test_models_that_do_not_fit_are_named(parent: Any, digit_arrays: dict[str, A
     test = (digit_arrays["x_test"], digit_arrays["y_test"])
     other = tf_keras.Sequential([tf_keras.layers.Input((3,)), tf_keras.layers.Dense(10)])
     maps = tf_keras.Sequential([tf_keras.layers.Input((8, 8, 1)), tf_keras.layers.Conv2D(10, 1)])
+    endless = tf_keras.models.clone_model(parent)
+    endless.set_weights([weight * np.inf for weight in parent.get_weights()])
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"no model")
     for recovered, sentence in (
         (other, "recovered: takes examples of shape (3,), but parent of shape (8, 8, 1)"),
         (maps, "recovered: answers have shape (256, 8, 8, 10); a comparison takes classifiers"),
+        (endless, "recovered: answers NaN or infinity on examples of test"),
         (0.5, "recovered: got a float; accepted: a Keras model"),
         ("missing.tflite", "missing.tflite: no such file"),
         (broken, f"{broken}: cannot be loaded ("),

@@ -67,7 +67,7 @@ def test_a_misspelt_name_is_told_the_nearest() -> None:
 FUNCTIONS = [name for name in regrow.__all__ if getattr(regrow, name).__module__ == "regrow.library"]
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [*FUNCTIONS, "KeepZeros"])
 def test_the_example_of_each_function_is_true(
     name: str,
     digits_file: Path,
