@@ -15,6 +15,7 @@ from regrow.pruning.arguments import as_arguments, refuse_without_data, section
 from regrow.pruning.methods import Own, Task, trains
 from regrow.pruning.parameters import PruneParams
 from regrow.pruning.pruned import Pruned, prune_model
+from regrow.training.randomness import undisturbed
 
 UNMEASURED = (
     "a share of MACs is seldom the same share of time: regrow.compare measures both models as TFLite files"
@@ -43,7 +44,7 @@ def prune_live(model: Any, given: Mapping[str, Any], *, data: Any, validation: A
         progress=lambda total: Progress("prune", total=total),
         own=own,
     )
-    with as_arguments():
+    with as_arguments(), undisturbed():
         done = prune_model(live.model, task, unmeasured=UNMEASURED)
         back = live.back(done.model)
     if earlier is None:

@@ -1,13 +1,10 @@
 """Recovery from Python: of a live model, with data of one's own. TensorFlow loads when `recover` is called."""
 
 import contextlib
-import random
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from regrow.dataset.data import Data
 from regrow.errors import RegrowError
@@ -65,10 +62,11 @@ def recover_model(
     from regrow.recovery.sequence import recover
     from regrow.training.devices import copied
     from regrow.training.goal import LOOKED_AT, goal_of
+    from regrow.training.randomness import undisturbed
 
     pruning.verify(model)
     goal = goal_of(model, loss=loss, compiled=(model, parent, *compiled))
-    with _own_randomness():
+    with undisturbed():
         made = copied(model)
         job = Job(
             model=goal.view(made),
@@ -194,19 +192,3 @@ def _in_our_words(data: Data) -> Iterator[None]:
         if fault is None:
             raise
         raise fault from None
-
-
-@contextlib.contextmanager
-def _own_randomness() -> Iterator[None]:
-    """Leave Python's and NumPy's random numbers, and TensorFlow's choice of kernels, as they were before."""
-    from tensorflow.python.framework import config
-
-    state, numbers = random.getstate(), np.random.get_state()
-    was_fixed = config.is_op_determinism_enabled()
-    try:
-        yield
-    finally:
-        random.setstate(state)
-        np.random.set_state(numbers)
-        if not was_fixed:
-            config.disable_op_determinism()

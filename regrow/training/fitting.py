@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from regrow.dataset.data import Data
+from regrow.dataset.own_data import OwnData
 from regrow.progress import Progress, emit
 from regrow.training.checkpoints import Checkpoints
 from regrow.training.masks import mask_keeper
@@ -89,10 +90,9 @@ class Fit:
                 epoch so far, or those it came with.
             RegrowError: the settings do not go together with the devices or the model.
         """
-        import tensorflow as tf
         import tf_keras
 
-        tf.config.experimental.enable_op_determinism()
+        _take_repeatable_kernels(data, self.settings, step=self.step)
         tf_keras.utils.set_random_seed(self.settings.seed)
         if self.settings.plain_epochs and not data.changes:
             message = "fit.plain_epochs changes nothing: examples are not augmented while training"
@@ -184,6 +184,28 @@ class Fit:
         """What tells this training's checkpoints from others'; time spent on what went before is none of it."""
         shown = self.settings.model_dump(mode="json", exclude={"time_budget_s"})
         return {"settings": shown, "rate_factor": self.rate_factor}
+
+
+def _take_repeatable_kernels(data: Data, settings: FitSettings, *, step: str) -> None:
+    """Have TensorFlow use repeatable kernels alone, unless a user's pipeline draws random numbers without a seed."""
+    import tensorflow as tf
+    from tensorflow.python.framework import config
+
+    tf.config.experimental.enable_op_determinism()
+    if not isinstance(data, OwnData):
+        return
+    size, seed = settings.batch_size, settings.seed
+    try:
+        for batches in (data.training(batch_size=size, seed=seed), data.validation(batch_size=size)):
+            next(iter(batches))
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+        if "determinis" not in str(error).lower():
+            raise
+        config.disable_op_determinism()
+        emit(
+            "notice",
+            message=f"{step}: the data draws random numbers without a seed, so another run gives another model",
+        )
 
 
 def _chances(data: Data) -> dict[str, float]:

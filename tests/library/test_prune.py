@@ -183,3 +183,20 @@ def test_wrappers_of_tfmot_come_off() -> None:
     plain = tf_keras.Sequential([tf_keras.layers.Input((4,)), tf_keras.layers.Dense(3)])
     wrapped = tfmot.prune_low_magnitude(plain, pruning_schedule=tfmot.ConstantSparsity(0.5, 0))
     assert regrow.inspect(wrapped).parameters == 15 < wrapped.count_params()
+
+
+def test_training_on_the_way_leaves_the_users_random_numbers_alone(
+    parent: Any, digit_arrays: dict[str, Any]
+) -> None:
+    import random
+
+    from tensorflow.python.framework import config
+
+    data = digit_arrays["x_train"][:200], digit_arrays["y_train"][:200]
+    random.seed(3)
+    expected = random.random()
+    random.seed(3)
+    was_fixed = config.is_op_determinism_enabled()
+    regrow.prune(parent, macs=0.6, rounds=2, between={"epochs": 1}, data=data)
+    assert random.random() == expected
+    assert config.is_op_determinism_enabled() == was_fixed
