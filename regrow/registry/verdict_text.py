@@ -10,16 +10,16 @@ PLACE = "<!-- regrow: registration -->"
 
 
 def check_text(check: Mapping[str, Any]) -> str:
-    """One check of the gate in words; accuracies in points, as in the table."""
+    """One check of the gate in words, with accuracies in points as in the table."""
     name, value, limit = check["name"], check["value"], check["limit"]
     label, _, form = name.partition(".")
     words = label.replace("_", " ") + (f" as {form}" if form else "")
     if value is None:
-        return f"{words}{_files(check)}: not measured, needed {check['relation']} {limit:g}"
+        return f"{words}{_files(check)}: not measured, required {check['relation']} {limit:g}"
     if label.startswith("accuracy_not_worse_than"):
-        lowest = f"{100 * value:+.2f} points at the lower end of 95%"
-        return f"{words}: {lowest}, needed {check['relation']} {100 * limit:+.2f}"
-    return f"{words}{_files(check)}: {value:.3g}, needed {check['relation']} {limit:g}"
+        lowest = f"{100 * value:+.2f} points at the lower bound of the 95% interval"
+        return f"{words}: {lowest}, required {check['relation']} {100 * limit:+.2f}"
+    return f"{words}{_files(check)}: {value:.3g}, required {check['relation']} {limit:g}"
 
 
 def _files(check: Mapping[str, Any]) -> str:
@@ -42,9 +42,9 @@ def too_few_examples(checks: Sequence[Mapping[str, Any]], metrics: Mapping[str, 
         if difference >= check["limit"]:
             key = "max_accuracy_drop" + ("_from_champion" if other == "champion" else "")
             return (
-                f"{100 * difference:+.2f} points were measured, but {examples:,} test examples are too few to show"
-                f" no more than {-100 * check['limit']:.2f} lost with 95% confidence: test on more examples, or"
-                f" raise register.gate.{key}"
+                f"{100 * difference:+.2f} points were measured, but with {examples:,} test examples a loss "
+                f"of more than {-100 * check['limit']:.2f} points cannot be excluded with 95% confidence: "
+                f"test on more examples, or raise register.gate.{key}"
             )
     return None
 
