@@ -1,5 +1,6 @@
 """Real data and small models that tests share, and a process that knows nothing of Regrow."""
 
+import importlib.abc
 import os
 import subprocess
 import sys
@@ -12,6 +13,27 @@ import pytest
 
 from regrow.dataset.directory import Dataset, write_dataset
 from regrow.dataset.info import Normalisation
+
+HEAVY = ("tensorflow", "tf_keras", "keras", "tensorflow_model_optimization")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-tensorflow", action="store_true", help="skip tests as soon as they import TensorFlow"
+    )
+
+
+class Refused(importlib.abc.MetaPathFinder):
+    """Skips the test that imports one of `HEAVY`; not an `ImportError`, which the code under test may expect."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+        if name in HEAVY:
+            pytest.skip(f"needs {name}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--no-tensorflow"):
+        sys.meta_path.insert(0, Refused())
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ class deferred:  # noqa: N801  # written in place of an import
     """Stands for the module ``name``; its attributes are the module's."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self._name = self.__name__ = name  # the latter is what pytest shows of a parameter
 
     def __getattr__(self, attribute: str) -> Any:
         if (

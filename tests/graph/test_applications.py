@@ -1,6 +1,6 @@
 """Every architecture that Keras ships, random weights, half of its removable units gone at random."""
 
-import importlib.util
+import importlib.machinery
 import re
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ QUICK = ("MobileNetV2", "MobileNetV3Small", "RegNetY002")
 
 def architectures() -> list[str]:
     """Read from the file that lists them: importing it takes seconds."""
-    spec = importlib.util.find_spec("tf_keras")
+    spec = importlib.machinery.PathFinder.find_spec("tf_keras")
     assert spec is not None and spec.origin is not None
     text = (Path(spec.origin).parent / "applications" / "__init__.py").read_text("utf-8")
     found = re.findall(r"^from [\w.]+ import ([A-Z]\w+)$", text, re.MULTILINE)
