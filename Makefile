@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PARAMS ?= params.yaml
 UV_VERSION := 0.13.9
 
-.PHONY: help run test coverage test-slow lint format docs docs-serve notebooks dist lock bench bench-recovery clean
+.PHONY: help run test test-fast coverage test-slow lint format docs docs-serve notebooks dist lock bench bench-recovery clean
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "%-18s %s\n", $$1, $$2}'
@@ -17,6 +17,12 @@ run: $(STAMP)  ## run the pipeline on real data and say where the report and the
 QUICK = $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not services and not containers"
 test: $(STAMP)  ## the tests
 	$(QUICK)
+
+# In one process, and with no test that trains, converts or starts the command line: those are in `test`.
+FAST = config dataset evaluation graph provenance showing storage
+test-fast: $(STAMP)  ## tests without TensorFlow, in less than 90 seconds
+	$(BIN)/python -m pytest --no-tensorflow -m "not tensorflow and not slow and not services and not containers" \
+	  -k "not bombs" $(FAST:%=tests/%) tests/test_docs.py tests/test_layering.py tests/test_distribution.py
 
 coverage: $(STAMP)  ## the same tests with branch coverage, which takes longer
 	$(QUICK) --cov=regrow --cov-branch --cov-report=term:skip-covered --cov-fail-under=85

@@ -11,8 +11,7 @@ class deferred:  # noqa: N801  # written in place of an import
         self._name = self.__name__ = name  # the latter is what pytest shows of a parameter
 
     def __getattr__(self, attribute: str) -> Any:
-        if (
-            attribute.startswith("_") and attribute != "__version__"
-        ):  # pytest asks every name of a file for such
+        # pytest asks every name of a file for attributes of its own.
+        if attribute.startswith("_") and attribute != "__version__":
             raise AttributeError(attribute)
         return getattr(importlib.import_module(self._name), attribute)

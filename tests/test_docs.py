@@ -6,10 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from regrow.config.document import load_config
+from regrow.dataset.directory import Dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,6 +40,51 @@ def test_recovery_with_data_of_ones_own_runs(tmp_path: Path) -> None:
     assert (tmp_path / "recovered/model.keras").is_file()
     gains = ast.literal_eval(done.stdout.strip().splitlines()[-1])
     assert sum(gains.values()) > 0.02
+
+
+@pytest.fixture
+def own_model_and_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: Dataset) -> dict[str, Any]:
+    """``mine.keras`` in the current folder, trained a little, and the arrays that the pages call by name."""
+    import tf_keras
+
+    tf_keras.utils.set_random_seed(0)
+    layers = tf_keras.layers
+    names = {
+        f"{letter}_{short}": np.asarray(array)
+        for split, short in (("train", "train"), ("validation", "val"), ("test", "test"))
+        for letter, array in (("x", digits.features(split)), ("y", digits.labels(split)))
+    }
+    model = tf_keras.Sequential(
+        [
+            layers.Input((8, 8, 1)),
+            layers.Rescaling(1 / 16),
+            *[layers.Conv2D(16, 3, activation="relu") for _ in range(2)],
+            layers.Flatten(),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(names["x_train"], names["y_train"], epochs=3, verbose=0)
+    model.save(tmp_path / "mine.keras")
+    monkeypatch.chdir(tmp_path)
+    return names
+
+
+@pytest.mark.tensorflow
+def test_the_lines_of_python_in_readme_and_tutorial_run(own_model_and_data: dict[str, Any]) -> None:
+    names = own_model_and_data
+    (readme,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    page = (ROOT / "docs/tutorial/three-lines.md").read_text("utf-8")
+    first, *others = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    statements = [ast.unparse(node) for node in ast.parse(readme).body]
+    assert [ast.unparse(node) for node in ast.parse(first).body] == statements[:-1]
+    assert len(others) == 3
+    for code in (readme, *others):
+        exec(code, names)
+    assert list(Path("out").glob("*int8.tflite"))
+    regrow = names["regrow"]
+    assert regrow.inspect(names["pruned"]).macs <= 0.515 * regrow.inspect(names["parent"]).macs
+    assert len(names["recovered"].frame()) > 6
 
 
 def test_every_command_of_the_readme_exists() -> None:

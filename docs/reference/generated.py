@@ -1,4 +1,4 @@
-"""What MkDocs makes while it builds the site: pages of the reference, and the guides to extending in the navigation."""
+"""Pages of the reference that are made while the site is built: a hook of MkDocs."""
 
 import ast
 import importlib
@@ -33,15 +33,6 @@ One section per step, and a few for the whole. Every key has a default, so that 
 `regrow keys SECTION` prints the same list, and `regrow schema` the JSON schema. `--set SECTION.KEY=VALUE` overrides the
 file for one run.
 """
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put every page of ``docs/extending`` under *Extend Regrow*, so that a guide is one file and no more."""
-    guides = sorted(Path(config.docs_dir).glob("extending/*.md"))
-    (how_to,) = (part["How-to"] for part in config.nav or [] if "How-to" in part)
-    (extend,) = (part["Extend Regrow"] for part in how_to if "Extend Regrow" in part)
-    extend.extend(f"extending/{guide.name}" for guide in guides)
-    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

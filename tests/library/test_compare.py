@@ -8,9 +8,6 @@ import pytest
 
 import regrow
 from regrow.evaluation.statistics import mcnemar_exact, paired_difference
-from tests.deferred import deferred
-
-tf_keras = deferred("tf_keras")
 
 
 def test_models_are_compared_on_the_same_examples(parent: Any, digit_arrays: dict[str, Any]) -> None:

@@ -15,9 +15,6 @@ import regrow
 from regrow.model_files.files import load_file
 from regrow.pruning.pruning import Pruning
 from regrow.showing.tables import as_html
-from tests.deferred import deferred
-
-tf_keras = deferred("tf_keras")
 
 
 def test_a_share_of_the_macs_on_a_copy(parent: Any, digit_arrays: dict[str, Any]) -> None:
