@@ -17,6 +17,7 @@ from regrow.dataset.directory import Dataset
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.mark.tensorflow
 def test_the_example_of_rules_runs(tmp_path: Path) -> None:
     found = re.findall(r"```python\n(.*?)```", (ROOT / "docs/rules.md").read_text("utf-8"), re.DOTALL)
     (tmp_path / "example.py").write_text("\n".join(found))
