@@ -14,6 +14,7 @@ from regrow.config.sweep import SweepParams, measure_params, select_params
 from regrow.config.validation import validate
 from regrow.conversion.formats import ALWAYS, DEFAULT_TIMED
 from regrow.errors import RegrowError
+from regrow.progress import emit
 from regrow.provenance.digest import text_digest
 from regrow.registry.weights_and_biases import WeightsAndBiases
 from regrow.showing.redaction import holds_credentials
@@ -140,6 +141,7 @@ def check_pipeline(config: Any, *, where: Path | None = None) -> None:
     place = "" if where is None else f"{where}: "
     _check_tasks(config, place)
     _check_table(config, place)
+    _tell_unused(config, place)
     gate, made = config.register.gate, config.export.formats
     wanted = [("size_format", "max_size_ratio", made, "export.formats")]
     wanted.append(("latency_format", "max_latency_ratio", made, "export.formats"))
@@ -164,6 +166,15 @@ def _check_tasks(config: Any, place: str) -> None:
                 f"{place}recover.multi_task.tasks: no further target '{task.name}' in prepare.source; accepted:"
                 f" {', '.join(there) or 'none'}; list the column in prepare.source.further_labels, which tables have"
             )
+
+
+def _tell_unused(config: Any, place: str) -> None:
+    """A notice of keys that another pruning method takes; a sweep's candidates have methods of their own."""
+    from regrow.pruning.methods import unused_keys
+
+    if config.sweep is None and (unused := unused_keys(config.prune)):
+        method = ", ".join(config.prune.method)
+        emit("notice", message=f"{place}prune: not used with method {method}: {', '.join(unused)}")
 
 
 def _check_table(config: Any, place: str) -> None:

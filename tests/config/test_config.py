@@ -367,3 +367,12 @@ def test_a_default_asks_for_no_export_that_is_not_made() -> None:
                 None, ["export.formats=[tflite_fp32, tflite_int8]", "register.gate.size_against=onnx"]
             )
         )
+
+
+def test_a_key_of_another_pruning_method_is_said_not_to_be_used(capsys: pytest.CaptureFixture[str]) -> None:
+    check_pipeline(
+        load_config(None, ["prune.method=channels", "prune.target.macs=0.5", "prune.sparsity=0.9"])
+    )
+    assert "prune: not used with method channels: sparsity" in capsys.readouterr().err
+    check_pipeline(load_config(None, ["prune.sparsity=0.9"]))
+    assert "not used" not in capsys.readouterr().err
