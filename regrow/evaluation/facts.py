@@ -54,6 +54,9 @@ def training_facts(training: Path) -> Rows:
             for key, value in read_json(training / "imported.json").items()
         ]
     rows: Rows = []
+    if (training / "new_head.json").is_file():
+        told = read_json(training / "new_head.json")
+        rows += [(f"trained on from: {key.replace('_', ' ')}", _shown(value)) for key, value in told.items()]
     if (training / "history.json").is_file():
         history = read_json(training / "history.json")
         rows.append(("epochs that the parent was trained", str(len(history))))

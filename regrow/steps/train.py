@@ -1,6 +1,6 @@
 """`train`: make the parent, by training an architecture or by importing a trained model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,11 +16,11 @@ from regrow.registry.starting import START_FILE, read_start
 from regrow.steps.spec import Input, Output, StepContext, StepSpec
 from regrow.storage.artifacts import copy_tree, new_directory, to_disk, write_json
 from regrow.training.architectures import Architecture
-from regrow.training.parent import PLANNED, RANGE_TEST
+from regrow.training.parent import NEW_HEAD, PLANNED, RANGE_TEST
 from regrow.training.seen import write_seen
 from regrow.training.settings import FitSettings, OwnFitSettings
 from regrow.training.tensorboard import log_directory
-from regrow.training.transfer import IMAGENET_MD5, IMAGENET_URI, Resnet50Transfer
+from regrow.training.transfer import HEAD, IMAGENET_MD5, IMAGENET_URI, Resnet50Transfer
 
 DEFAULT_ARCHITECTURE = "lenet5"
 TRANSFER_RATE = 1e-4
@@ -29,13 +29,29 @@ TRANSFER_RATE = 1e-4
 class ImportModel(Parameters):
     """A trained model from outside; it gets raw features and gives probabilities.
 
-    There is no way to let code in it run: the parent and all that comes of it load without Regrow, and so without
-    that code.
+    There is no way to let code in it run, as ``--trust`` has for one file: the parent and all that comes of it are
+    loaded again by each later step, in a cluster, and by those who use them, without that code.
     """
 
     path: Annotated[str, NamesFile()] = Field(
         min_length=1, description=".keras file (tf_keras or Keras 3), legacy .h5 file or SavedModel directory"
     )
+    head: Literal["keep", "replace"] = Field(
+        "keep",
+        description="replace: a new softmax over the dataset's classes takes the last dense layer's place, and the"
+        " model is trained as `fit` says",
+    )
+    frozen_epochs: int = Field(
+        0, ge=0, description="head: replace: epochs that train only the new head, before all layers"
+    )
+
+    @model_validator(mode="after")
+    def _frozen_for_a_new_head(self) -> Self:
+        if self.frozen_epochs and self.head == "keep":
+            raise ValueError(
+                "frozen_epochs belongs to head: replace; with head: keep the model is not trained"
+            )
+        return self
 
 
 class TrainParams(Parameters):
@@ -47,11 +63,14 @@ class TrainParams(Parameters):
         None, description="name, or name and options; lenet5 when nothing is imported"
     )
     import_model: ImportModel | None = Field(
-        None, alias="import", description="a trained model to take instead; `fit` is then not used"
+        None,
+        alias="import",
+        description="a trained model to take instead; `fit` is used with head: replace alone",
     )
     fit: OwnFitSettings = Field(
         default_factory=FitSettings,
-        description="how to train; resnet50_transfer's default is adam with a constant rate of 1e-4",
+        description="how to train; adam with a constant rate of 1e-4 for resnet50_transfer and for head: replace,"
+        " unless said otherwise",
     )
     start: Literal["new", "champion"] = Field(
         "new",
@@ -84,7 +103,7 @@ class TrainParams(Parameters):
             )
         if self.import_model is not None and self.start == "champion":
             raise ValueError("start is 'champion', but a model is imported; set start: new or import: null")
-        if self.import_model is None and self.rewind_epoch > self.epochs:
+        if self.is_trained and self.rewind_epoch > self.epochs:
             raise ValueError(
                 f"rewind_epoch is {self.rewind_epoch}, but there are {self.epochs} epochs; "
                 f"accepted: 0 to {self.epochs}"
@@ -92,8 +111,15 @@ class TrainParams(Parameters):
         return self
 
     @property
+    def is_trained(self) -> bool:
+        """Whether the parent is trained here: an architecture, or an imported trunk with a new head."""
+        return self.import_model is None or self.import_model.head == "replace"
+
+    @property
     def frozen_epochs(self) -> int:
-        """Epochs that train only the head of the transfer model."""
+        """Epochs that train only the head of a model whose trunk is trained already."""
+        if self.import_model is not None:
+            return self.import_model.frozen_epochs
         return self.architecture.frozen_epochs if isinstance(self.architecture, Resnet50Transfer) else 0
 
     @property
@@ -113,7 +139,9 @@ def _fit_defaults(values: Mapping[str, Any]) -> Any:
     named = values.get("architecture")
     name = named.get("name") if isinstance(named, Mapping) else getattr(named, "name", named)
     optimizer = settings.get("optimizer", {})
-    if name == "resnet50_transfer" and isinstance(optimizer, Mapping):
+    imported = values.get("import", values.get("import_model"))
+    head = imported.get("head") if isinstance(imported, Mapping) else getattr(imported, "head", "keep")
+    if (name == "resnet50_transfer" or head == "replace") and isinstance(optimizer, Mapping):
         if optimizer.get("name", "adam") == "adam":
             settings["optimizer"] = {"learning_rate": TRANSFER_RATE, **optimizer}
         settings.setdefault("schedule", "constant")
@@ -127,10 +155,14 @@ def run(context: StepContext[TrainParams]) -> None:
         RegrowError: the architecture or the imported model does not fit the dataset, or training diverged.
     """
     dataset = open_dataset(context.inputs["dataset"])
-    if context.params.import_model is not None:
-        _import(context, context.params.import_model, dataset)
+    params = context.params
+    if params.import_model is not None and not params.is_trained:
+        _import(context, params.import_model, dataset)
+    elif params.import_model is not None:
+        model = _with_new_head(context, params.import_model, dataset)
+        _train(context, dataset, model, head=(model.layers[-1].name,))
     else:
-        _train(context, dataset)
+        _train(context, dataset, _built(context, dataset), head=HEAD)
 
 
 def _import(context: StepContext[TrainParams], source: ImportModel, dataset: Dataset) -> None:
@@ -159,17 +191,41 @@ def _import(context: StepContext[TrainParams], source: ImportModel, dataset: Dat
     )
 
 
-def _train(context: StepContext[TrainParams], dataset: Dataset) -> None:
-    from regrow.model_files.files import save_model
-    from regrow.registry.tested_rate import with_tested_rate, without_tested_rate
-    from regrow.registry.tracking import stream
+def _with_new_head(context: StepContext[TrainParams], source: ImportModel, dataset: Dataset) -> Any:
+    """The imported model's trunk with a new head, and a note of both among the outputs."""
+    import tf_keras
+
+    from regrow.model_files.files import import_model
+    from regrow.training.new_head import replace_head
+
+    path = Path(source.path)
+    model, told = replace_head(import_model(path), dataset, path=path, seed=context.params.seed)
+    model.trainable = True  # whatever was frozen when it was saved
+    tf_keras.utils.set_random_seed(context.params.seed)  # of its dropout, say
+    write_json(
+        context.outputs["training"] / NEW_HEAD,
+        {"name": path.name, "sha256": tree_digest(path), "new_head": told},
+    )
+    context.figures["new_head"] = told
+    return model
+
+
+def _built(context: StepContext[TrainParams], dataset: Dataset) -> Any:
     from regrow.training.architectures import build
     from regrow.training.inputs import signature_of
 
     params = context.params
     if params.architecture is None:
         raise AssertionError("parameters are validated")
-    model = build(params.architecture, signature_of(dataset), seed=params.seed)
+    return build(params.architecture, signature_of(dataset), seed=params.seed)
+
+
+def _train(context: StepContext[TrainParams], dataset: Dataset, model: Any, *, head: Collection[str]) -> None:
+    from regrow.model_files.files import save_model
+    from regrow.registry.tested_rate import with_tested_rate, without_tested_rate
+    from regrow.registry.tracking import stream
+
+    params = context.params
     seen = _start(context, model, dataset)
     # Not among the outputs yet: a killed training's are lost, but it goes on from its last epoch.
     early = context.scratch / "early"
@@ -193,7 +249,7 @@ def _train(context: StepContext[TrainParams], dataset: Dataset) -> None:
 
         if params.rewind_epoch == 0:
             keep_early()
-        history, best = _phases(context, model, dataset, on_epoch=on_epoch)
+        history, best = _phases(context, model, dataset, head=head, on_epoch=on_epoch)
         if params.fit.range_test is not None:
             tracked.log_parameters(with_tested_rate({}, context.figures))
 
@@ -241,7 +297,12 @@ def _start(context: StepContext[TrainParams], model: Any, dataset: Dataset) -> A
 
 
 def _phases(
-    context: StepContext[TrainParams], model: Any, dataset: Dataset, *, on_epoch: Any
+    context: StepContext[TrainParams],
+    model: Any,
+    dataset: Dataset,
+    *,
+    head: Collection[str],
+    on_epoch: Any,
 ) -> tuple[list[dict[str, float]], float]:
     """Train the head alone where asked, then all layers; the history, and the best validation accuracy."""
     from regrow.augmentation.dataset import AugmentedDataset
@@ -256,14 +317,14 @@ def _phases(
     data = AugmentedDataset(dataset, context.inputs["overlay"])
     phases: list[tuple[bool, FitSettings]] = [(False, params.fit)]
     if frozen:
-        head = params.fit.model_copy(update={"epochs": frozen, "early_stopping": None})
-        phases.insert(0, (True, head))
+        alone = params.fit.model_copy(update={"epochs": frozen, "early_stopping": None})
+        phases.insert(0, (True, alone))
     history: list[dict[str, float]] = []
     best: tuple[float, float] | None = None
     weights: list[Any] = []
     for is_frozen, settings in phases:
         if frozen:
-            freeze_backbone(model, frozen=is_frozen)
+            freeze_backbone(model, frozen=is_frozen, head=head)
         offset, name = len(history), "frozen" if is_frozen else "all"
         fit = Fit(
             settings=settings,

@@ -15,8 +15,23 @@ def check_fits(model: Any, dataset: Dataset, *, path: Path) -> None:
     """Refuse ``model``, imported from ``path``, when it cannot classify ``dataset``'s raw features.
 
     Raises:
-        RegrowError: a subclassed model, several inputs or outputs, another shape of the input, another number
-            of classes, or outputs that are not probabilities.
+        RegrowError: as `check_takes`, another number of classes, or outputs that are not probabilities.
+    """
+    check_takes(model, dataset, path=path)
+    given, classes = tuple(model.outputs[0].shape[1:]), len(dataset.classes)
+    if given != (classes,):
+        raise RegrowError(
+            f"{path}: gives outputs of shape {_shown(given)}, but the dataset has {classes} classes, so "
+            f"({classes},) is needed; train.import.head: replace gives it a new head"
+        )
+    _check_probabilities(model, dataset, path=path)
+
+
+def check_takes(model: Any, dataset: Dataset, *, path: Path) -> None:
+    """Refuse ``model``, imported from ``path``, when it does not take ``dataset``'s raw features.
+
+    Raises:
+        RegrowError: a subclassed model, several inputs or outputs, another shape of the input.
     """
     if not getattr(model, "inputs", None):
         raise RegrowError(
@@ -36,13 +51,6 @@ def check_fits(model: Any, dataset: Dataset, *, path: Path) -> None:
             f"{path}: takes features of shape {_shown(taken)}, but the dataset's '{dataset.feature}' has shape "
             f"{_shown(shape)}"
         )
-    given, classes = tuple(model.outputs[0].shape[1:]), len(dataset.classes)
-    if given != (classes,):
-        raise RegrowError(
-            f"{path}: gives outputs of shape {_shown(given)}, but the dataset has {classes} classes, so "
-            f"({classes},) is needed"
-        )
-    _check_probabilities(model, dataset, path=path)
 
 
 def accuracy_doubt(accuracy: float, chance: float) -> str | None:

@@ -12,6 +12,8 @@ from regrow.training.settings import FitSettings
 
 # Beside them, where a range test chose the peak, or a time budget the number of epochs.
 RANGE_TEST, PLANNED = "range_test.json", "planned.json"
+# Beside them, where a trained model got a new head: which model, which head.
+NEW_HEAD = "new_head.json"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Transfer learning: a ResNet50 backbone that has seen ImageNet, and a small head for the task at hand."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -71,10 +72,10 @@ def resnet50_transfer(options: Resnet50Transfer, signature: Signature) -> Any:
     return tf_keras.Model(inputs, x, name="resnet50_transfer")
 
 
-def freeze_backbone(model: Any, *, frozen: bool) -> None:
-    """Switch training of everything but the head off or on; a frozen normalisation keeps its statistics."""
+def freeze_backbone(model: Any, *, frozen: bool, head: Collection[str] = HEAD) -> None:
+    """Switch training of everything but ``head`` off or on; a frozen normalisation keeps its statistics."""
     for layer in model.layers:
-        if layer.name not in HEAD:
+        if layer.name not in head:
             layer.trainable = not frozen
 
 
