@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, create_model, field_validator
 from regrow.cluster.overlay import SECTION, merged
 from regrow.cluster.settings import ClusterSettings
 from regrow.config.sections import Parameters, canonical_json
-from regrow.config.sweep import SweepParams, measure_params, select_params
+from regrow.config.sweep import SweepParams, measure_params, select_params, with_defaults
 from regrow.config.validation import validate
 from regrow.conversion.formats import ALWAYS, DEFAULT_TIMED
 from regrow.errors import RegrowError
@@ -89,6 +89,7 @@ def load_config(
         document[SECTION] = merged(own, section) if isinstance(own, Mapping) else own
     for override in overrides:
         _override(document, override)
+    document = with_defaults(document)
     model = config_model()
     where = str(path or "parameters")
     try:

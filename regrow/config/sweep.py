@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from regrow.config.sections import Parameters, canonical_json
 from regrow.conversion.formats import TimedFormat
@@ -142,7 +142,9 @@ class SweepParams(Parameters):
         description="such as {macs: 0.5} or {sparsity: 0.8}; each goes with the methods that take it"
     )
     methods: tuple[Listed, ...] = Field(
-        description="such as channels, [channels, magnitude] or {method: channels, recover: {...}}"
+        (),
+        description="such as channels, [channels, magnitude] or {method: channels, recover: {...}}; prune.method"
+        " unless given",
     )
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field((0,), description="seeds of recovery")
     train_seeds: bool = Field(False, description="a parent of its own for each seed, too")
@@ -184,6 +186,8 @@ class SweepParams(Parameters):
             "channels and layers take macs, parameters or bytes (channels latency_ms too), magnitude takes"
         )
         accepted += " sparsity, n_m takes n and m, combined methods those of all"
+        if "methods" not in self.model_fields_set:
+            return self
         for target in self.targets:
             if not any(target.fits(item.method) for item in self.methods):
                 names = ", ".join(item.label for item in self.methods)
@@ -213,6 +217,43 @@ class Candidate:
     def identity(self) -> dict[str, Any]:
         """What goes with its measurement."""
         return {"index": self.index, "name": self.name, "group": self.group, "seed": self.seed}
+
+
+def with_defaults(document: Mapping[str, Any]) -> dict[str, Any]:
+    """``document``, what a ``params.yaml`` holds, with what its sections `prune` and `sweep` leave to each other.
+
+    ``sweep.methods`` is ``prune.method`` unless given. A ``prune.method`` that needs a target has the first of
+    ``sweep.targets`` that it takes. What is wrong in either section is left to its validation.
+    """
+    found = dict(document)
+    sweep, prune = found.get("sweep"), found.get("prune") or {}
+    if not isinstance(sweep, Mapping) or not isinstance(prune, Mapping):
+        return found
+    target = target_of(sweep, prune)
+    if target is not None:
+        prune = found["prune"] = {**prune, "target": target}
+    if sweep.get("methods") is None:
+        try:
+            methods = PruneParams.model_validate(prune).method
+        except ValidationError:
+            methods = ("channels",)
+        found["sweep"] = {**sweep, "methods": [list(methods)]}
+    return found
+
+
+def target_of(sweep: Mapping[str, Any], prune: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The target that section ``prune`` lacks for its method: the first of ``sweep`` that it takes; or None."""
+    methods, layers = _listed(prune.get("method")), prune.get("layers")
+    if prune.get("target") is not None or not isinstance(methods, list | tuple):
+        return None
+    by_count = isinstance(layers, Mapping) and layers.get("blocks") is not None
+    if not set(SMALLER) & set(methods) or (by_count and "channels" not in methods):
+        return None
+    for given in sweep.get("targets") or ():
+        shares = {name: given[name] for name in SHARES if name in given} if isinstance(given, Mapping) else {}
+        if len(shares) == 1 and (shares.keys() != {"latency_ms"} or "channels" in methods):
+            return shares
+    return None
 
 
 def section(config: Any) -> SweepParams:

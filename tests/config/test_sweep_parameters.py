@@ -209,3 +209,35 @@ def test_the_example_comes_to_six_candidates() -> None:
         for seed in (0, 1)
         for group in ("channels macs 0.5", "channels macs 0.25", "magnitude sparsity 0.8")
     ]
+
+
+def test_methods_are_those_of_prune_unless_given(config: Any) -> None:
+    targets = [{"macs": 0.5}, {"macs": 0.25}]
+    for prune, method in (
+        (None, ("channels",)),
+        ({"method": "channels"}, ("channels",)),
+        ({"method": "layers"}, ("layers",)),
+        ({"target": {"macs": 0.9}}, ("channels",)),
+    ):
+        found = candidates(config({"targets": targets}, **({} if prune is None else {"prune": prune})))
+        assert [item.prune.method for item in found] == [method, method]
+        assert [item.prune.target.macs for item in found] == [0.5, 0.25]  # type: ignore[union-attr]
+    zeros = candidates(config({"targets": [{"sparsity": 0.5}]}, prune={"sparsity": 0.8}))
+    assert [(item.prune.method, item.prune.sparsity) for item in zeros] == [(("magnitude",), 0.5)]
+    both = {"method": ["channels", "magnitude"]}
+    found = candidates(config({"targets": [{"macs": 0.4, "sparsity": 0.5}]}, prune=both))
+    assert (found[0].prune.method, found[0].prune.target.macs) == (("channels", "magnitude"), 0.4)  # type: ignore[union-attr]
+
+
+def test_a_method_beside_a_sweep_has_its_first_target(config: Any) -> None:
+    sweep = {
+        "targets": [{"sparsity": 0.5}, {"macs": 0.3}, {"macs": 0.6}],
+        "methods": ["channels", "magnitude"],
+    }
+    assert config(sweep, prune={"method": "channels"}).prune.target.macs == 0.3
+    assert config(sweep, prune={"method": "channels", "target": {"macs": 0.7}}).prune.target.macs == 0.7
+    assert config(sweep, prune={"method": "magnitude"}).prune.target is None
+    with pytest.raises(RegrowError, match="method 'channels' needs a target"):
+        config(None, prune={"method": "channels"})
+    with pytest.raises(RegrowError, match=r"target 'macs 0\.5' is taken by none of the methods n_m"):
+        config({"targets": [{"macs": 0.5}]}, prune={"method": "n_m"})
