@@ -8,6 +8,7 @@ import click
 # What `regrow --help` shows, by what it is for. A test holds it to the commands' own help.
 SUMMARIES: Mapping[str, Mapping[str, str]] = {
     "The pipeline": {
+        "init": "Write a commented params.yaml for the data and the model in this folder.",
         "run": "Run the pipeline on this machine and register the result.",
         "sweep": "Try many prunings side by side, choose one on the validation split by a rule, register that one.",
     },
@@ -67,6 +68,8 @@ def command(name: str) -> click.Command:
     """The command ``name``, of those in `NAMES`."""
     found: Any
     match name:
+        case "init":
+            from regrow.cli.init_command import init as found
         case "run":
             from regrow.cli.run_commands import run as found
         case "sweep":
@@ -81,10 +84,10 @@ def command(name: str) -> click.Command:
             from regrow.cli.inspect_command import inspect as found
         case "rollback":
             from regrow.cli.rollback_command import rollback as found
-        case "keys":
-            from regrow.cli.configuration_commands import keys as found
-        case "schema":
-            from regrow.cli.configuration_commands import schema as found
+        case "keys" | "schema":
+            from regrow.cli import configuration_commands
+
+            found = getattr(configuration_commands, name)
         case "dvc-yaml":
             from regrow.cli.dvc_command import dvc_yaml as found
         case "code":
