@@ -19,6 +19,10 @@ from regrow.cli.options import trust_option
 )
 def inspect(model: Path, trust: bool, groups: bool, latency: bool) -> None:
     """Print the layers of MODEL with shapes, parameters, MACs and sparsity."""
+    from regrow.model_files.declared import check_model_file
+
+    check_model_file(model)
+    # From here on TensorFlow is imported.
     from regrow.model_files.group_table import render_groups
     from regrow.model_files.inspection import render_file
     from regrow.showing.console import console

@@ -24,13 +24,19 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, r
     Finished steps are kept in WORKSPACE/cache; after an interruption or a change, only what is needed is run.
     """
     from regrow.config.document import check_pipeline
+    from regrow.config.early import check_early
     from regrow.config.params_file import named
+
+    config = read_config(params_file, overrides, data=True)
+    check_pipeline(config, where=named(params_file))
+    _say_whose_target(config, named(params_file), overrides)
+    if runner == "subprocess":  # in containers, paths are those of their images and mounts
+        check_early(config)
+    # From here on Kubeflow's SDK is imported.
     from regrow.local.closing import print_closing
     from regrow.local.running import run_pipeline
     from regrow.showing.console import console
 
-    config = read_config(params_file, overrides, data=True)
-    check_pipeline(config, where=named(params_file))
     on = console(width=110)
     tracking = _tracking(config, workspace)
     arguments = _arguments(config)
@@ -55,15 +61,19 @@ def sweep(params_file: Path | None, overrides: tuple[str, ...], workspace: Path,
     The section `sweep` says what is tried and how it is chosen. Finished candidates are kept in WORKSPACE/cache.
     """
     from regrow.config.document import check_pipeline
+    from regrow.config.early import check_early
     from regrow.config.params_file import named
     from regrow.config.sweep import check_sweep
-    from regrow.local.closing import print_closing, print_front
-    from regrow.local.sweeping import Sweep, run_sweep
-    from regrow.showing.console import console
 
     config = read_config(params_file, overrides, data=True)
     check_pipeline(config, where=named(params_file))
     check_sweep(config)
+    check_early(config)
+    # From here on Kubeflow's SDK is imported.
+    from regrow.local.closing import print_closing, print_front
+    from regrow.local.sweeping import Sweep, run_sweep
+    from regrow.showing.console import console
+
     on = console(width=110)
     tracking = _tracking(config, workspace)
     done = run_sweep(config, workspace=workspace, tracking=tracking, console=on, workers=workers)
@@ -71,6 +81,23 @@ def sweep(params_file: Path | None, overrides: tuple[str, ...], workspace: Path,
     print_closing(run_of_it, console=on, tracking_uri=tracking["MLFLOW_TRACKING_URI"])
     if isinstance(done, Sweep):
         print_front(done, console=on)
+
+
+def _say_whose_target(config: Any, file: Path | None, overrides: tuple[str, ...]) -> None:
+    """Say where the section `sweep` gave the target that section `prune` does not name."""
+    from regrow.config.document import read_document
+    from regrow.progress import emit
+
+    if config.sweep is None or config.prune.target is None or file is None:
+        return
+    keys = {text.partition("=")[0] for text in overrides}
+    given = read_document(file).get("prune") or {}
+    named = given.get("target") is not None or any(key.startswith(("prune.target", "prune=")) for key in keys)
+    if not named and ("method" in given or "prune.method" in keys):
+        target = f"{config.prune.target.name} {config.prune.target.value:g}"
+        emit(
+            "notice", message=f"prune.target is not given; the first of sweep.targets that fits is: {target}"
+        )
 
 
 def _tracking(config: Any, workspace: Path) -> dict[str, str]:

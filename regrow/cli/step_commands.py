@@ -72,6 +72,7 @@ def step_command(name: str) -> click.Command:
         else:
             config = read_config(params_file, overrides, data=name in READ_DATA)
             inputs = _named(spec, paths) if only_named else _found(spec, paths, workspace=workspace)
+            _check_early(name, config, inputs)
             _run_step(spec, config, workspace=workspace, inputs=inputs, paths=paths)
 
     command: Callable[..., Any] = params_options(run_step)
@@ -87,6 +88,16 @@ def step_command(name: str) -> click.Command:
     if spec.on_file is not None:
         command, text = _file_options(command), f"{spec.summary}\n\n{ON_FILE}"
     return click.command(name, help=text, short_help=spec.summary)(command)
+
+
+def _check_early(name: str, config: Any, inputs: dict[str, Path]) -> None:
+    """Refuse data or a model that the step cannot use, before it imports what it works with."""
+    from regrow.config.early import check_data, check_import
+
+    if name in READ_DATA:
+        check_data(config.prepare)
+    elif name == "train" and "dataset" in inputs:
+        check_import(config.train, inputs["dataset"])
 
 
 def _directory_option(

@@ -21,7 +21,10 @@ OPERATIONS = frozenset({"TFOpLambda", "SlicingOpLambda", *MEMBERS})
 # Keras' own applications name TensorFlow's initializers, which compute only, as Keras' of the same names do.
 INITIALIZERS = "tensorflow.python.ops.init_ops_v2"
 TYPE_SPECS = frozenset({"TensorSpec", "RaggedTensorSpec", "SparseTensorSpec"})
-WAY_OUT = "and save the model again; if you trust who made the file, `regrow inspect` and `regrow prune` take --trust"
+WAY_OUT = (
+    "and save the model again; if you trust who made the file, `regrow inspect` and `regrow prune` take --trust"
+    " (train.import does not: each later step would have to run the code again)"
+)
 IN_PYTHON = (
     "and save the model again; if you trust who made the file, load it with regrow.load(…, trust=True)"
 )

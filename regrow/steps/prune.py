@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from regrow.dataset.directory import open_dataset
 from regrow.model_files.channels_first import switch_on_onednn
+from regrow.model_files.declared import check_model_file
 from regrow.progress import Progress, emit
 from regrow.pruning.methods import Task, check_without_dataset, unused_keys
 from regrow.pruning.parameters import PruneParams
@@ -68,6 +69,7 @@ def run_on_file(use: FileUse[PruneParams]) -> Any:
     """
     if "dataset" not in use.inputs:
         check_without_dataset(use.params)
+    check_model_file(use.model)
     if unused := unused_keys(use.params):
         emit(
             "notice",
