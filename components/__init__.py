@@ -1,4 +1,4 @@
-"""What each step is in a cluster: typed inputs and outputs and an image. Thin: the body imports the library.
+"""The steps as Kubeflow components: typed inputs and outputs and an image. Thin: each body imports the library.
 
 Kubeflow writes a component's source out, so each function stands on its own and spells out what the step's
 `StepSpec` says; a test holds the two together. ``params`` is the step's section of ``params.yaml`` as

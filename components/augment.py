@@ -16,7 +16,7 @@ def augment(
     overlay: Output[Dataset],
     statement: Output[Artifact],
 ) -> NamedTuple("Outputs", [("version", str)]):
-    """Make the augmentation overlay."""
+    """Write the augmentation."""
     from regrow.steps.component import run_component
     from regrow_components.versions import require_code
 

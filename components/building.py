@@ -1,4 +1,4 @@
-"""Builds the images of ``components/Dockerfile``: ``python -m regrow_components.building``, called by ``make images``.
+"""Build the images of ``components/Dockerfile``: ``python -m regrow_components.building``, called by ``make images``.
 
 The build sees the files of the commit and nothing else (``git archive``), and the package files that
 ``components/requirements`` names, which are fetched here, with this machine's package client and its settings.
@@ -51,8 +51,8 @@ def tree_state(*, allow_dirty: bool) -> tuple[str, str]:
         return commit, commit
     if not allow_dirty:
         raise RegrowError(
-            "the tree has changes that are in no commit, so the images could not say what is in them; commit them,"
-            f" or DIRTY=1 builds images whose revision ends in {DIRTY}"
+            "the tree has uncommitted changes, so the images could not name their revision; commit them, "
+            "or set DIRTY=1 to build images whose revision ends in {DIRTY}"
         )
     return commit + DIRTY, git("stash", "create") or commit
 
@@ -86,7 +86,7 @@ def fetch(pins: Iterable[str], pool: Path) -> dict[str, Path]:
         done = subprocess.run([*command, "-r", listed.name], check=False)
     if done.returncode != 0:
         raise RegrowError(
-            f"pip could not get the packages of the images (status {done.returncode}; see above)"
+            f"pip could not download the packages of the images (status {done.returncode}; see above)"
         )
     return _files(pool)
 
@@ -116,7 +116,7 @@ def wheels_image(engine: list[str], layers: Mapping[str, list[str]], pool: Path)
             [*engine, "import", "-", image], stdin=tar.stdout, capture_output=True, check=False
         )
     if tar.wait() != 0 or done.returncode != 0:
-        raise RegrowError(f"{image}: cannot be made: {done.stderr.decode().strip()}")
+        raise RegrowError(f"{image}: cannot be built: {done.stderr.decode().strip()}")
     return image
 
 
@@ -145,10 +145,10 @@ def full_name(image: str, *, registry: str, tag: str) -> str:
 
 
 def build(images: Iterable[str], options: argparse.Namespace) -> None:
-    """Build ``images`` and say what each took.
+    """Build ``images`` and print the time that each took.
 
     Raises:
-        RegrowError: the tree, the packages, or the engine are in the way.
+        RegrowError: the tree, the packages or the engine prevent it.
     """
     engine = engine_command()
     revision, treeish = tree_state(allow_dirty=options.dirty)
@@ -212,7 +212,7 @@ def push(images: Iterable[str], options: argparse.Namespace) -> None:
     for image in images:
         name = full_name(image, registry=options.registry, tag=options.tag)
         if subprocess.run([*engine, "push", name], check=False).returncode != 0:
-            raise RegrowError(f"{name}: was not pushed; see above")
+            raise RegrowError(f"{name}: could not be pushed; see above")
 
 
 def main() -> None:
@@ -220,24 +220,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m regrow_components.building")
     parser.add_argument("action", choices=("build", "push"))
     parser.add_argument(
-        "images", nargs="*", help="such as train or train-gpu; without any, all that need no GPU"
+        "images", nargs="*", help="such as train or train-gpu; default: all images that need no GPU"
     )
     parser.add_argument("--registry", default="")
     parser.add_argument("--tag", default=__version__)
     parser.add_argument(
-        "--base-image", default="", help="where Python 3.11 is; the Dockerfile names the default"
+        "--base-image", default="", help="base image with Python 3.11; default: that in the Dockerfile"
     )
     parser.add_argument("--wheels", type=Path, default=ROOT / "build" / "wheels")
     parser.add_argument("--log", type=Path, default=ROOT / "build" / "images.log")
     parser.add_argument(
-        "--dirty", action="store_true", help="build from a changed tree, and say so in the label"
+        "--dirty",
+        action="store_true",
+        help="build from a tree with uncommitted changes, and record that in the label",
     )
     options = parser.parse_args()
     try:
         images = options.images or list(IMAGES)
         unknown = sorted({*images} - {*IMAGES, *GPU_IMAGES})
         if unknown:
-            raise RegrowError(f"{unknown[0]}: is no image; accepted: {', '.join([*IMAGES, *GPU_IMAGES])}")
+            raise RegrowError(f"{unknown[0]}: is not an image; accepted: {', '.join([*IMAGES, *GPU_IMAGES])}")
         options.log.parent.mkdir(parents=True, exist_ok=True)
         options.log.write_bytes(b"")
         {"build": build, "push": push}[options.action](images, options)

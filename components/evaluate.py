@@ -34,7 +34,7 @@ def evaluate(
 ) -> NamedTuple("Outputs", [("version", str)]):
     """Measure all models on the test split and write the report; ``rival`` names the champion for the cache.
 
-    ``front`` is what a sweep chose the pruned model from; empty where there was none.
+    ``front`` is the sweep from which the pruned model was chosen; empty if there was none.
     """
     from regrow.steps.component import run_component
     from regrow_components.versions import require_code

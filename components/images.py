@@ -1,4 +1,4 @@
-"""Which image each step's container is made from."""
+"""The image of each step's container."""
 
 import os
 

@@ -61,7 +61,7 @@ GPU, GPU_EXTRA = "gpu", "tensorflow[and-cuda]"
 
 
 class LockError(Exception):
-    """A requirement that ``requirements.lock`` does not settle."""
+    """A requirement that ``requirements.lock`` does not pin."""
 
 
 def locked() -> dict[str, str]:
@@ -118,7 +118,9 @@ def closure(requirements: Iterable[Requirement]) -> set[str]:
         try:
             needs = importlib.metadata.requires(name) or []
         except importlib.metadata.PackageNotFoundError:
-            raise LockError(f"{name}: is not installed; `make .venv/.installed` installs the lock") from None
+            raise LockError(
+                f"{name}: is not installed; run `make .venv/.installed` to install the locked packages"
+            ) from None
         for need in map(Requirement, needs):
             if _applies(need.marker, extra):
                 pending += [(need.name, wanted) for wanted in ("", *sorted(need.extras))]
@@ -156,7 +158,7 @@ def _lines(pins: dict[str, str], names: list[str], *, below: str) -> Iterator[st
         yield f"-r {below}.txt"
     for name in names:
         if name not in pins:
-            raise LockError(f"{name}: is not in {LOCK.name}; `make lock` resolves it")
+            raise LockError(f"{name}: is not in {LOCK.name}; run `make lock` to add it")
         yield pins[name]
 
 
@@ -226,7 +228,9 @@ def main() -> None:
         if "--check" in sys.argv[1:]:
             old = stale()
             sys.exit(
-                f"components/requirements: out of date: {', '.join(old)}; `make lock-images`" if old else 0
+                f"components/requirements: out of date: {', '.join(old)}; run `make lock-images`"
+                if old
+                else 0
             )
         files = {**render(), f"{GPU}.txt": render_gpu()}
     except LockError as error:

@@ -19,7 +19,7 @@ def measure(
     measurement: Output[Artifact],
     statement: Output[Artifact],
 ) -> NamedTuple("Outputs", [("version", str), ("measured", str)]):
-    """Measure one candidate of a sweep; ``measured`` is what ``candidate`` is worth, as JSON."""
+    """Measure one candidate of a sweep; ``measured`` is the measurement of ``candidate`` as JSON."""
     from pathlib import Path
 
     from regrow.steps import by_value

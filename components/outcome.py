@@ -1,4 +1,4 @@
-"""The exit handler as a Kubeflow component: it runs however the steps have ended, and never fails itself."""
+"""The exit handler as a Kubeflow component: it runs however the steps end, and never fails itself."""
 
 from kfp import dsl
 
@@ -7,7 +7,7 @@ from regrow_components.images import image
 
 @dsl.component(base_image=image("register"), packages_to_install=[], install_kfp_package=False)
 def outcome(status: dsl.PipelineTaskFinalStatus, run: str, code_version: str) -> None:
-    """Record how the run ended, and tell the webhook; of whatever code: a run that was refused has ended too."""
+    """Record how the run ended and notify the webhook, even if the image's code differs from the pipeline's."""
     import os
 
     from regrow.registry.outcome import conclude

@@ -17,7 +17,7 @@ def prepare(
     data_report: Output[Artifact],
     statement: Output[Artifact],
 ) -> NamedTuple("Outputs", [("version", str)]):
-    """Turn raw data into a dataset; ``resolved`` is the data version that was resolved, checked."""
+    """Turn raw data into a dataset; ``resolved`` is the resolved data version, which is verified."""
     from regrow.steps.component import run_component
     from regrow_components.versions import require_code
 

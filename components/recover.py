@@ -22,7 +22,7 @@ def recover(
     recovery: Output[Artifact],
     statement: Output[Artifact],
 ) -> NamedTuple("Outputs", [("version", str)]):
-    """Win the pruned model's accuracy back."""
+    """Restore the pruned model's accuracy."""
     from regrow.steps.component import run_component
     from regrow_components.versions import require_code
 

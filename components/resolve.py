@@ -19,7 +19,7 @@ def resolve(
 ) -> NamedTuple(
     "Outputs", [("Output", bool), ("version", str), ("resolved", str), ("rival", str), ("start", str)]
 ):
-    """Fix the data version, the code version and the champion; say whether there is work to do: ``Output``.
+    """Pin the data version, the code version and the champion; ``Output`` says whether there is work to do.
 
     Kubeflow's local runner evaluates conditions on outputs of this name only.
     """

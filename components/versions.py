@@ -1,4 +1,4 @@
-"""The version of the code that a component runs: part of Kubeflow's cache key, and checked where the step runs."""
+"""The code version of a component: part of Kubeflow's cache key, and checked when the step runs."""
 
 import os
 from pathlib import Path
@@ -43,6 +43,7 @@ def require_code(name: str, code_version: str) -> None:
     wanted, own = code_version.partition("+")[0], step_code(name)
     if wanted != own:
         raise RegrowError(
-            f"step '{name}': the image {image} holds other code ({own[:SHOWN]}) than the pipeline was compiled from"
-            f" ({wanted[:SHOWN]}); `make images push-images` builds it anew, or compile with the code that it holds"
+            f"step '{name}': the image {image} has different code ({own[:SHOWN]}) from that of the compiled "
+            f"pipeline ({wanted[:SHOWN]}); rebuild it with `make images push-images`, or compile the "
+            "pipeline from the image's code"
         )

@@ -1,4 +1,4 @@
-"""What Kubeflow's pages show of a step. Outputs are directories, for the next step; the pages want other things:
+"""What Kubeflow's pages show for a step. Outputs are directories, for the next step; the pages want other things:
 numbers and matrices as metadata, and a page as a file.
 """
 

@@ -1,1 +1,1 @@
-"""The steps chained, and their execution on this machine."""
+"""The pipeline that chains the steps, and its execution on this machine."""

@@ -1,4 +1,4 @@
-"""What Regrow asks of Kubeflow Pipelines: pipelines, experiments, runs and recurring runs, by name.
+"""The API of Kubeflow Pipelines as Regrow uses it: pipelines, experiments, runs and recurring runs, by name.
 
 Names are what we go by: the server keeps those of pipelines, their versions and experiments unique in a namespace,
 but not those of runs and recurring runs.
@@ -34,12 +34,12 @@ class Api:
 
     @functools.cached_property
     def namespace(self) -> str | None:
-        """Where our things lie; None in an installation for a single user, which has no namespaces.
+        """Our namespace; None in a single-user installation, which has none.
 
         Raises:
             ApiError: the server cannot be reached. Asked first, it also tells whether there is a server.
         """
-        health = self.connection.call("ask for its health", self._health.healthz_service_get_healthz)
+        health = self.connection.call("check its health", self._health.healthz_service_get_healthz)
         return self.connection.namespace if health.multi_user else None
 
     def experiment(self, name: str) -> str:
@@ -157,7 +157,7 @@ class Api:
     def run(self, run_id: str) -> kfp_server_api.V2beta1Run:
         """The run with its details as they are now."""
         return self.connection.call(
-            f"look at the run {run_id}", self._runs.run_service_get_run, run_id, experiment_id=None
+            f"get the run {run_id}", self._runs.run_service_get_run, run_id, experiment_id=None
         )
 
     def terminate(self, run_id: str) -> None:
@@ -185,7 +185,7 @@ class Api:
         return made
 
     def set_enabled(self, recurring_run_id: str, *, enabled: bool) -> None:
-        """Enable or disable a recurring run; nothing happens if it is so already."""
+        """Enable or disable a recurring run, unless that is already its state."""
         service = self._recurring
         verb = "enable" if enabled else "disable"
         function = (
@@ -196,7 +196,7 @@ class Api:
         self.connection.call(f"{verb} the schedule {recurring_run_id}", function, recurring_run_id)
 
     def delete_recurring_run(self, recurring_run_id: str) -> None:
-        """Delete a recurring run; its runs stay and go on. One that is gone already is no error."""
+        """Delete a recurring run; its runs stay and continue. One that is already gone is not an error."""
         function = self._recurring.recurring_run_service_delete_recurring_run
         try:
             # Else Kubernetes takes the runs that are going on away with what has started them.

@@ -1,4 +1,4 @@
-"""One step in a container, as often as it takes: a step counts when its statement verifies, and not before.
+"""Run one step in a container, with retries; the step succeeds only when its statement verifies.
 
 Kubeflow's own handler reports success for a container that vanished. Here the exit status must be there and be
 zero, and the statement that the step has left must be true of its outputs. A container that was killed is started
@@ -43,7 +43,7 @@ class VerifiedHandler(docker_task_handler.DockerTaskHandler):
                     return status.Status.FAILURE  # the step has said why
                 if out_of_memory or attempt == ATTEMPTS:
                     break
-                emit("notice", message=f"step '{self._step}': {fault}; it is started again")
+                emit("notice", message=f"step '{self._step}': {fault}; restarting it")
             reason = "ran out of memory" if out_of_memory else f"{fault}, {attempt} times"
             emit("failed", step=self._step, message=reason)
             return status.Status.FAILURE
@@ -91,7 +91,7 @@ class VerifiedHandler(docker_task_handler.DockerTaskHandler):
         return code, out_of_memory
 
     def _fault(self, code: int) -> str:
-        """Why the step does not count, or nothing when it does."""
+        """Why the step did not succeed; empty if it did."""
         if code == VANISHED:
             return "its container vanished"
         if code != 0:
@@ -103,7 +103,7 @@ class VerifiedHandler(docker_task_handler.DockerTaskHandler):
             statement = read_statement(outputs[STATEMENT])
             statement.verify({name: outputs[name] for name in statement.subjects})
         except (RegrowError, KeyError) as error:
-            return f"its container ended without a statement that holds ({error})"
+            return f"its container ended without a valid statement ({error})"
         return "" if statement.step == self._step else f"it left the statement of step '{statement.step}'"
 
 

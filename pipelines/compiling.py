@@ -1,4 +1,4 @@
-"""Writing the pipeline for a cluster, and the arguments that a run of it needs."""
+"""Compile the pipeline for a cluster, with the arguments of a run."""
 
 import tempfile
 from collections.abc import Mapping

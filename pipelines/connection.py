@@ -1,4 +1,4 @@
-"""Calls to Kubeflow Pipelines that end: with time-outs, repeated where that is safe, with errors that say what to do.
+"""Calls to Kubeflow Pipelines with time-outs, safe retries, and errors that say what to do.
 
 What `kfp_server_api` raises becomes an `ApiError`: one sentence. A request that reads, or that does the same when
 done twice, is repeated after no answer, 429 and 5xx. One that creates is repeated only after a look whether
@@ -62,7 +62,7 @@ DEFAULT_POLICY = Policy()
 
 
 class ApiError(RegrowError):
-    """Kubeflow Pipelines has not done what was asked.
+    """Kubeflow Pipelines did not do what was requested.
 
     Args:
         status: of HTTP; 0 if there was no answer.
@@ -180,8 +180,9 @@ class Connection:
     def stranger(self, purpose: str, *, status: int) -> StrangerError:
         """The error for an answer that Kubeflow Pipelines does not give."""
         return StrangerError(
-            f"{self.endpoint}: cannot {purpose}: what answers there is not Kubeflow Pipelines, but a login page"
-            f" or another server; is cluster.endpoint (or {ENDPOINT}) right, and does it want {TOKEN} or {COOKIE}?",
+            f"{self.endpoint}: cannot {purpose}: the server there is a login page or another server, not "
+            f"Kubeflow Pipelines; check cluster.endpoint (or {ENDPOINT}) and whether it needs {TOKEN} or "
+            f"{COOKIE}",
             status=status,
         )
 
@@ -191,13 +192,14 @@ class Connection:
             sentence = _refusal(error.status, self._said(error), namespace=self.namespace)
             if error.status == 404 and _is_elsewhere(error):
                 sentence += (
-                    f"; is cluster.endpoint (or {ENDPOINT}) that of the service ml-pipeline, not of its page?"
+                    f"; check that cluster.endpoint (or {ENDPOINT}) is the address of the service "
+                    "ml-pipeline, not of the web page"
                 )
             return ApiError(f"{self.endpoint}: cannot {purpose}: {sentence}", status=error.status)
         if _is_about_certificates(error):
             return UnusableError(
-                f"{self.endpoint}: cannot {purpose}: the server's certificate is not trusted ({_short(error)});"
-                f" name the file of its authority in {CERTIFICATES}",
+                f"{self.endpoint}: cannot {purpose}: the server's certificate is not trusted "
+                f"({_short(error)}); set {CERTIFICATES} to the file of its certificate authority",
                 status=UNANSWERED,
             )
         unmade = isinstance(
@@ -208,8 +210,9 @@ class Connection:
         else:
             reason = f"it cannot be reached ({_short(error)})"
         return ApiError(
-            f"{self.endpoint}: cannot {purpose}: {reason}, asked {self.policy.attempts} times; is it the address of"
-            f" Kubeflow Pipelines (cluster.endpoint or {ENDPOINT}), and does a port-forward still run?",
+            f"{self.endpoint}: cannot {purpose}: {reason}, after {self.policy.attempts} attempts; check "
+            f"that it is the address of Kubeflow Pipelines (cluster.endpoint or {ENDPOINT}) and that any "
+            "port-forward is still running",
             status=UNANSWERED,
         )
 
@@ -230,13 +233,13 @@ def _refusal(status: int, said: str, *, namespace: str) -> str:
         return f"no valid credentials (401: {said}); set {TOKEN}, or {COOKIE} behind a login page"
     if status == 403:
         return (
-            f"not allowed (403: {said}); is '{namespace}' the right namespace (cluster.namespace), and has this account"
-            " a role there?"
+            f"not allowed (403: {said}); check that '{namespace}' is the right namespace "
+            "(cluster.namespace) and that this account has a role in it"
         )
     if 300 <= status < 400:
         return f"the address leads to a login page ({status}); set {TOKEN} or {COOKIE}"
     if status == 404:
-        return f"there is none such (404: {said})"
+        return f"it does not exist (404: {said})"
     return f"{said} ({status})"
 
 
@@ -272,12 +275,13 @@ def _endpoint(given: str | None) -> str:
         found = IN_CLUSTER
     if not found:
         raise RegrowError(
-            f"cluster.endpoint: the address of Kubeflow Pipelines is not known; set it, or {ENDPOINT}, such as"
-            " http://localhost:8888 after `kubectl -n kubeflow port-forward svc/ml-pipeline 8888`"
+            f"cluster.endpoint: the address of Kubeflow Pipelines is not set; set it or {ENDPOINT}, for "
+            "example to http://localhost:8888 after `kubectl -n kubeflow port-forward svc/ml-pipeline 8888`"
         )
     if not found.startswith(("http://", "https://")):
         raise RegrowError(
-            f"cluster.endpoint: '{found}' is no address; accepted: one that begins with http:// or https://"
+            f"cluster.endpoint: '{found}' is not an address; accepted: an address that begins with http:// "
+            "or https://"
         )
     try:
         host = None if set(found) & set(string.whitespace) else urllib3.util.parse_url(found).host
@@ -285,7 +289,7 @@ def _endpoint(given: str | None) -> str:
         host = None
     if not host:
         raise RegrowError(
-            f"cluster.endpoint: '{found}' names no machine; accepted: such as http://localhost:8888"
+            f"cluster.endpoint: '{found}' has no host; accepted: an address such as http://localhost:8888"
         )
     return found.rstrip("/")
 
@@ -295,7 +299,8 @@ def _credential(source: str, text: str) -> str:
     text = text.strip()
     if not (text.isascii() and text.isprintable()):
         raise RegrowError(
-            f"{source}: holds characters that no credential has; was it copied whole, on one line?"
+            f"{source}: contains characters that are not allowed in a credential; check that it was copied "
+            "completely, on one line"
         )
     return text
 

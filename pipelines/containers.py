@@ -1,4 +1,4 @@
-"""Execute the pipeline on this machine with each step in a container of its own image.
+"""Run the pipeline on this machine with each step in a container of its own image.
 
 Started by ``regrow run --runner docker`` as ``python -m regrow_pipelines.containers ARGUMENTS.json PIPELINE_ROOT``.
 Folders of this machine are mounted where they lie, so a path means the same inside and outside. Containers run as
@@ -57,7 +57,7 @@ def check(arguments: Mapping[str, str]) -> None:
     """Check, before anything is started, that an engine answers and has an image of this code for each step.
 
     Raises:
-        RegrowError: one of them is missing; it says which and what to do.
+        RegrowError: one of them is missing; the message says which and what to do.
     """
     client = connect()
     code = code_version()
@@ -67,8 +67,8 @@ def check(arguments: Mapping[str, str]) -> None:
             found = find_image(client, name).labels.get(CODE_LABEL)
             if found != code:
                 raise RegrowError(
-                    f"{name}: holds other code than is installed here (code version {str(found)[:12]}, here"
-                    f" {code[:12]}); `make images` builds it anew"
+                    f"{name}: has different code from that installed here (code version {str(found)[:12]}, "
+                    f"here {code[:12]}); run `make images` to rebuild it"
                 )
     finally:
         client.close()

@@ -46,7 +46,7 @@ def follow(
             if not error.passes or (silent_since is not None and now - silent_since > outage_s):
                 raise
             if silent_since is None:
-                show("Kubeflow Pipelines does not answer; waiting, the run goes on without us")
+                show("Kubeflow Pipelines does not answer; still waiting, the run itself continues")
             silent_since = silent_since or now
         else:
             silent_since = None

@@ -1,4 +1,4 @@
-"""The interpreter of a component's process, under the one name that Kubeflow's local runner does no harm with.
+"""The interpreter of a component's process, under the only name that Kubeflow's local runner leaves intact.
 
 The runner (kfp 2.17) puts the path of its own interpreter in place of ``python3`` wherever that stands in a component's
 command: unquoted in a line for the shell, where a space in the path ends the name, and in the JSON of the inputs, where

@@ -1,4 +1,4 @@
-"""Execute the pipeline on this machine with Kubeflow's own local runner, each step a process of its own.
+"""Run the pipeline on this machine with Kubeflow's own local runner, each step in a separate process.
 
 Started by ``regrow run`` as ``python -m regrow_pipelines.local ARGUMENTS.json PIPELINE_ROOT``: what Kubeflow
 prints goes where this process's output goes, a log file; what the user sees travels as events (`regrow.progress`).

@@ -1,4 +1,4 @@
-"""One step of a sweep on this machine, as its component runs it, in a process of its own.
+"""Run one step of a sweep on this machine, as its component does, in a separate process.
 
 Started by ``regrow sweep`` as ``python -m regrow_pipelines.local_sweep JOB.json``, a file with ``step``, ``params``,
 ``inputs``, ``values`` and ``outputs``. Kubeflow's local runner is left out: its ParallelFor has two workers, and ends

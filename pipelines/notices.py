@@ -1,4 +1,4 @@
-"""What a user should know of a configuration before it goes to a cluster, and what is no fault: it may be meant so."""
+"""Warnings about a configuration before it goes to a cluster; none is an error."""
 
 import re
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from regrow.steps import NAMES, SWEEP_NAMES
 from regrow_pipelines.placement import image_of
 
 ADDRESS = re.compile(r"(?!file:)([a-z][a-z0-9+.-]*://|[^/\\]+:)")  # https://…, git@host:path
-DATA = "data for pods come from git and S3 (kind: dvc, docs/shared-stores.md)"
-FILES = "docs/compiling.md says how an image is given one"
+DATA = "for data in pods use git and S3 (kind: dvc, docs/shared-stores.md)"
+FILES = "docs/compiling.md shows how to add it to an image"
 
 
 def notices(config: Any, *, sweep: bool = False) -> list[str]:
@@ -20,14 +20,16 @@ def notices(config: Any, *, sweep: bool = False) -> list[str]:
     steps = (*NAMES, "outcome", *(SWEEP_NAMES if sweep else ()))
     found = sorted({image_of(config.cluster, step) for step in steps})
     said = [
-        f"image {name} names no registry, so that nodes find it only where they hold it already; set"
-        " REGROW_REGISTRY to the registry that `make push-images` filled, or name images in cluster.images"
+        (
+            f"image {name} has no registry, so nodes find it only if they already have it; set REGROW_REGISTRY "
+            "to the registry used by `make push-images`, or name the images in cluster.images"
+        )
         for name in found
         if "/" not in name
     ][:1]
     for key, path, readers in unseen(config):
         hint = DATA if key.startswith("prepare.") else FILES
-        said.append(f"{key}: pods see {path} only where the images of {readers} hold it; {hint}")
+        said.append(f"{key}: pods can read {path} only if the images of {readers} contain it; {hint}")
     said += _unread(config)
     return [f"{EXAMPLE} (prepare.source)", *said] if is_example(config) else said
 
@@ -48,6 +50,9 @@ def _unread(config: Any) -> Iterator[str]:
     place = f"pods take it from the ConfigMap {config.cluster.mlflow.config_map} (cluster.mlflow)"
     for key, name in (("uri", "MLFLOW_TRACKING_URI"), ("experiment", "MLFLOW_EXPERIMENT_NAME")):
         if key in given:
-            yield f"tracking.{key}: is for this machine; {place}, key {name}"
+            yield f"tracking.{key}: applies only to this machine; {place}, key {name}"
     if config.tracking.wandb is not None:
-        yield "tracking.wandb: is for this machine; pods need REGROW_WANDB in their environment (docs/tracking.md)"
+        yield (
+            "tracking.wandb: applies only to this machine; pods need REGROW_WANDB in their environment "
+            "(docs/tracking.md)"
+        )

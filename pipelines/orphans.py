@@ -1,4 +1,4 @@
-"""Processes that do not outlive the one that started them."""
+"""Ending processes when the process that started them is gone."""
 
 import contextlib
 import os

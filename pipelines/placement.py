@@ -1,4 +1,4 @@
-"""The pipeline as a cluster runs it: on each step's pod what the ``cluster:`` section says.
+"""Apply the section ``cluster`` to the pod of each step.
 
 What a component does stays what it is; `regrow run` executes the bare pipeline.
 """

@@ -93,7 +93,7 @@ def ship(
     Args:
         tasks: those before, ``resolve`` to ``recover``, by step.
         params, code: as in `chain`.
-        front: what the pruned model was chosen from, by value; None where it was not.
+        front: the sweep from which the pruned model was chosen, by value; None if there was none.
     """
     resolve, prepare = tasks["resolve"], tasks["prepare"]
     train, prune, recover = tasks["train"], tasks["prune"], tasks["recover"]

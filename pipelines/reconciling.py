@@ -1,4 +1,4 @@
-"""Bring the recurring runs on the server to what ``schedules.yaml`` says; done twice, the second time changes nothing.
+"""Make the recurring runs on the server match ``schedules.yaml``; a second time changes nothing.
 
 The API cannot change a recurring run, but for enabling and disabling it. So one that should be different is replaced:
 the new one is created disabled, the old one is disabled, the new one is enabled, the old one is deleted. At no time
@@ -62,7 +62,7 @@ class Live:
 
 @dataclass(frozen=True)
 class Step:
-    """What is to be done for one schedule.
+    """The action for one schedule.
 
     Args:
         verb: create, replace, enable, disable, delete, tidy (duplicates), leave (not in the file), keep.
@@ -135,7 +135,7 @@ def _step(wanted: Desired, lives: list[Live]) -> Step:
     if same[0].enabled != wanted.enabled:
         return step("enable" if wanted.enabled else "disable", "as the file says")
     if len(lives) > 1:
-        return step("tidy", f"{len(lives) - 1} more under this name")
+        return step("tidy", f"{len(lives) - 1} duplicates with this name")
     return step(
         "keep", f"next at {wanted.next_start.isoformat(timespec='minutes')}" if wanted.enabled else "disabled"
     )

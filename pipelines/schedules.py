@@ -1,4 +1,4 @@
-"""``schedules.yaml``: which runs should start by themselves, and what that comes to as recurring runs of Kubeflow."""
+"""``schedules.yaml``: which runs start by themselves, and the Kubeflow recurring runs that result."""
 
 import contextlib
 import datetime
@@ -44,24 +44,23 @@ def _said(check: Callable[[str], Any], text: str) -> str:
 class Schedule(Parameters):
     """One pipeline that starts by itself."""
 
-    name: str = Field(
-        pattern=NAME, examples=EXAMPLES, max_length=40, description="its name, unique in the file"
-    )
-    cron: str = Field(description="when: minute hour day-of-month month day-of-week")
-    time_zone: str = Field("UTC", description="the zone in which cron is meant, such as Europe/Berlin")
-    enabled: bool = Field(True, description="false: kept, but does not start")
+    name: str = Field(pattern=NAME, examples=EXAMPLES, max_length=40, description="name, unique in the file")
+    cron: str = Field(description="start times as cron: minute hour day-of-month month day-of-week")
+    time_zone: str = Field("UTC", description="time zone of cron, such as Europe/Berlin")
+    enabled: bool = Field(True, description="false: the schedule is kept but does not start runs")
     params: str | None = Field(
-        None, description="its params.yaml, from this file's folder; null: the command's"
+        None, description="its params.yaml, relative to this file's folder; null: the command's"
     )
     values: dict[str, Any] = Field(
-        default_factory=dict, alias="set", description="values over params, by key"
+        default_factory=dict, alias="set", description="values that override params, by key"
     )
     cluster: dict[str, Any] = Field(
-        default_factory=dict, description="what differs from params' cluster section"
+        default_factory=dict, description="values that override the section cluster of params"
     )
-    concurrency: int = Field(1, ge=1, le=10, description="how many of its runs go on at once at most")
+    concurrency: int = Field(1, ge=1, le=10, description="largest number of its runs at the same time")
     catch_up: bool = Field(
-        False, description="true: all starts missed while disabled are made up for; false: the last of them"
+        False,
+        description="starts missed while disabled; true: make up for all of them; false: only for the last",
     )
 
     @field_validator("cron")
@@ -83,10 +82,12 @@ class Schedules(Parameters):
         pattern=NAME,
         examples=EXAMPLES,
         max_length=40,
-        description="who keeps these; others' are left alone",
+        description="owner of these schedules; those of other owners are left alone",
     )
-    scheduler_time_zone: str = Field("UTC", description="CRON_SCHEDULE_TIMEZONE of Kubeflow's scheduler")
-    schedules: tuple[Schedule, ...] = Field((), description="what starts by itself")
+    scheduler_time_zone: str = Field(
+        "UTC", description="time zone of Kubeflow's scheduler, its CRON_SCHEDULE_TIMEZONE"
+    )
+    schedules: tuple[Schedule, ...] = Field((), description="the schedules")
 
     @field_validator("scheduler_time_zone")
     @classmethod
@@ -99,7 +100,7 @@ class Schedules(Parameters):
         names = [schedule.name for schedule in schedules]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"the name '{name}' stands there {names.count(name)} times")
+                raise ValueError(f"the name '{name}' occurs {names.count(name)} times")
         return schedules
 
 
@@ -151,7 +152,7 @@ def read_schedules(path: Path) -> Schedules:
     """
     document = read_yaml(path)
     if not isinstance(document, Mapping):
-        raise RegrowError(f"{path}: holds no section; accepted: {', '.join(Schedules.model_fields)}")
+        raise RegrowError(f"{path}: has no sections; accepted: {', '.join(Schedules.model_fields)}")
     found: Schedules = validate(Schedules, document, where=str(path))
     return found
 
@@ -231,8 +232,8 @@ def server_settings(
             one, two = getattr(config.cluster, key), getattr(other.cluster, key)
             if one != two:
                 raise RegrowError(
-                    f"{path}: cluster.{key}: is {one} for '{first.name}' and {two} for '{schedule.name}';"
-                    " keep a file of schedules for each"
+                    f"{path}: cluster.{key}: is {one} for '{first.name}' and {two} for '{schedule.name}'; "
+                    "use a separate file of schedules for each"
                 )
     return config.cluster
 

@@ -1,4 +1,4 @@
-"""One run on the cluster: compile, upload what is not there yet, start it once."""
+"""Start one run on the cluster: compile, upload if needed, create the run exactly once."""
 
 import datetime
 import tempfile

@@ -128,7 +128,10 @@ def sweep_pipeline(*, train_seeds: bool, parallelism: int | None) -> Any:
 
     @dsl.pipeline(
         name=NAME,
-        description="Prune in many ways, choose one on the validation split by a rule, ship that one with proof.",
+        description=(
+            "Prune in several ways, choose one by a rule on the validation split, and register it with "
+            "its provenance."
+        ),
     )
     def sweep(
         candidates: list,

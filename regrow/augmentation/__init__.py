@@ -1,1 +1,1 @@
-"""Augmentation: named operations in the TensorFlow graph, policies of them, and the input of training."""
+"""Augmentation: named operations in the TensorFlow graph, policies made of them, and the training input."""

@@ -1,4 +1,4 @@
-"""A picture of originals and their variants, to see at a glance what a policy does."""
+"""A contact sheet of originals and their variants, which shows what a policy does."""
 
 from pathlib import Path
 from typing import Any

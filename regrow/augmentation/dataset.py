@@ -1,4 +1,4 @@
-"""A dataset directory with what `augment` made of it, as data to train on."""
+"""A dataset directory with its augmentation, as training data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class AugmentedDataset:
 
     @cached_property
     def policy(self) -> Policy:
-        """How training examples are varied."""
+        """The policy that varies training examples."""
         return load_policy(self.overlay) if self.overlay is not None else Policy()
 
     @property
@@ -123,13 +123,13 @@ class AugmentedDataset:
         """
         if split == "train" and self.soft_labels:
             raise RegrowError(
-                f"recover.multi_task: the augmentation blends examples, whose '{name}' is not known then; "
-                f"leave mixup out, or the task"
+                f"recover.multi_task: the augmentation blends examples, so their '{name}' is unknown; "
+                "remove mixup or this head"
             )
         if split == "train" and self.policy.mode == "materialise":
             raise RegrowError(
-                f"recover.multi_task: materialised variants of examples have no '{name}'; set augment.mode to"
-                f" online or none, or leave out the task"
+                f"recover.multi_task: materialised variants have no '{name}'; set augment.mode to online or "
+                "none, or remove this head"
             )
         return np.asarray(self.dataset.labels(split, name))
 
@@ -151,18 +151,22 @@ def training_arrays(dataset: Dataset, overlay: Path | None, policy: Policy) -> t
     for array in more:
         if array.shape[1:] != features.shape[1:] or array.dtype != features.dtype:
             raise RegrowError(
-                f"{overlay / EXTRA}: holds {array.dtype} of shape {array.shape[1:]}, but the dataset holds "
+                f"{overlay / EXTRA}: has {array.dtype} of shape {array.shape[1:]}, but the dataset has "
                 f"{features.dtype} of shape {features.shape[1:]}; run augment again"
             )
     if sum(map(len, more)) != sum(map(len, kinds)):
-        raise RegrowError(f"{overlay / EXTRA}: has not as many labels as features; run augment again")
+        raise RegrowError(
+            f"{overlay / EXTRA}: has different numbers of labels and features; run augment again"
+        )
     return Rows([*features.parts, *more]), np.concatenate([labels, *kinds])
 
 
 def _shards(folder: Path, name: str) -> list[Array]:
     paths = sorted(folder.glob(f"{name}-*.npy"))
     if not paths:
-        raise RegrowError(f"{folder}: has no {name}-*.npy, though the policy materialises; run augment again")
+        raise RegrowError(
+            f"{folder}: has no {name}-*.npy, though the policy's mode is materialise; run augment again"
+        )
     try:
         return [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Geometric operations as one affine map per image, so that a row of them samples the pixels only once.
+"""Geometric operations as one affine map per image, so that several in a row sample the pixels only once.
 
 A map ``(batch, 3, 3)``, float32, takes homogeneous coordinates (x, y, 1) of an output pixel to those of the input
 pixel. If ``first`` is applied to the images and ``then`` to the result, the composed map is ``first @ then``.

@@ -1,4 +1,4 @@
-"""The operations by name, each with its ranges. No TensorFlow here: `geometry` and `pixels` hold what they do."""
+"""The operations by name, each with its ranges. No TensorFlow here; `geometry` and `pixels` implement them."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -13,28 +13,30 @@ class Crop(Parameters):
     """Pad by reflection and crop a window of the original size at random (He et al. 2016, section 4.2)."""
 
     name: Literal["crop"] = "crop"
-    padding: int = Field(4, gt=0, description="pixels on every side; below height and width")
+    padding: int = Field(4, gt=0, description="pixels added on every side; less than height and width")
 
 
 class Flip(Parameters):
     """Mirror each image with probability one half."""
 
     name: Literal["flip"] = "flip"
-    axis: Literal["horizontal", "vertical"] = Field("horizontal", description="horizontal: left and right")
+    axis: Literal["horizontal", "vertical"] = Field(
+        "horizontal", description="axis of the flip; horizontal swaps left and right"
+    )
 
 
 class Rotation(Parameters):
     """Turn about the centre by up to ``degrees`` either way."""
 
     name: Literal["rotation"] = "rotation"
-    degrees: float = Field(15, gt=0, le=180, description="largest angle, either way")
+    degrees: float = Field(15, gt=0, le=180, description="largest angle in either direction")
 
 
 class Translation(Parameters):
     """Move by up to ``fraction`` of height and width either way, subpixel shifts included."""
 
     name: Literal["translation"] = "translation"
-    fraction: float = Field(0.1, gt=0, lt=1, description="largest shift, of height and width")
+    fraction: float = Field(0.1, gt=0, lt=1, description="largest shift, as a share of height and width")
 
 
 class Zoom(Parameters):
@@ -55,14 +57,14 @@ class Brightness(Parameters):
     """Add up to ``delta`` of the value range either way, one shift per image."""
 
     name: Literal["brightness"] = "brightness"
-    delta: float = Field(0.2, gt=0, le=1, description="largest shift, of the value range")
+    delta: float = Field(0.2, gt=0, le=1, description="largest shift, as a share of the value range")
 
 
 class Contrast(Parameters):
     """Scale the distance from the image's mean by 1 − ``delta`` to 1 + ``delta``, one factor per image."""
 
     name: Literal["contrast"] = "contrast"
-    delta: float = Field(0.2, gt=0, le=1, description="the factor lies within 1 - delta and 1 + delta")
+    delta: float = Field(0.2, gt=0, le=1, description="the factor lies between 1 - delta and 1 + delta")
 
 
 class Noise(Parameters):
@@ -70,7 +72,10 @@ class Noise(Parameters):
 
     name: Literal["noise"] = "noise"
     deviation: float = Field(
-        0.05, gt=0, le=1, description="standard deviation, of the value range; tables: of the column's"
+        0.05,
+        gt=0,
+        le=1,
+        description="standard deviation, as a share of the value range, or of the column's deviation in tables",
     )
 
 
@@ -85,7 +90,7 @@ class Mixup(Parameters):
     """Blend pairs of examples and of their labels with a weight from Beta(α, α) (Zhang et al. 2018)."""
 
     name: Literal["mixup"] = "mixup"
-    alpha: float = Field(0.2, gt=0, description="of the Beta distribution of weights")
+    alpha: float = Field(0.2, gt=0, description="α of the Beta distribution from which weights are drawn")
 
 
 class RandAugment(Parameters):
@@ -93,7 +98,7 @@ class RandAugment(Parameters):
 
     name: Literal["rand_augment"] = "rand_augment"
     n: int = Field(2, gt=0, le=6, description="transformations per image")
-    magnitude: float = Field(9, gt=0, le=10, description="their strength, of 10")
+    magnitude: float = Field(9, gt=0, le=10, description="strength of the transformations, 0 to 10")
 
 
 OPERATIONS: dict[str, type[Parameters]] = {
@@ -113,7 +118,7 @@ TABULAR = ("noise", "mixup")
 
 
 def _named(value: Any) -> Any:
-    """A name alone stands for the operation with its defaults; an unknown name is told with the nearest one."""
+    """Turn a bare name into the operation with its defaults; suggest the nearest name for an unknown one."""
     if isinstance(value, BaseModel):
         return value
     document = {"name": value} if isinstance(value, str) else value
@@ -123,7 +128,7 @@ def _named(value: Any) -> Any:
     if name not in OPERATIONS:
         accepted = f" (accepted: {', '.join(OPERATIONS)})"
         hint = nearest(name, OPERATIONS)
-        raise ValueError(f"operation '{name}' is not known{hint}{accepted if 'did you' in hint else ''}")
+        raise ValueError(f"unknown operation '{name}'{hint}{accepted if 'did you' in hint else ''}")
     return document
 
 

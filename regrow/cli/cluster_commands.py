@@ -1,4 +1,4 @@
-"""``regrow submit``: one run on the cluster, followed to its end."""
+"""``regrow submit``: start a run on the cluster and follow it to its end."""
 
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,16 @@ UNAUTHORIZED = 401
 @click.command()
 @params_options
 @cluster_option
-@click.option("--sweep", is_flag=True, help="Submit the sweep that the section sweep describes.")
+@click.option("--sweep", is_flag=True, help="Submit the sweep described in the section `sweep`.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Follow the run to its end.")
-@click.option("--follow", "run_id", metavar="RUN_ID", help="Start nothing; follow this run.")
+@click.option("--follow", "run_id", metavar="RUN_ID", help="Follow this run instead of starting one.")
 @click.option(
     "--every",
     type=click.FloatRange(min=0.05),
     default=5.0,
     show_default=True,
     metavar="SECONDS",
-    help="How often to look at the run.",
+    help="How often to check the run.",
 )
 def submit(
     params_file: Path | None,
@@ -36,17 +36,19 @@ def submit(
     run_id: str | None,
     every: float,
 ) -> None:
-    """Run the pipeline on Kubeflow Pipelines, and follow it: one line a step as its state changes.
+    """Run the pipeline on Kubeflow Pipelines and print a line whenever a step changes state.
 
-    The server is cluster.endpoint in params.yaml, or KF_PIPELINES_ENDPOINT. The pipeline is uploaded unless its version
-    is there. Status 1 if the run fails, with the step that did; Ctrl-C leaves the run alone.
+    The server is cluster.endpoint in params.yaml, or KF_PIPELINES_ENDPOINT. This version of the pipeline is uploaded
+    unless the server already has it. If the run fails, the command names the failed step and exits with status 1.
+    Ctrl-C stops following; the run continues.
     """
     if run_id is not None and (sweep or not wait):
         raise RegrowError(
-            f"--follow: does not go with {'--sweep' if sweep else '--no-wait'}: it starts nothing, and waits"
+            f"--follow: cannot be combined with {'--sweep' if sweep else '--no-wait'}: it starts no run, "
+            "and it waits"
         )
     if run_id == "":
-        raise RegrowError("--follow: needs the id of a run, which `regrow submit` says when it starts one")
+        raise RegrowError("--follow: needs the id of a run; `regrow submit` prints it when it starts one")
     config = read_config(params_file, overrides, overlay=cluster_file)
     if run_id is None:
         from regrow.config.document import check_pipeline
@@ -67,7 +69,7 @@ def submit(
 
 
 def _follow(api: Any, run_id: str, *, every: float) -> None:
-    """To the end of the run.
+    """Follow the run to its end.
 
     Raises:
         RegrowError: it failed.
@@ -79,11 +81,11 @@ def _follow(api: Any, run_id: str, *, every: float) -> None:
     try:
         run = following.follow(api, run_id, say, poll_s=every)
     except KeyboardInterrupt:
-        say(f"the run goes on; {again}", err=True)
+        say(f"the run continues; {again}", err=True)
         raise click.Abort from None
     except connection.ApiError as error:
         if error.status == UNAUTHORIZED:  # a token counts for an hour, a run may take longer
-            raise RegrowError(f"{error}; the run does not end by that: {again}") from None
+            raise RegrowError(f"{error}; the run itself continues: {again}") from None
         raise
     following.require_success(run)
     say(f"{run.display_name}: {run.state.lower()}")

@@ -1,4 +1,4 @@
-"""Every command by name and purpose. Each is imported when it is asked for, so that `regrow --help` takes no time."""
+"""All commands by name and purpose. Each is imported only when used, so that `regrow --help` is fast."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,44 +10,47 @@ SUMMARIES: Mapping[str, Mapping[str, str]] = {
     "The pipeline": {
         "init": "Write a commented params.yaml for the data and the model in this folder.",
         "run": "Run the pipeline on this machine and register the result.",
-        "sweep": "Try many prunings side by side, choose one on the validation split by a rule, register that one.",
+        "sweep": "Try several prunings, choose one by a rule on the validation split, and register it.",
     },
     "On a cluster": {
         "compile": "Write the pipeline as YAML for Kubeflow Pipelines.",
-        "submit": "Run the pipeline on Kubeflow Pipelines, and follow it: one line a step as its state changes.",
-        "schedule": "Keep recurring runs on Kubeflow Pipelines as a file of schedules says.",
+        "submit": "Run the pipeline on Kubeflow Pipelines and print a line whenever a step changes state.",
+        "schedule": "Make the recurring runs on Kubeflow Pipelines match a file.",
     },
-    "Models and the registry": {
+    "Models and the model registry": {
         "inspect": "Print the layers of MODEL with shapes, parameters, MACs and sparsity.",
         "rollback": "Make an earlier version of the registered model NAME the champion again.",
     },
     "Configuration": {
-        "keys": "List the keys of params.yaml, or of one SECTION (prune, prune.channels): type, default, meaning.",
+        "keys": (
+            "List the keys of params.yaml, or of one SECTION such as prune.channels, with type, default "
+            "and meaning."
+        ),
         "schema": "Print the JSON schema of params.yaml.",
-        "dvc-yaml": "Write dvc.yaml: the steps from prepare to evaluate as DVC stages.",
-        "code": "Print, as JSON, the digest of the code behind each step and the versions of its libraries.",
+        "dvc-yaml": "Write dvc.yaml, with the steps from prepare to evaluate as DVC stages.",
+        "code": "Print the digest of each step's code and the versions of its libraries, as JSON.",
     },
     "Steps of the pipeline; `regrow prune` also works on a model file alone": {
-        "resolve": "Fix the data version, the code version and the champion; say whether there is work to do.",
+        "resolve": "Pin the data version, the code version and the champion; decide whether there is work to do.",
         "prepare": "Turn raw data into a dataset: read, check, split, write.",
-        "augment": "Make the augmentation overlay and a contact sheet of it.",
+        "augment": "Write the augmentation and a contact sheet of it.",
         "train": "Train or import the parent.",
-        "prune": "Prune the parent: residual blocks, channels, unstructured magnitude or N:M.",
-        "recover": "Win the pruned model's accuracy back: recalibration, reconstruction, masked fine-tuning.",
+        "prune": "Prune the parent: remove residual blocks or channels, or zero weights (magnitude or N:M).",
+        "recover": "Restore the pruned model's accuracy by recalibration, reconstruction and masked fine-tuning.",
         "export": "Convert parent and recovered model and compare each export with Keras.",
         "evaluate": "Measure all models on the test split and write the report.",
-        "register": "Register the model version, record the gate's verdict and move the aliases.",
+        "register": "Register the model as a version, record the gate's verdict and move the aliases.",
     },
     "Steps of a sweep": {
         "measure": "Measure one candidate of a sweep on the validation split.",
-        "select": "Choose one of a sweep's candidates by a stated rule, from the validation split.",
+        "select": "Choose one of a sweep's candidates by a rule, on the validation split.",
     },
 }
 NAMES = [name for section in SUMMARIES.values() for name in section]
 
 
 class Commands(click.Group):
-    """A group whose help lists the commands by what they are for, each with its whole summary."""
+    """A group whose help lists the commands by purpose, each with its full summary."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names."""

@@ -1,4 +1,4 @@
-"""``regrow compile``: the pipeline as a file, for Kubeflow Pipelines or as resources of Kubernetes."""
+"""``regrow compile``: write the pipeline as a file, for Kubeflow Pipelines or as Kubernetes resources."""
 
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,18 @@ from regrow.showing.output import say
 @click.command("compile")
 @params_options
 @cluster_option
-@click.option("--sweep", is_flag=True, help="The sweep that the section sweep describes, instead.")
+@click.option("--sweep", is_flag=True, help="Compile the sweep described in the section `sweep` instead.")
 @click.option(
     "--manifest", is_flag=True, help="Write Kubernetes resources (Pipeline, PipelineVersion), for GitOps."
 )
 @click.option(
-    "--no-commit", is_flag=True, help="With --manifest: name no git commit; the tree may have changes."
+    "--no-commit",
+    is_flag=True,
+    help="With --manifest: do not record a git commit; uncommitted changes are then allowed.",
 )
-@click.option("--check", is_flag=True, help="Only say whether the file is up to date; status 1 if it is not.")
+@click.option(
+    "--check", is_flag=True, help="Only check whether the file is up to date; exit with status 1 if not."
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("pipeline.yaml"), show_default=True
 )
@@ -36,9 +40,9 @@ def compile_command(
 ) -> None:
     """Write the pipeline as YAML for Kubeflow Pipelines."""
     if output.suffix not in (".yaml", ".yml"):
-        raise RegrowError(f"{output}: is no name of a pipeline's file; accepted: one that ends in .yaml")
+        raise RegrowError(f"{output}: is not a name for a pipeline file; accepted: one that ends in .yaml")
     if no_commit and not manifest:
-        raise RegrowError("--no-commit: goes with --manifest; else no commit is written")
+        raise RegrowError("--no-commit: needs --manifest; without it no commit is recorded anyway")
     from regrow.config.document import check_pipeline
     from regrow.config.params_file import named
 
@@ -53,10 +57,11 @@ def compile_command(
         with writing(output):
             output.write_text(text, "utf-8")
     elif not output.is_file():
-        raise RegrowError(f"{output}: no such file; `regrow compile` without --check writes it")
+        raise RegrowError(f"{output}: no such file; run `regrow compile` without --check to write it")
     elif output.read_bytes() != text.encode():
         raise RegrowError(
-            f"{output}: is out of date; `regrow compile` with the same options, but without --check, writes it anew"
+            f"{output}: is out of date; run `regrow compile` with the same options, but without --check, to "
+            "update it"
         )
     else:
         say(f"{output}: up to date")

@@ -1,4 +1,4 @@
-"""``regrow schema`` and ``regrow keys``: what ``params.yaml`` may hold."""
+"""``regrow schema`` and ``regrow keys``: the schema and the keys of ``params.yaml``."""
 
 import json
 
@@ -16,7 +16,7 @@ def schema() -> None:
 @click.command()
 @click.argument("section", required=False)
 def keys(section: str | None) -> None:
-    """List the keys of params.yaml, or of one SECTION (prune, prune.channels): type, default, meaning."""
+    """List the keys of params.yaml, or of one SECTION such as prune.channels, with type, default and meaning."""
     from regrow.config.keys import keys as found
     from regrow.config.keys import print_keys
     from regrow.showing.console import console

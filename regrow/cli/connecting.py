@@ -1,13 +1,13 @@
-"""From the command line to Kubeflow Pipelines; its libraries are imported when a command needs them."""
+"""Connect the command line to Kubeflow Pipelines, importing its libraries only when a command needs them."""
 
 from typing import Any
 
 
 def connect(settings: Any) -> Any:
-    """The server that the section ``cluster`` names, asked once whether it is there.
+    """The server named in the section ``cluster``, after one request to check that it answers.
 
     Raises:
-        RegrowError: it names none, or it cannot be reached.
+        RegrowError: no server is named, or it cannot be reached.
     """
     from regrow_pipelines import submitting
 

@@ -1,4 +1,4 @@
-"""The commands ``dvc-yaml`` and ``code``: the steps as DVC stages, and what is installed behind them."""
+"""The commands ``dvc-yaml`` and ``code``: write the steps as DVC stages; print the versions installed for them."""
 
 import json
 from collections.abc import Sequence
@@ -13,15 +13,17 @@ from regrow.showing.output import say
 
 
 @click.command("dvc-yaml")
-@click.option("--check", is_flag=True, help="Only say whether dvc.yaml is up to date; status 1 if it is not.")
+@click.option(
+    "--check", is_flag=True, help="Only check whether dvc.yaml is up to date; exit with status 1 if not."
+)
 @params_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("dvc.yaml"), show_default=True)
 def dvc_yaml(check: bool, params_file: Path | None, output: Path) -> None:
-    """Write dvc.yaml: the steps from prepare to evaluate as DVC stages.
+    """Write dvc.yaml, with the steps from prepare to evaluate as DVC stages.
 
-    The stages read params.yaml as it stands, so there is no --set. Sections that it lacks are added with their
-    defaults, since DVC needs one for each stage. In a git repository what belongs to this machine is ignored, and what
-    is named there but under no version is listed.
+    The stages read params.yaml directly, so there is no --set. Missing sections are added with their defaults, because
+    DVC needs one for each stage. In a git repository, files of this machine alone are added to .gitignore, and files
+    that the parameters name but git does not track are listed.
     """
     from regrow.cli.dvc_stages import STAGES, render_stages, require_own
     from regrow.config.params_file import DEFAULT
@@ -34,7 +36,7 @@ def dvc_yaml(check: bool, params_file: Path | None, output: Path) -> None:
     if check:
         if absent or not output.is_file() or output.read_text("utf-8") != text:
             lacking = f" ({file} lacks {', '.join(absent)})" if absent else ""
-            raise RegrowError(f"{output}: is out of date{lacking}; `regrow dvc-yaml` writes it anew")
+            raise RegrowError(f"{output}: is out of date{lacking}; run `regrow dvc-yaml` to update it")
         return
     require_own(output)
     if absent:
@@ -49,13 +51,15 @@ def _add_sections(file: Path, names: Sequence[str], *, new: bool) -> None:
     from regrow.config.section_defaults import add_sections
 
     if new and (found := [str(path) for path in others(Path.cwd())]):
-        raise RegrowError(f"{file}: is not there, but {', '.join(found)} is; --params names the one to use")
+        raise RegrowError(
+            f"{file}: does not exist, but {', '.join(found)} does; name the file to use with --params"
+        )
     add_sections(file, names)
     say(f"{file}: {'written' if new else 'added'} with the defaults: {', '.join(names)}")
 
 
 def _care_for_versions(config: Any) -> None:
-    """Have git ignore what the commands write here, and say which files that ``config`` names have no version."""
+    """Make git ignore what the commands write here, and list files that ``config`` names but nobody versions."""
     from regrow.cli.dvc_stages import STAGES
     from regrow.config.sections import named_files
     from regrow.local.tracking import ignore_local_files, tracking_environment
@@ -68,11 +72,13 @@ def _care_for_versions(config: Any) -> None:
 
 
 @click.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write it there instead.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write to this file instead of standard output."
+)
 def code(output: Path | None) -> None:
-    """Print, as JSON, the digest of the code behind each step and the versions of its libraries.
+    """Print the digest of each step's code and the versions of its libraries, as JSON.
 
-    It is what dvc.yaml has stages depend on where Regrow is installed: another version runs them again.
+    Where Regrow is installed as a package, the stages in dvc.yaml depend on this output: a new version reruns them.
     """
     from regrow.local.code_versions import code_versions
 

@@ -1,4 +1,4 @@
-"""``regrow inspect``: a model file as a table."""
+"""``regrow inspect``: show a model file as a table."""
 
 from functools import partial
 from pathlib import Path
@@ -10,12 +10,16 @@ from regrow.cli.options import trust_option
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@partial(trust_option, begin="Load MODEL even if it holds")
-@click.option("--groups", is_flag=True, help="Print which channels can only be removed together, instead.")
+@partial(trust_option, begin="Load MODEL even if it contains")
+@click.option(
+    "--groups",
+    is_flag=True,
+    help="Print the groups of channels that can only be removed together, instead of the layers.",
+)
 @click.option(
     "--latency",
     is_flag=True,
-    help="Also convert MODEL to TFLite, fp32 and int8, and measure its milliseconds.",
+    help="Also measure the latency of MODEL as fp32 and int8 TFLite.",
 )
 def inspect(model: Path, trust: bool, groups: bool, latency: bool) -> None:
     """Print the layers of MODEL with shapes, parameters, MACs and sparsity."""

@@ -1,4 +1,4 @@
-"""The command ``regrow``: its group, and what becomes of errors."""
+"""The command ``regrow``: its group, and how errors are reported."""
 
 import errno
 import io
@@ -36,7 +36,7 @@ NAMES_AND_RIGHTS |= {errno.ENOSPC, errno.EDQUOT, errno.EEXIST}
 def cli() -> None:
     """Prune a trained Keras model, grow its accuracy back, ship it with proof of where it came from.
 
-    `regrow run` runs the whole pipeline here; each step is also a command of its own.
+    `regrow run` runs the whole pipeline on this machine; each step is also a separate command.
     """
 
 
@@ -69,9 +69,9 @@ def main() -> None:
         click.echo(escaped(said, keep="\n"), err=True, nl=False)
         sys.exit(error.exit_code)
     except RecursionError:
-        _fail(RegrowError("what was given is nested too deeply"))
+        _fail(RegrowError("the input is nested too deeply"))
     except MemoryError:
-        _fail(RegrowError("there is not enough memory for what was given"))
+        _fail(RegrowError("there is not enough memory for this input"))
     except OSError as error:
         if error.errno not in NAMES_AND_RIGHTS or error.filename is None:
             raise
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def _check_surroundings(missing: list[str]) -> None:
-    """Refuse to begin what could not be told of, or has no place.
+    """Refuse to start if output cannot be written or the current folder is gone.
 
     Raises:
         RegrowError: standard output is closed, or the current folder is gone.
@@ -90,7 +90,7 @@ def _check_surroundings(missing: list[str]) -> None:
         Path.cwd()
     except OSError as error:
         raise RegrowError(
-            f"the current folder: cannot be used ({error.strerror}); change to one that is there"
+            f"the current folder: cannot be used ({error.strerror}); change to an existing folder"
         ) from None
 
 

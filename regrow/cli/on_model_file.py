@@ -1,4 +1,4 @@
-"""A step on a model file of the user's, outside any workspace."""
+"""Run a step on a user's model file, outside any workspace."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,28 +24,28 @@ def run_on_file(
     trust: bool = False,
     latency: bool = False,
 ) -> None:
-    """Run ``spec.on_file`` on ``model`` and print what it gives.
+    """Run ``spec.on_file`` on ``model`` and print the result.
 
     Args:
-        spec: a step that works on files.
+        spec: a step that can work on a model file.
         params: its section.
-        model: stands for the step's first input.
+        model: used as the step's first input.
         output: the directory to write; default: the model's name with ``-pruned``, in the current folder.
-        paths: inputs and outputs that were named; of these only further inputs can be used.
+        paths: inputs and outputs named on the command line; only further inputs are accepted.
         trust: whether code that ``model`` holds may run.
         latency: measure milliseconds before and after too.
 
     Raises:
-        RegrowError: ``output`` holds something else, or a path cannot be used, or the step's own.
+        RegrowError: ``output`` holds other files, a path cannot be used, or the step itself fails.
     """
     if spec.on_file is None:
-        raise RegrowError(f"{spec.name}: takes no MODEL")
+        raise RegrowError(f"{spec.name}: does not take a MODEL")
     usable = {item.name for item in spec.inputs[1:]}
     given = {name: path for name, path in paths.items() if path is not None}
     for name in given:
         if name not in usable:
             raise RegrowError(
-                f"--{name.replace('_', '-')}: cannot be used with a MODEL file; -o names the result"
+                f"--{name.replace('_', '-')}: cannot be used with a MODEL file; name the result with -o"
             )
     target = output or Path(f"{model.stem}-pruned")
     _check_target(target, model)
@@ -55,19 +55,19 @@ def run_on_file(
         shown = spec.on_file(use)
     on = console()
     on.print(shown)
-    how = "written, in place of an earlier result" if replaced else "written"
+    how = "written, replacing an earlier result" if replaced else "written"
     on.print(f"{target}: {how}", highlight=False, soft_wrap=True)
 
 
 def _check_target(target: Path, model: Path) -> None:
-    """Refuse a directory that holds something else: the result takes its place."""
+    """Refuse a directory that holds other files, because the result would replace it."""
     if target.suffix in MODEL_SUFFIXES or (target.exists() and not target.is_dir()):
         found = "is a file" if target.is_file() else "is the name of a file"
         raise RegrowError(
-            f"-o {target}: {found}; accepted: a directory, new or with an earlier result, for"
-            f" {', '.join(sorted(RESULTS))}"
+            f"-o {target}: {found}; accepted: a new directory, or one that holds an earlier result; "
+            f"{', '.join(sorted(RESULTS))} are written there"
         )
     if target.resolve() in (model.resolve(), *model.resolve().parents):
-        raise RegrowError(f"{target}: holds the model that is read; name another directory with -o")
+        raise RegrowError(f"{target}: contains the input model; name another directory with -o")
     if target.exists() and {path.name for path in target.iterdir()} - RESULTS:
         raise RegrowError(f"{target}: exists and holds other files; name a new directory with -o")

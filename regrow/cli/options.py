@@ -1,4 +1,4 @@
-"""What several commands share: the options that name a configuration, and the writing of a file that was asked for."""
+"""Options that several commands share, and writing the output file that a user named."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +20,7 @@ def workspace_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path),
         default=WORKSPACE,
         show_default=True,
-        help="The folder that the outputs go to.",
+        help="The folder for all outputs.",
     )(command)
 
 
@@ -32,7 +32,7 @@ def params_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "overrides",
         multiple=True,
         metavar="SECTION.KEY=VALUE",
-        help="Change one value, such as prune.sparsity=0.9; may be repeated.",
+        help="Override one value, such as prune.sparsity=0.9; may be repeated.",
     )(command)
 
 
@@ -42,7 +42,7 @@ def params_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "--params",
         "params_file",
         type=click.Path(path_type=Path),
-        help="The configuration.  [default: params.yaml if it is there]",
+        help="The configuration file.  [default: params.yaml if it exists]",
     )(command)
 
 
@@ -51,8 +51,11 @@ def trust_option(command: Callable[..., Any], begin: str) -> Callable[..., Any]:
     return click.option(
         "--trust",
         is_flag=True,
-        help=f"{begin} Python code (Lambda layers) or operations that are not known to compute only, and let them run"
-        " with your rights; for a file whose maker you trust. What Keras 3 saved is read without them in any case.",
+        help=(
+            f"{begin} Python code (Lambda layers) or operations that may do more than compute, and let "
+            "them run with your rights. Use it only for files from a source you trust. Files saved by "
+            "Keras 3 are always read without running code."
+        ),
     )(command)
 
 
@@ -63,7 +66,7 @@ def cluster_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "cluster_file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="A file with a section `cluster`, laid over that of the configuration.",
+        help="A file whose section `cluster` overrides that of the configuration.",
     )(command)
 
 
@@ -74,7 +77,9 @@ def read_config(
     overlay: Path | Mapping[str, Any] | None = None,
     data: bool = False,
 ) -> Any:
-    """The validated configuration that the options name; what is not read is said, and with ``data`` the example."""
+    """The validated configuration; prints which files are ignored and, with ``data``, whether the example data is
+    used.
+    """
     from regrow.config.document import load_config
     from regrow.config.params_file import named, say_what_is_read
 
@@ -86,10 +91,10 @@ def read_config(
 
 @contextlib.contextmanager
 def writing(output: Path) -> Iterator[None]:
-    """Within the block ``output`` is written.
+    """Turn an error while writing ``output`` into one sentence.
 
     Raises:
-        RegrowError: it cannot be.
+        RegrowError: it cannot be written.
     """
     try:
         yield

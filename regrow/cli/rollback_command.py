@@ -12,10 +12,8 @@ from regrow.showing.redaction import redacted
 
 @click.command()
 @click.argument("name")
-@click.option(
-    "--to", metavar="VERSION", help="A version that was the champion.  [default: the last one before this]"
-)
-@click.option("--reason", default="", help="Kept in the log of decisions.")
+@click.option("--to", metavar="VERSION", help="A former champion.  [default: the previous champion]")
+@click.option("--reason", default="", help="The reason, recorded in the log of decisions.")
 @workspace_option
 @params_options
 def rollback(
@@ -28,8 +26,8 @@ def rollback(
 ) -> None:
     """Make an earlier version of the registered model NAME the champion again.
 
-    The version that it takes the alias from is not promoted again by a run that makes the same model, until it is
-    given the alias back with --to.
+    A later run that makes the same model as the demoted version does not promote it again; only --to gives it back the
+    alias.
     """
     from regrow.local.tracking import URI, tracked, tracking_environment
     from regrow.registry.client import connection, without_credentials
@@ -41,15 +39,17 @@ def rollback(
     if (fault := name_fault(model)) is not None:
         raise RegrowError(f"{model}: {fault}")
     if version:
-        raise RegrowError(f"{name}: names a version; accepted: {model} --to {version}")
+        raise RegrowError(f"{name}: is a version, not a model; accepted: {model} --to {version}")
     config = read_config(params_file, overrides)
     uri = tracking_environment(config.tracking, workspace=workspace)[URI]
     file = sqlite_file(uri)
     if file is not None and not file.is_file():
-        raise RegrowError(f"{file}: does not exist; MLFLOW_TRACKING_URI or tracking.uri says where MLflow is")
+        raise RegrowError(
+            f"{file}: does not exist; set MLFLOW_TRACKING_URI or tracking.uri to the address of MLflow"
+        )
     with tracked(config, workspace=workspace, talks=False), connection(uri) as client:
         done = roll_back(client, model, to=to, reason=redacted(reason))
     say(
-        f"models:/{model}@champion: version {done.after}, before it {done.before or 'none'}"
-        f" ({without_credentials(uri)})"
+        f"models:/{model}@champion: now version {done.after}, previously {done.before or 'none'} "
+        f"({without_credentials(uri)})"
     )

@@ -16,12 +16,12 @@ from regrow.cli.options import params_options, read_config, workspace_option
     type=click.Choice(["subprocess", "docker"]),
     default="subprocess",
     show_default=True,
-    help="Each step as a process, or as a container of its own image (`make images`).",
+    help="Run each step as a process, or in a container of its own image (see `make images`).",
 )
 def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, runner: str) -> None:
     """Run the pipeline on this machine and register the result.
 
-    Finished steps are kept in WORKSPACE/cache; after an interruption or a change, only what is needed is run.
+    Finished steps are kept in WORKSPACE/cache; after an interruption or a change, only the affected steps run again.
     """
     from regrow.config.document import check_pipeline
     from regrow.config.early import check_early
@@ -53,12 +53,12 @@ def run(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, r
     "--workers",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Candidates at a time.  [default: sweep.workers, else as many as there are cores]",
+    help="Candidates run at the same time.  [default: sweep.workers, else the number of cores]",
 )
 def sweep(params_file: Path | None, overrides: tuple[str, ...], workspace: Path, workers: int | None) -> None:
-    """Try many prunings side by side, choose one on the validation split by a rule, register that one.
+    """Try several prunings, choose one by a rule on the validation split, and register it.
 
-    The section `sweep` says what is tried and how it is chosen. Finished candidates are kept in WORKSPACE/cache.
+    The section `sweep` defines the candidates and the rule. Finished candidates are kept in WORKSPACE/cache.
     """
     from regrow.config.document import check_pipeline
     from regrow.config.early import check_early
@@ -101,7 +101,7 @@ def _say_whose_target(config: Any, file: Path | None, overrides: tuple[str, ...]
 
 
 def _tracking(config: Any, workspace: Path) -> dict[str, str]:
-    """Where the steps' runs are tracked, as variables for them."""
+    """Environment variables that tell the steps where to track their runs."""
     from regrow.local.tracking import prepare_tracking
 
     return prepare_tracking(config, workspace=workspace)

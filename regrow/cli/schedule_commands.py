@@ -1,4 +1,4 @@
-"""``regrow schedule``: recurring runs on the cluster, kept as a file says."""
+"""``regrow schedule``: make the recurring runs on the cluster match a file."""
 
 import datetime
 import sys
@@ -28,7 +28,7 @@ DIFFERENT = 2
 
 @click.group()
 def schedule() -> None:
-    """Keep recurring runs on Kubeflow Pipelines as a file of schedules says.
+    """Make the recurring runs on Kubeflow Pipelines match a file.
 
     \b
     FILE (docs/schedules.md has all keys):
@@ -41,12 +41,12 @@ def schedule() -> None:
           set: {prune.target.macs: 0.5}
 
     \b
-    regrow schedule diff FILE           what `apply` would do
-    regrow schedule apply FILE          do it; done twice, the second time changes nothing
-    regrow schedule list                what the server holds
-    regrow schedule delete FILE [NAME]  take the schedules of FILE away
+    regrow schedule diff FILE           show what `apply` would change
+    regrow schedule apply FILE          make the changes; a second time changes nothing
+    regrow schedule list                list the recurring runs on the server
+    regrow schedule delete FILE [NAME]  delete the recurring runs that FILE defines
 
-    What `apply` has made bears a mark with the file's owner; other recurring runs are never touched.
+    `apply` marks the recurring runs that it creates with the file's owner; it never touches others.
     """
 
 
@@ -55,25 +55,27 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--params",
         "params_file",
         type=click.Path(path_type=Path),
-        help="The configuration of schedules that name none.  [default: params.yaml beside FILE, or here]",
+        help="The configuration for schedules that name none.  [default: params.yaml beside FILE, or here]",
     )(command)
     command = cluster_option(command)
     return click.argument("file", type=click.Path(path_type=Path))(command)
 
 
 _delete_missing = click.option(
-    "--delete-missing", is_flag=True, help="Also delete those of the same owner that are not in FILE."
+    "--delete-missing",
+    is_flag=True,
+    help="Also delete recurring runs of the same owner that are not in FILE.",
 )
 
 
 @schedule.command("apply")
 @_file_options
 @_delete_missing
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be done.")
 def apply_command(
     file: Path, params_file: Path | None, cluster_file: Path | None, delete_missing: bool, dry_run: bool
 ) -> None:
-    """Make, replace, enable and disable recurring runs until the server holds what FILE says."""
+    """Create, replace, enable and disable recurring runs so that the server matches FILE."""
     api, steps, owner = _plan(file, params_file, cluster_file, delete_missing=delete_missing)
     if dry_run:
         for step in steps:
@@ -88,11 +90,11 @@ def apply_command(
 @schedule.command()
 @_file_options
 @_delete_missing
-@click.option("--exit-code", is_flag=True, help=f"Status {DIFFERENT} if there is anything to do.")
+@click.option("--exit-code", is_flag=True, help=f"Exit with status {DIFFERENT} if anything would change.")
 def diff(
     file: Path, params_file: Path | None, cluster_file: Path | None, delete_missing: bool, exit_code: bool
 ) -> None:
-    """Say what `apply` would do; nothing is changed."""
+    """Show what `apply` would do, without changing anything."""
     _, steps, _ = _plan(file, params_file, cluster_file, delete_missing=delete_missing)
     for step in steps:
         say(_shown(step))
@@ -104,13 +106,15 @@ def diff(
 @schedule.command("list")
 @params_options
 @cluster_option
-@click.option("--all", "everything", is_flag=True, help="Also those that Regrow has not made.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Also list recurring runs that Regrow did not create."
+)
 @click.option(
     "--scheduler-time-zone",
     "zone",
     default="UTC",
     show_default=True,
-    help="CRON_SCHEDULE_TIMEZONE of Kubeflow's scheduler, in which it reads cron.",
+    help="The time zone in which Kubeflow's scheduler reads cron (its CRON_SCHEDULE_TIMEZONE).",
 )
 def list_command(
     params_file: Path | None,
@@ -119,7 +123,7 @@ def list_command(
     everything: bool,
     zone: str,
 ) -> None:
-    """List the recurring runs on the server, and when each starts next."""
+    """List the recurring runs on the server, with the next start of each."""
     from rich.table import Table
 
     from regrow.showing.console import console
@@ -151,7 +155,7 @@ def list_command(
 
 
 def _next_start(cron: str | None, zone: str) -> str:
-    """In UTC; empty for what others have written in a way that we do not read."""
+    """The next start in UTC; empty for a schedule in a form that Regrow does not read."""
     try:
         start = next_start(cron or "", scheduler_zone=zone, now=datetime.datetime.now(datetime.UTC))
     except RegrowError:
@@ -162,11 +166,11 @@ def _next_start(cron: str | None, zone: str) -> str:
 @schedule.command()
 @_file_options
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be done.")
 def delete(
     file: Path, params_file: Path | None, cluster_file: Path | None, names: tuple[str, ...], dry_run: bool
 ) -> None:
-    """Delete the recurring runs of the schedules in FILE, or only of those called NAME; their runs stay."""
+    """Delete the recurring runs of the schedules in FILE, or only those called NAME. Past runs stay."""
     from regrow_pipelines import reconciling, schedules
 
     found = schedules.read_schedules(file)
@@ -174,7 +178,7 @@ def delete(
     known = [item.name for item in found.schedules]
     for name in names:
         if name not in known:
-            raise RegrowError(f"{file}: holds no schedule '{name}'{nearest(name, known)}")
+            raise RegrowError(f"{file}: has no schedule '{name}'{nearest(name, known)}")
     # Only the server has to be known: what is wrong with a schedule is no reason to keep it, or another.
     place: dict[str, Any] = {"path": file, "params": params, "overlay": cluster_file}
     items = schedules.readable(found, **place)
@@ -186,7 +190,7 @@ def delete(
             api.delete_recurring_run(live.id)
         say(f"- {live.name}: {'would be deleted' if dry_run else 'deleted'}")
     if not gone:
-        say(f"nothing to delete: the server holds none of owner '{found.owner}' by these names")
+        say(f"nothing to delete: the server has no such recurring runs of owner '{found.owner}'")
 
 
 def _plan(
@@ -214,7 +218,7 @@ def _plan(
 
 def _shown(step: Any, *, done: bool = False) -> str:
     """One line: what happens to a schedule, and why."""
-    verb = {"keep": "unchanged", "leave": "left, --delete-missing deletes it"}.get(step.verb, step.verb)
+    verb = {"keep": "unchanged", "leave": "kept; --delete-missing deletes it"}.get(step.verb, step.verb)
     if done and step.changes:
         verb = DONE[step.verb]
     return f"{SIGNS.get(step.verb, '~')} {step.name}: {verb} ({step.why})"
@@ -225,4 +229,4 @@ def _sum_up(steps: list[Any], *, dry_run: bool) -> None:
     if not changed:
         say("nothing to do")
     elif dry_run:
-        say(f"{changed} of {len(steps)} to change; `regrow schedule apply` does it")
+        say(f"{changed} of {len(steps)} to change; run `regrow schedule apply` to do so")

@@ -1,4 +1,4 @@
-"""The verbs of the steps, derived from their `StepSpec`s: ``regrow prune`` and its likes."""
+"""The steps' commands, such as ``regrow prune``, derived from their `StepSpec`s."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,23 +15,24 @@ from regrow.steps.spec import STATEMENT, StepSpec
 ONLY_NAMED = "--only-named"
 READ_DATA = ("resolve", "prepare")
 ON_FILE = (
-    "With MODEL, a .keras or .h5 file or a SavedModel, the step works on it alone: without a workspace, with the"
-    " default parameters and what --params and --set say; a params.yaml that is not named is not read."
+    "With MODEL, a .keras or .h5 file or a SavedModel, the step works on that model alone, without a "
+    "workspace. It uses the default parameters and those given by --params and --set; it does not read a "
+    "params.yaml by itself."
 )
 
 
 def artifact_path(workspace: Path, *, step: str, name: str) -> Path:
-    """Where the output ``name`` of ``step`` lies by default; ``dvc.yaml`` says the same."""
+    """The default path of the output ``name`` of ``step``, the same as in ``dvc.yaml``."""
     return workspace / step / name
 
 
 def input_option(name: str) -> str:
-    """The option that names the directory of the input or output ``name``."""
+    """The option for the directory of the input or output ``name``."""
     return f"--{name.replace('_', '-')}"
 
 
 def step_command(name: str) -> click.Command:
-    """The CLI verb of a step, derived from its `StepSpec`."""
+    """The command of a step, derived from its `StepSpec`."""
     spec = get_spec(name)
 
     def run_step(
@@ -52,8 +53,8 @@ def step_command(name: str) -> click.Command:
             _in_full(spec, overrides)
             if params_file is None and not any(text.startswith(f"{name}.") for text in overrides):
                 raise RegrowError(
-                    f"{model}: nothing says what to do with it; for example --set prune.target.macs=0.5 keeps half of"
-                    f" its multiply-accumulates (`regrow keys {name}` lists all that can be set)"
+                    f"{model}: no target is given; for example, --set prune.target.macs=0.5 keeps half of "
+                    f"the multiply-accumulates (`regrow keys {name}` lists all keys)"
                 )
             _only_of(name, overrides, model)
             # The params.yaml of the folder that one happens to stand in is not meant for this file.
@@ -61,14 +62,14 @@ def step_command(name: str) -> click.Command:
             run_on_file(spec, params, model, output=output, paths=paths, trust=trust, latency=latency)
         elif trust:
             raise RegrowError(
-                "--trust: belongs to a MODEL file; the models that steps hand to each other hold no code"
+                "--trust: applies only to a MODEL file; models passed between steps contain no code"
             )
         elif output is not None:
-            raise RegrowError(
-                "-o: belongs to a MODEL file; the outputs of the step have options of their own"
-            )
+            raise RegrowError("-o: applies only to a MODEL file; each output of the step has its own option")
         elif latency:
-            raise RegrowError("--latency: belongs to a MODEL file; in the pipeline, `evaluate` measures it")
+            raise RegrowError(
+                "--latency: applies only to a MODEL file; in the pipeline, `evaluate` measures latency"
+            )
         else:
             config = read_config(params_file, overrides, data=name in READ_DATA)
             inputs = _named(spec, paths) if only_named else _found(spec, paths, workspace=workspace)
@@ -77,7 +78,7 @@ def step_command(name: str) -> click.Command:
 
     command: Callable[..., Any] = params_options(run_step)
     command = click.option(
-        ONLY_NAMED, is_flag=True, help="Take the inputs that are named here; look for no other in WORKSPACE."
+        ONLY_NAMED, is_flag=True, help="Use only the inputs named here; do not look for others in WORKSPACE."
     )(command)
     command = workspace_option(command)
     for output in reversed(spec.outputs):
@@ -103,7 +104,7 @@ def _check_early(name: str, config: Any, inputs: dict[str, Path]) -> None:
 def _directory_option(
     command: Callable[..., Any], kind: str, name: str, text: str, step: str, output: str
 ) -> Callable[..., Any]:
-    """An option for the directory ``name``, by default where ``step`` leaves its ``output``."""
+    """An option for the directory ``name``; the default is where ``step`` writes its ``output``."""
     default = artifact_path(Path("WORKSPACE"), step=step, name=output)
     option = click.option(
         input_option(name),
@@ -116,7 +117,7 @@ def _directory_option(
 
 
 def _in_full(spec: StepSpec[Any], overrides: tuple[str, ...]) -> None:
-    """Refuse keys of the step's section that lack its name."""
+    """Refuse keys that lack the name of the step's section."""
     for text in overrides:
         if (first := text.partition("=")[0].partition(".")[0]) in spec.params.model_fields:
             raise RegrowError(
@@ -129,7 +130,8 @@ def _only_of(name: str, overrides: tuple[str, ...], model: Path) -> None:
     for text in overrides:
         if (section := text.partition("=")[0].partition(".")[0]) != name:
             raise RegrowError(
-                f"--set {text}: section '{section}' is of no use to {model} alone; accepted: {name}.KEY=VALUE"
+                f"--set {text}: section '{section}' does not apply to a model file; accepted: "
+                f"{name}.KEY=VALUE"
             )
 
 
@@ -139,25 +141,25 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--output",
         type=click.Path(path_type=Path),
         metavar="DIR",
-        help="With MODEL: the directory for the result.  [default: the model's name with -pruned]",
+        help="With MODEL: the output directory.  [default: the model's name with -pruned]",
     )(command)
-    command = trust_option(command, "With MODEL: load it even if it holds")
+    command = trust_option(command, "With MODEL: load it even if it contains")
     command = click.option(
         "--latency",
         is_flag=True,
-        help="With MODEL: also measure the milliseconds of MODEL and of the result, as fp32 and int8 TFLite, in turns.",
+        help="With MODEL: also measure the latency of MODEL and of the result, as fp32 and int8 TFLite.",
     )(command)
     return click.argument("model", type=click.Path(path_type=Path), required=False)(command)
 
 
 def _named(spec: StepSpec[Any], paths: dict[str, Path | None]) -> dict[str, Path]:
-    """The inputs that the command line names."""
+    """The inputs named on the command line."""
     given = {item.name: paths[item.name] for item in spec.inputs}
     return {name: path for name, path in given.items() if path is not None}
 
 
 def _found(spec: StepSpec[Any], paths: dict[str, Path | None], *, workspace: Path) -> dict[str, Path]:
-    """The inputs that the command line names, and those that lie in the workspace."""
+    """The inputs named on the command line, and those found in the workspace."""
     inputs = _named(spec, paths)
     for item in spec.inputs:
         default = artifact_path(workspace, step=item.producer, name=item.output)
@@ -167,8 +169,8 @@ def _found(spec: StepSpec[Any], paths: dict[str, Path | None], *, workspace: Pat
             inputs[item.name] = default
         elif not item.optional:
             raise RegrowError(
-                f"{default}: input '{item.name}' of step '{spec.name}' is missing;"
-                f" `regrow {item.producer}` makes it, or name a directory with {input_option(item.name)}"
+                f"{default}: input '{item.name}' of step '{spec.name}' is missing; run `regrow "
+                f"{item.producer}` to make it, or name a directory with {input_option(item.name)}"
             )
     return inputs
 

@@ -1,1 +1,1 @@
-"""Kubernetes: what a run asks of the cluster, and the commands that talk to Kubeflow Pipelines."""
+"""Kubernetes: the section `cluster`, cron expressions, and the container engine."""

@@ -50,7 +50,9 @@ def read_zone(name: str) -> zoneinfo.ZoneInfo:
     try:
         return zoneinfo.ZoneInfo(name)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        raise RegrowError(f"'{name}' is no time zone; accepted: names such as Europe/Berlin or UTC") from None
+        raise RegrowError(
+            f"'{name}' is not a time zone; accepted: names such as Europe/Berlin or UTC"
+        ) from None
 
 
 def read_cron(text: str) -> Fields:
@@ -69,7 +71,7 @@ def read_cron(text: str) -> Fields:
         raise RegrowError(f"cron '{text}' is not accepted ({error}); a schedule has {FORM}") from None
     if nth or re.search(r"[^\W\d_]", NAMES.sub("", text)):
         raise RegrowError(
-            f"cron '{text}' is not accepted: Kubeflow's scheduler knows none of 'L', 'W', 'R' and '#'"
+            f"cron '{text}' is not accepted: Kubeflow's scheduler does not support 'L', 'W', 'R' and '#'"
         )
     return Fields(*[ALL if values == ["*"] else tuple(sorted(set(values))) for values in expanded])
 
@@ -87,9 +89,7 @@ def firings(text: str, zone: datetime.tzinfo, after: datetime.datetime) -> Itera
         try:
             yield times.get_next()
         except CroniterError:
-            raise RegrowError(
-                f"cron '{text}' never fires; a schedule needs a day that the calendar has"
-            ) from None
+            raise RegrowError(f"cron '{text}' never fires, because no such date exists") from None
 
 
 def to_kubeflow(text: str, *, zone: str, scheduler_zone: str, now: datetime.datetime) -> str:
@@ -110,9 +110,9 @@ def to_kubeflow(text: str, *, zone: str, scheduler_zone: str, now: datetime.date
     moved = _moved(fields, minutes)
     if moved is None:
         raise RegrowError(
-            f"cron '{text}' in {zone} cannot be said in {scheduler_zone}, the zone of Kubeflow's scheduler,"
-            f" where it falls on other days of the calendar; choose another hour, split it in two schedules,"
-            f" or run the scheduler with CRON_SCHEDULE_TIMEZONE={zone} and say so in scheduler_time_zone"
+            f"cron '{text}' in {zone} cannot be converted to {scheduler_zone}, the zone of Kubeflow's "
+            "scheduler, where it falls on other calendar days; choose another hour, split it into two "
+            f"schedules, or run the scheduler with CRON_SCHEDULE_TIMEZONE={zone} and set scheduler_time_zone"
         )
     return f"0 {moved}"
 

@@ -1,4 +1,4 @@
-"""The container engine of this machine: found, asked, and what it says put into one sentence."""
+"""The container engine of this machine: find it, query it, and report its errors in one sentence."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def engine_command() -> list[str]:
             timeout=ASK_S,
         )
     except subprocess.TimeoutExpired:
-        raise RegrowError(f"{name}: the engine at {_address()} gave no answer in {ASK_S} s") from None
+        raise RegrowError(f"{name}: the engine at {_address()} did not answer within {ASK_S} s") from None
     if done.returncode != 0 or not _server(done.stdout):
         raise RegrowError(f"{name}: the engine at {_address()} does not answer: {_reason(done.stderr)}")
     return [path]
@@ -73,8 +73,8 @@ def find_image(client: Any, name: str) -> Any:
         return client.images.get(name)
     except ImageNotFound:
         raise RegrowError(
-            f"{name}: no such image on this machine; `make images` builds it, and REGROW_REGISTRY and REGROW_TAG say"
-            " which is taken"
+            f"{name}: no such image on this machine; build it with `make images`; REGROW_REGISTRY and "
+            "REGROW_TAG choose which is used"
         ) from None
 
 
@@ -93,6 +93,6 @@ def _server(text: str) -> bool:
 
 def _reason(text: str) -> str:
     if "Permission denied" in text or "permission denied" in text:
-        return "permission denied: this user may not use the engine's socket"
+        return "permission denied: this user cannot use the engine's socket"
     lines = [line for line in text.strip().splitlines() if line.strip()]
     return lines[-1][:300] if lines else "no reason given"

@@ -1,4 +1,4 @@
-"""A file that is laid over the ``cluster:`` section of ``params.yaml``: one project, several clusters."""
+"""A file that overrides the section ``cluster`` of ``params.yaml``, for one project on several clusters."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ SECTION = "cluster"
 
 
 def merged(section: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """``section`` with what ``overlay`` says: sections are merged key by key, values and lists are replaced."""
+    """``section`` with the values of ``overlay``: sections are merged key by key, values and lists are replaced."""
     result = dict(section)
     for key, value in overlay.items():
         below = result.get(key)

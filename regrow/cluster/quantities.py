@@ -29,7 +29,7 @@ def cores(text: str) -> Decimal:
     found = CPU.fullmatch(text)
     if found is None:
         raise ValueError(
-            f"'{text}' is no amount of CPU; accepted: cores such as 0.5 or 2, thousandths such as 500m"
+            f"'{text}' is not an amount of CPU; accepted: cores such as 0.5 or 2, thousandths such as 500m"
         )
     return Decimal(found["number"]) / (1000 if found["unit"] else 1)
 
@@ -39,7 +39,8 @@ def size(text: str) -> int:
     found = MEMORY.fullmatch(text)
     if found is None:
         raise ValueError(
-            f"'{text}' is no amount of memory; accepted: whole numbers with Ki, Mi, Gi, Ti or K, M, G, T, such as 4Gi"
+            f"'{text}' is not an amount of memory; accepted: whole numbers with Ki, Mi, Gi, Ti or K, M, G, "
+            "T, such as 4Gi"
         )
     unit = found["unit"]
     base = 1024 if unit.endswith("i") else 1000
@@ -54,14 +55,14 @@ def _text(value: Any) -> Any:
 
 def _positive(amount: Any, text: str) -> str:
     if not amount > 0:
-        raise ValueError(f"'{text}' is nothing; accepted: more than 0")
+        raise ValueError(f"'{text}' is zero; accepted: more than 0")
     return text
 
 
 def _memory(text: str) -> str:
     if size(text) < LEAST_MEMORY:
         raise ValueError(
-            f"'{text}' is {size(text)} bytes, in which nothing runs; accepted: such as 4Gi or 512Mi"
+            f"'{text}' is {size(text)} bytes, too little to run in; accepted: an amount such as 4Gi or 512Mi"
         )
     return text
 
@@ -76,27 +77,28 @@ def accepted_image(text: str) -> str:
     if DIGEST.fullmatch(text) or (tagged and tagged["tag"] != "latest"):
         return text
     if "://" in text:
-        raise ValueError(f"'{text}' is an address; accepted: the image's name alone, REGISTRY/NAME:TAG")
+        raise ValueError(f"'{text}' is an address; accepted: only the image's name, REGISTRY/NAME:TAG")
     last = text.rpartition("/")[2]
     if re.search(r"\s", text) or not last or last.startswith((":", "@")):
         raise ValueError(
-            f"'{text}' is no name of an image; accepted: such as registry.example.com/team/regrow-train:0.1.0"
+            f"'{text}' is not the name of an image; accepted: a name such as "
+            "registry.example.com/team/regrow-train:0.1.0"
         )
     if last.endswith(":"):
         raise ValueError(f"'{text}' has no tag after ':'; accepted: NAME:TAG, or NAME@sha256:DIGEST")
     raise ValueError(
-        f"'{text}' may be another image tomorrow; accepted: NAME@sha256:DIGEST, or NAME:TAG with a tag that stays"
+        f"'{text}' is not a fixed version; accepted: NAME@sha256:DIGEST, or NAME:TAG with a fixed tag"
     )
 
 
 def _labels(labels: dict[str, str]) -> dict[str, str]:
     for key, value in labels.items():
         if not LABEL_KEY.fullmatch(key):
-            raise ValueError(f"'{key}' is no key of a label; accepted: such as team or example.com/team")
+            raise ValueError(f"'{key}' is not a label key; accepted: a key such as team or example.com/team")
         if not LABEL_VALUE.fullmatch(value):
             raise ValueError(
-                f"'{value}' ({key}) is no value of a label; accepted: up to 63 letters, digits, '-', '_', '.',"
-                " a letter or digit at both ends"
+                f"'{value}' ({key}) is not a label value; accepted: up to 63 letters, digits, '-', '_', "
+                "'.', a letter or digit at both ends"
             )
     return labels
 
@@ -104,11 +106,12 @@ def _labels(labels: dict[str, str]) -> dict[str, str]:
 def _name(text: str) -> str:
     if "://" in text:  # which may be a secret itself, such as a webhook's, and is not shown
         raise ValueError(
-            "is the name of an object in Kubernetes, not an address; accepted: such as regrow-webhook"
+            "must be the name of a Kubernetes object, not an address; accepted: a name such as regrow-webhook"
         )
     if not NAME.fullmatch(text):
         raise ValueError(
-            f"'{text}' is no name in Kubernetes; accepted: small letters, digits, '-' and '.', such as regrow-mlflow"
+            f"'{text}' is not a Kubernetes name; accepted: small letters, digits, '-' and '.', such as "
+            "regrow-mlflow"
         )
     return text
 

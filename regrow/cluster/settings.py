@@ -1,4 +1,4 @@
-"""The ``cluster:`` section of ``params.yaml``: where the pipeline runs and what each step gets there.
+"""Section `cluster` of ``params.yaml``: where the pipeline runs, and the resources of each step.
 
 No step sees it and no cache key holds it: the same work on another machine is the same work.
 """
@@ -48,42 +48,46 @@ IMAGES = (
 
 
 class Retries(Parameters):
-    """What happens to a pod that failed or was evicted."""
+    """Retries of a pod that failed or was evicted."""
 
-    count: int = Field(2, ge=0, le=20, description="how often a failed step is started again")
+    count: int = Field(2, ge=0, le=20, description="number of times a failed step is restarted")
     backoff_s: int = Field(30, ge=0, description="seconds before the first retry")
-    factor: float = Field(2.0, ge=1, description="by which each wait is longer than the one before")
+    factor: float = Field(2.0, ge=1, description="factor by which each wait grows")
     max_backoff_s: int = Field(600, ge=0, description="longest wait in seconds")
 
 
 class Toleration(Parameters):
-    """A taint of a node that the step's pod puts up with."""
+    """A node taint that the step's pod tolerates."""
 
-    key: str | None = Field(None, description="the taint's key; null with Exists: every taint")
-    operator: Literal["Equal", "Exists"] = Field("Equal", description="whether the value counts")
-    value: str | None = Field(None, description="the taint's value, with Equal")
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
-        None, description="the taint's effect; null: every effect"
+    key: str | None = Field(None, description="key of the taint; null, with operator Exists: every taint")
+    operator: Literal["Equal", "Exists"] = Field(
+        "Equal", description="Equal compares the value, Exists ignores it"
     )
-    toleration_seconds: int | None = Field(None, ge=0, description="how long, with NoExecute; null: for good")
+    value: str | None = Field(None, description="value of the taint, for Equal")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="effect of the taint; null: every effect"
+    )
+    toleration_seconds: int | None = Field(
+        None, ge=0, description="how long the taint is tolerated, for NoExecute; null: forever"
+    )
 
     @model_validator(mode="after")
     def _means_something(self) -> Self:
         if self.operator == "Equal" and self.key is None:
             raise ValueError("a toleration needs a key, or operator: Exists")
         if self.operator == "Exists" and self.value is not None:
-            raise ValueError("with operator: Exists a toleration has no value")
+            raise ValueError("a toleration with operator: Exists has no value")
         if self.toleration_seconds is not None and self.effect != "NoExecute":
-            raise ValueError("toleration_seconds goes with effect: NoExecute only")
+            raise ValueError("toleration_seconds applies only to effect: NoExecute")
         return self
 
 
 class SecurityContext(Parameters):
-    """As whom a step's container runs."""
+    """The user that a step's container runs as."""
 
     run_as_user: int | None = Field(None, ge=0, description="user id; null: the image's")
     run_as_group: int | None = Field(None, ge=0, description="group id; null: the image's")
-    run_as_non_root: bool = Field(True, description="whether Kubernetes refuses to start it as root")
+    run_as_non_root: bool = Field(True, description="whether Kubernetes refuses to run the container as root")
 
     @model_validator(mode="after")
     def _not_root_after_all(self) -> Self:
@@ -93,13 +97,13 @@ class SecurityContext(Parameters):
 
 
 class StepResources(Parameters):
-    """What a step's pod gets."""
+    """The resources and settings of a step's pod."""
 
-    cpu: Cpu = Field("1", description="cores asked for, such as 2 or 500m")
-    memory: Memory = Field("4Gi", description="memory asked for, such as 4Gi")
-    cpu_limit: Cpu | None = Field(None, description="most cores; null: what is asked for")
-    memory_limit: Memory | None = Field(None, description="most memory; null: what is asked for")
-    gpus: int = Field(0, ge=0, description="accelerators; with any, the step's GPU image is used")
+    cpu: Cpu = Field("1", description="CPU request in cores, such as 2 or 500m")
+    memory: Memory = Field("4Gi", description="memory request, such as 4Gi")
+    cpu_limit: Cpu | None = Field(None, description="CPU limit in cores; null: equal to the request")
+    memory_limit: Memory | None = Field(None, description="memory limit; null: equal to the request")
+    gpus: int = Field(0, ge=0, description="number of accelerators; above 0, the step's GPU image is used")
     gpu_type: str = Field(
         "nvidia.com/gpu",
         pattern=RESOURCE,
@@ -107,15 +111,15 @@ class StepResources(Parameters):
         description="resource name of the accelerator",
     )
     shared_memory: Memory | None = Field(
-        None, description="size of /dev/shm, of the pod's memory; null: the container engine's 64 MiB"
+        None, description="size of /dev/shm, taken from the pod's memory; null: the container engine's 64 MiB"
     )
-    time_limit_s: int | None = Field(21600, ge=60, description="seconds after which the pod is ended")
+    time_limit_s: int | None = Field(21600, ge=60, description="seconds after which the pod is stopped")
     retries: Retries = Field(default_factory=Retries, description="retries with growing waits")
-    tolerations: tuple[Toleration, ...] = Field((), description="taints of nodes that are put up with")
+    tolerations: tuple[Toleration, ...] = Field((), description="node taints that the pod tolerates")
     node_selector: Labels = Field(default_factory=dict, description="labels that the node must have")
-    labels: Labels = Field(default_factory=dict, description="labels of the pod, besides Regrow's own")
+    labels: Labels = Field(default_factory=dict, description="labels of the pod, in addition to Regrow's own")
     security_context: SecurityContext = Field(
-        default_factory=SecurityContext, description="as whom the container runs"
+        default_factory=SecurityContext, description="user that the container runs as"
     )
 
     @field_validator("labels")
@@ -123,16 +127,16 @@ class StepResources(Parameters):
     def _not_regrow_s_own(cls, labels: dict[str, str]) -> dict[str, str]:
         for key in labels:
             if key in OWN_LABELS:
-                raise ValueError(f"'{key}' is set by Regrow itself on every pod; leave it out")
+                raise ValueError(f"'{key}' is set by Regrow itself on every pod; remove it")
         return labels
 
     def fault(self) -> str | None:
         """What does not go together, if anything; a step's is asked of `ClusterSettings.for_step`."""
         most, waits = self.memory_limit or self.memory, self.retries
         if self.cpu_limit is not None and cores(self.cpu_limit) < cores(self.cpu):
-            return f"cpu_limit {self.cpu_limit} is less than cpu {self.cpu}, which is asked for"
+            return f"cpu_limit {self.cpu_limit} is less than the request, cpu {self.cpu}"
         if size(most) < size(self.memory):
-            return f"memory_limit {most} is less than memory {self.memory}, which is asked for"
+            return f"memory_limit {most} is less than the request, memory {self.memory}"
         if self.shared_memory is not None and size(self.shared_memory) > size(most):
             return f"shared_memory {self.shared_memory} is more than the pod's memory, {most}"
         if waits.max_backoff_s < waits.backoff_s:
@@ -153,7 +157,7 @@ class ArtifactStore(Sources):
     config_map: Name | None = Field("regrow-mlflow", description="ConfigMap with the address; null: none")
     secret: Name | None = Field(
         "regrow-mlflow-artifacts",
-        description="Secret with a key that may read and write it; null: the pods' own identity",
+        description="Secret with a key for reading and writing the store; null: the pods' own identity",
     )
 
 
@@ -166,8 +170,10 @@ class Mlflow(Sources):
     )
     artifact_store: ArtifactStore | None = Field(
         None,
-        description="store that steps reach themselves, for a server with --no-serve-artifacts; null: artifacts go"
-        " through the server, and no step gets a key",
+        description=(
+            "artifact store that steps access directly, for a server with --no-serve-artifacts; null: "
+            "artifacts pass through the server, and no step gets a key"
+        ),
     )
 
 
@@ -181,20 +187,20 @@ class Data(Sources):
 
 
 class Checkpoints(Parameters):
-    """A volume that outlives pods, so that a step that was ended goes on where it was."""
+    """A volume that outlives pods, so that a stopped step can resume."""
 
     claim: Name = Field("regrow-checkpoints", description="PersistentVolumeClaim")
     mount: str = Field(
-        "/checkpoints", pattern="^/.+", examples=["/checkpoints"], description="where it is mounted"
+        "/checkpoints", pattern="^/.+", examples=["/checkpoints"], description="mount path of the volume"
     )
     every: str | None = Field(
         None,
         pattern=r"^[1-9]\d{0,8} (epochs?|s)$",
         examples=["5 epochs", "600 s"],
-        description="how often one is kept, such as 5 epochs or 600 s; null: after each epoch",
+        description="how often a checkpoint is saved, such as 5 epochs or 600 s; null: after each epoch",
     )
     days: float | None = Field(
-        None, gt=0, lt=1e5, description="after how many days those of other work are removed; null: 7"
+        None, gt=0, lt=1e5, description="days after which checkpoints of other work are removed; null: 7"
     )
 
 
@@ -205,7 +211,7 @@ class ClusterSettings(Parameters):
         None,
         pattern="^https?://.+",
         examples=["http://localhost:8888"],
-        description="address of Kubeflow Pipelines; null: the client's own",
+        description="address of Kubeflow Pipelines; null: the default of its client",
     )
     namespace: Name = Field("regrow", description="namespace of the runs")
     experiment: str = Field("regrow", min_length=1, description="Kubeflow experiment of the runs")
@@ -214,22 +220,28 @@ class ClusterSettings(Parameters):
         None,
         pattern=ADDRESS,
         examples=["s3://bucket/folder"],
-        description="where artifacts go; null: Kubeflow's default",
+        description="address where artifacts are stored; null: Kubeflow's default",
     )
     images: dict[str, Image] = Field(
         default_factory=dict,
-        description="image by step, with digest or tag; train-gpu, recover-gpu: the GPU variants; default:"
-        " REGISTRY/regrow-STEP:TAG of the environment",
+        description=(
+            "image of each step, with digest or tag; train-gpu and recover-gpu are the GPU variants; "
+            "default: REGISTRY/regrow-STEP:TAG from the environment"
+        ),
     )
-    mlflow: Mlflow = Field(default_factory=Mlflow, description="where MLflow is and who may use it")
-    data: Data = Field(default_factory=Data, description="where raw data is and who may read it")
+    mlflow: Mlflow = Field(default_factory=Mlflow, description="address and credentials of MLflow")
+    data: Data = Field(default_factory=Data, description="address and credentials of the raw data")
     webhook_secret: Name | None = Field(None, description="Secret with REGROW_WEBHOOK_URL; null: no webhook")
     checkpoints: Checkpoints | None = Field(
-        None, description="volume for checkpoints of train and recover; null: they end with their pod"
+        None,
+        description="volume for checkpoints of train and recover; null: checkpoints are lost with their pod",
     )
-    defaults: StepResources = Field(default_factory=StepResources, description="what every step's pod gets")
+    defaults: StepResources = Field(
+        default_factory=StepResources, description="settings for every step's pod"
+    )
     steps: dict[str, StepResources] = Field(
-        default_factory=dict, description="by step, what differs from `defaults`; the same keys"
+        default_factory=dict,
+        description="settings that override `defaults` for single steps, with the same keys",
     )
 
     @field_validator("images", "steps", mode="before")
@@ -244,7 +256,7 @@ class ClusterSettings(Parameters):
     def _every_step_can_be_placed(self) -> Self:
         if self.defaults.gpus:
             raise ValueError(
-                f"defaults.gpus: not every step can use one; set it in steps: {' or '.join(GPU_STEPS)}"
+                f"defaults.gpus: not every step can use a GPU; set gpus in steps: {' or '.join(GPU_STEPS)}"
             )
         if (fault := self.defaults.fault()) is not None:
             raise ValueError(f"defaults: {fault}")

@@ -1,4 +1,4 @@
-"""Values that are chosen by name from what is registered, which a user may add to."""
+"""Values chosen by name from records that a user may add to."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ class OneOfSections:
             raise ValueError(f"needs a name{nearest('', sections)}")
         if not isinstance(name, str) or name not in sections:
             hint = nearest(str(name), sections) or f"; no {self.what} has been added"
-            raise ValueError(f"{self.what} '{name}' is not known{hint}")
+            raise ValueError(f"unknown {self.what} '{name}'{hint}")
         return sections[name].model_validate(value if isinstance(value, Mapping) else {"name": name})
 
 
@@ -91,7 +91,7 @@ def name_of(section: type[BaseModel], *, what: str) -> str:
     if field is None or len(names) != 1 or field.default != names[0]:
         given = section.__name__ if is_section else repr(section)
         raise RegrowError(
-            f"{what}: {given} gives no name; accepted: a section (`regrow.config.sections.Parameters`) with the"
+            f"{what}: {given} has no name; accepted: a section (`regrow.config.sections.Parameters`) with the"
             ' field name: Literal["NAME"] = "NAME"'
         )
     return str(names[0])

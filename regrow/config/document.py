@@ -28,13 +28,17 @@ DEEPEST, LONGEST = 20, 100_000
 
 
 class Tracking(Parameters):
-    """Where runs are tracked; the environment's ``MLFLOW_TRACKING_URI`` and ``MLFLOW_EXPERIMENT_NAME`` win."""
+    """Where runs are tracked; ``MLFLOW_TRACKING_URI`` and ``MLFLOW_EXPERIMENT_NAME`` in the environment take
+    precedence.
+    """
 
     uri: str | None = Field(
-        None, description="MLflow address; default: mlflow.db, an SQLite file, beside the workspace"
+        None, description="address of MLflow; default: the SQLite file mlflow.db beside the workspace"
     )
     experiment: str = Field("regrow", min_length=1, max_length=500, description="MLflow experiment")
-    wandb: WeightsAndBiases | None = Field(None, description="Weights & Biases beside MLflow; null: none")
+    wandb: WeightsAndBiases | None = Field(
+        None, description="track in Weights & Biases as well as in MLflow; null: MLflow only"
+    )
 
     @field_validator("uri")
     @classmethod
@@ -54,12 +58,12 @@ def config_model() -> type[Parameters]:
     fields["tracking"] = (Tracking, Field(default_factory=Tracking, description="experiment tracking"))
     fields["sweep"] = (
         SweepParams | None,
-        Field(None, description="what `regrow sweep` tries; null: nothing"),
+        Field(None, description="what `regrow sweep` tries; null: no sweep"),
     )
     fields[SECTION] = (
         ClusterSettings,
         Field(
-            default_factory=ClusterSettings, description="where the pipeline runs; of no influence on results"
+            default_factory=ClusterSettings, description="where the pipeline runs; does not affect results"
         ),
     )
     with warnings.catch_warnings():
@@ -74,10 +78,9 @@ def load_config(
 ) -> Any:
     """Read ``path`` (default: the defaults), apply ``a.b=value`` overrides and validate.
 
-    ``overlay`` is laid over the section ``cluster`` before that: a file with such a section, or the section itself.
+    ``overlay`` overrides the section ``cluster`` first: a file with such a section, or the section itself.
 
-    What is said once but needed by two steps is copied here: ``resolve`` looks at ``prepare``'s source and at
-    the model name of ``register``.
+    Values that two steps need are copied here: ``resolve`` needs ``prepare``'s source and ``register``'s model name.
 
     Raises:
         RegrowError: unreadable file, unknown key, wrong type or impossible combination, each named.
@@ -104,7 +107,7 @@ def load_config(
 
 
 def _check_recorded(config: Any, *, where: str) -> None:
-    """Refuse credentials in the steps' sections, which end in statements, in MLflow and in log files.
+    """Refuse credentials in the steps' sections, because statements, MLflow and log files record them.
 
     Raises:
         RegrowError: names the field, without the value.
@@ -113,8 +116,8 @@ def _check_recorded(config: Any, *, where: str) -> None:
         for field, value in _texts(getattr(config, section), section):
             if holds_credentials(value):
                 raise RegrowError(
-                    f"{where}: {field}: holds credentials, which would be recorded ({value}); leave them to the"
-                    " environment, or to a credential helper"
+                    f"{where}: {field}: contains credentials, which would be recorded ({value}); pass them "
+                    "by the environment or a credential helper"
                 )
 
 
@@ -133,11 +136,10 @@ def _texts(value: Any, field: str) -> Iterator[tuple[str, str]]:
 
 
 def check_pipeline(config: Any, *, where: Path | None = None) -> None:
-    """Refuse what each section allows and the pipeline as a whole does not; ``where`` is the file to name.
+    """Refuse values that each section accepts alone but not together; ``where`` is the file to name.
 
-    Raises:
-        RegrowError: the gate asks for an exported file, or its latency, that is not made: nothing could pass; recovery
-            for a label column that preparation does not read; an architecture for images, and a table.
+    Raises: RegrowError: the gate needs an exported file, or its latency, that is not made; recovery needs a label
+        column that preparation does not read; or an architecture for images is given a table.
     """
     place = "" if where is None else f"{where}: "
     _check_tasks(config, place)
@@ -154,8 +156,8 @@ def check_pipeline(config: Any, *, where: Path | None = None) -> None:
         if getattr(gate, limit) is not None and asked not in (None, *ALWAYS, *there):
             there_is = ", ".join(there) or "none"
             raise RegrowError(
-                f"{place}register.gate.{name}: asks for '{asked}', which is not in {section} ({there_is}): no version"
-                f" could pass; add it there, or set register.gate.{limit}: null"
+                f"{place}register.gate.{name}: needs '{asked}', which is not in {section} ({there_is}), so "
+                f"no version could pass; add it there, or set register.gate.{limit}: null"
             )
 
 
@@ -164,8 +166,9 @@ def _check_tasks(config: Any, place: str) -> None:
     for task in config.recover.multi_task.tasks if config.recover.multi_task is not None else ():
         if task.kind == "label" and task.name not in there:
             raise RegrowError(
-                f"{place}recover.multi_task.tasks: no further target '{task.name}' in prepare.source; accepted:"
-                f" {', '.join(there) or 'none'}; list the column in prepare.source.further_labels, which tables have"
+                f"{place}recover.multi_task.tasks: prepare.source has no auxiliary label '{task.name}'; "
+                f"accepted: {', '.join(there) or 'none'}; list the column in prepare.source.further_labels "
+                "(tables only)"
             )
 
 
@@ -179,7 +182,7 @@ def _tell_unused(config: Any, place: str) -> None:
 
 
 def _check_table(config: Any, place: str) -> None:
-    """Said at the start, not by the step `train`, which comes minutes later."""
+    """Refuse an architecture for images on a table now; the step `train` would only say so minutes later."""
     source, architecture = config.prepare.source, config.train.architecture
     table = "csv" in (source.kind, getattr(source, "format", None)) and source.shape is None
     if table and architecture is not None and architectures()[architecture.name].smallest is not None:
@@ -190,10 +193,10 @@ def _check_table(config: Any, place: str) -> None:
 
 
 def read_overlay(path: Path) -> dict[str, Any]:
-    """The section ``cluster`` of the file ``path``, checked by itself so that a fault is said to be there.
+    """The section ``cluster`` of the file ``path``, checked alone so that a message names the right file.
 
     Raises:
-        RegrowError: no such file, another section, or a value that is not accepted whatever it is laid over.
+        RegrowError: no such file, another section, or a value that is never accepted.
     """
     document = read_document(path, sections=(SECTION,))
     check_overlay(document, where=str(path))
@@ -202,9 +205,9 @@ def read_overlay(path: Path) -> dict[str, Any]:
 
 
 def check_overlay(document: Mapping[str, Any], *, where: str, whole: bool = False) -> None:
-    """Refuse a section ``cluster`` that is to be laid over another, for what is wrong in it by itself.
+    """Refuse a section ``cluster``, meant to override another, that is wrong by itself.
 
-    What does not go together may do so once it is laid over the other: unless ``whole``, that is left to a later look.
+    Values that contradict each other may agree once it overrides the other, so that is checked only if ``whole``.
 
     Raises:
         RegrowError: as `validate`.
@@ -214,11 +217,11 @@ def check_overlay(document: Mapping[str, Any], *, where: str, whole: bool = Fals
 
 
 def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
-    """``resolve``'s section, with what it must share with others filled in; a user cannot set it apart."""
+    """``resolve``'s section, with the values copied from other sections; users cannot set those here."""
     given = document.get("resolve") or {}
     for name in ("source", "model_name", "start", "fingerprint", "sections"):
         if name in given:
-            raise RegrowError(f"{where}: resolve.{name}: is taken from the other sections; leave it out")
+            raise RegrowError(f"{where}: resolve.{name}: is copied from the other sections; remove it")
     sections = {name: step_params(config, name) for name in NAMES if name != "resolve"}
     shown = {name: section.model_dump(mode="json") for name, section in sections.items()}
     shared = {
@@ -237,14 +240,16 @@ def _resolve(config: Any, document: Mapping[str, Any], *, where: str) -> Any:
 
 
 def _of_results(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """``shown`` without what changes no result: where raw data lies (its digest counts), what is unpacked at most."""
+    """``shown`` without values that cannot change a result: the raw data's path (its digest counts) and unpacking
+    limits.
+    """
     places = ("repo", "rev", "path", "max_bytes", "max_ratio")
     source = {key: value for key, value in shown["prepare"]["source"].items() if key not in places}
     return {**shown, "prepare": {**shown["prepare"], "source": source}}
 
 
 def step_params(config: Any, name: str) -> Parameters:
-    """The validated section of step ``name``; that of a sweep's own steps is made of others."""
+    """The validated section of step ``name``; for a sweep's own steps it is composed from other sections."""
     if name in SWEEP_NAMES:
         return measure_params(config) if name == "measure" else select_params(config)
     section: Parameters = getattr(config, name)
@@ -254,13 +259,13 @@ def step_params(config: Any, name: str) -> Parameters:
 def read_document(
     path: Path, *, sections: Sequence[str] = (*NAMES, "tracking", "sweep", SECTION)
 ) -> dict[str, Any]:
-    """The sections in ``path`` as they stand there; ``sections`` are those that it may have.
+    """The sections in ``path``, not validated; ``sections`` are the accepted names.
 
     Raises:
         RegrowError: no such file, or no YAML mapping in it.
     """
     if not path.exists():
-        raise RegrowError(f"{path}: no such file; `regrow schema` describes what it holds")
+        raise RegrowError(f"{path}: no such file; `regrow schema` prints its schema")
     if path.is_dir():
         raise RegrowError(f"{path}: is a directory; a YAML file is needed")
     document = read_yaml(path)
@@ -276,7 +281,9 @@ def read_document(
 def _override(document: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise RegrowError(f"--set {override}: has the form SECTION.KEY=VALUE, such as prune.sparsity=0.9")
+        raise RegrowError(
+            f"--set {override}: must have the form SECTION.KEY=VALUE, such as prune.sparsity=0.9"
+        )
     *parents, last = key.split(".")
     if len(parents) > DEEPEST or len(text) > LONGEST:
         what = f"{len(text):,} letters" if len(text) > LONGEST else f"{len(parents)} dots in its key"

@@ -22,9 +22,9 @@ FILLED = frozenset({"resolve.source", "resolve.model_name", "resolve.start", "re
 
 
 class Key(NamedTuple):
-    """One key; of a choice between kinds, one row per kind and key, such as ``prepare.source (kind: csv).label``.
+    """One key; a choice between kinds has one row per kind and key, such as ``prepare.source (kind: csv).label``.
 
-    Of a list of sections of one kind, ``sweep.targets[].macs``.
+    A list of sections of one kind looks like ``sweep.targets[].macs``.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Key(NamedTuple):
 
 
 def keys(section: str | None = None) -> list[Key]:
-    """The keys of ``section``, or of all; ``prune.channels`` is a section too.
+    """The keys of ``section``, or of all sections; ``prune.channels`` is a section too.
 
     Raises:
         RegrowError: there is no such section.
@@ -57,7 +57,7 @@ def keys(section: str | None = None) -> list[Key]:
 
 
 def _rows(name: str, field: FieldInfo, preset: Any = PydanticUndefined) -> Iterator[Key]:
-    """Rows of ``field``; ``preset`` is its value where the section around it gives it another default."""
+    """Rows of ``field``; ``preset`` is its default if the enclosing section sets one."""
     if name in FILLED:
         return
     meaning = " ".join((field.description or "").split())

@@ -1,4 +1,4 @@
-"""Which ``params.yaml`` a command reads, and what is said where it reads none."""
+"""Which ``params.yaml`` a command reads, and the notice when it reads none."""
 
 import difflib
 import os
@@ -10,22 +10,22 @@ from regrow.dataset.table_sources import Digits
 from regrow.progress import emit
 
 DEFAULT = Path("params.yaml")
-EXAMPLE = "the data is the built-in example, scikit-learn's 1,797 handwritten digits"
+EXAMPLE = "using the built-in example data, scikit-learn's 1,797 handwritten digits"
 SUFFIXES = (".yaml", ".yml", ".json", ".toml", ".txt")
 LONGEST = 24  # letters of a name that is compared
 ALIKE = 0.75
 
 
 def named(params_file: Path | None) -> Path | None:
-    """The file of parameters: the one given, else `params.yaml` where that exists, be it a link to nothing."""
+    """The parameter file: the one given, else `params.yaml` if it exists, even as a broken link."""
     return DEFAULT if params_file is None and os.path.lexists(DEFAULT) else params_file
 
 
 def say_what_is_read(params_file: Path | None, config: Any, *, data: bool) -> None:
-    """Say which file may have been meant and is not read and, with ``data``, where the data is the built-in example.
+    """Say which similar file is not read and, with ``data``, that the built-in example data is used.
 
     Args:
-        params_file: what `named` gave; None: the defaults are used.
+        params_file: the result of `named`; None: the defaults are used.
         config: the validated configuration.
         data: whether the command uses ``prepare.source``.
     """
@@ -34,23 +34,25 @@ def say_what_is_read(params_file: Path | None, config: Any, *, data: bool) -> No
         if found:
             emit(
                 "notice",
-                message=f"there is no {DEFAULT} here, so the defaults are used; not read: {', '.join(found)}"
-                " (--params names a file)",
+                message=(
+                    f"there is no {DEFAULT} here, so the defaults are used; ignored: {', '.join(found)} "
+                    "(use --params to name a file)"
+                ),
             )
     if data and is_example(config):
-        where = "no params.yaml says" if params_file is None else f"{params_file} does not say"
-        emit("notice", message=f"{EXAMPLE}: {where} what else to use (prepare.source)")
+        where = "there is no params.yaml to name" if params_file is None else f"{params_file} does not name"
+        emit("notice", message=f"{EXAMPLE}: {where} other data (prepare.source)")
 
 
 def is_example(config: Any) -> bool:
-    """Whether the data is the built-in example because nobody named any."""
+    """Whether the built-in example data is used because no other was named."""
     return isinstance(config.prepare.source, Digits) and "source" not in config.prepare.model_fields_set
 
 
 def others(folder: Path) -> Iterator[Path]:
-    """Files that may have been meant for ``params.yaml``: of another spelling in ``folder``, and the next one above it.
+    """Files that may have been meant as ``params.yaml``: other spellings in ``folder``, and the nearest one above it.
 
-    Above a git repository nothing is looked for.
+    The search ends at the top of a git repository.
     """
     for path in sorted(folder.iterdir()):
         if (

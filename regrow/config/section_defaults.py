@@ -1,4 +1,4 @@
-"""Sections that ``params.yaml`` lacks, written with their defaults; what stands there is left as it is."""
+"""Add missing sections to ``params.yaml`` with their defaults; existing text stays unchanged."""
 
 from collections.abc import Mapping, Sequence
 from io import StringIO
@@ -10,20 +10,20 @@ from regrow.errors import RegrowError
 from regrow.steps import get_spec
 
 WIDTH = 100
-INTRODUCTION = "# The one place where a run is configured; `regrow keys` lists what can be set.\n"
+INTRODUCTION = "# The configuration of a run; `regrow keys` lists all keys.\n"
 
 
 def missing_sections(params_file: Path, names: Sequence[str]) -> list[str]:
-    """Those of ``names`` without a key in ``params_file``: DVC refuses a stage whose parameters are not there."""
+    """Those of ``names`` that ``params_file`` lacks; DVC refuses a stage without its parameters."""
     document = read_document(params_file) if params_file.exists() else {}
     return [name for name in names if not document.get(name)]
 
 
 def add_sections(params_file: Path, names: Sequence[str]) -> None:
-    """Write the sections ``names``, which ``params_file`` lacks or has empty, with their defaults; comments stay.
+    """Write the sections ``names``, missing or empty in ``params_file``, with their defaults; comments stay.
 
     Raises:
-        RegrowError: the file cannot be written, or is of a form that nothing can be added to.
+        RegrowError: the file cannot be written, or has a YAML form to which nothing can be added.
     """
     file = params_file.resolve()  # of a link, what it leads to
     given = file.read_bytes().decode() if file.exists() else INTRODUCTION
@@ -32,7 +32,8 @@ def add_sections(params_file: Path, names: Sequence[str]) -> None:
     text = _appended(before, wanted) or _rewritten(before, wanted)
     if text is None:
         raise RegrowError(
-            f"{params_file}: add the sections {', '.join(names)}; nothing can be added to its form of YAML"
+            f"{params_file}: add the sections {', '.join(names)} yourself; its form of YAML cannot be "
+            "extended automatically"
         )
     scratch = file.with_name(f".{file.name}.new")
     try:
@@ -46,13 +47,13 @@ def add_sections(params_file: Path, names: Sequence[str]) -> None:
 
 
 def section_defaults(name: str) -> dict[str, Any]:
-    """The defaults of section ``name`` as they stand in ``params.yaml``; what is unset by default is left out."""
+    """The defaults of section ``name`` as YAML, without keys that are unset by default."""
     found: dict[str, Any] = get_spec(name).params().model_dump(mode="json", by_alias=True, exclude_none=True)
     return found
 
 
 def _appended(before: str, wanted: Mapping[str, Any]) -> str | None:
-    """``before`` with ``wanted`` below it; None where that is not what YAML would read."""
+    """``before`` followed by ``wanted``; None if YAML would not read it as intended."""
     stream = StringIO(before if before.endswith("\n") or not before else f"{before}\n")
     stream.seek(0, 2)
     for name, section in wanted.items():
@@ -63,7 +64,7 @@ def _appended(before: str, wanted: Mapping[str, Any]) -> str | None:
 
 
 def _rewritten(before: str, wanted: Mapping[str, Any]) -> str | None:
-    """``before`` with ``wanted`` in the mapping that it holds, which may be in braces or have empty sections."""
+    """``before`` with ``wanted`` added to its mapping, which may be in braces or have empty sections."""
     document = _round_trip().load(before)
     for name, section in wanted.items():
         document[name] = section

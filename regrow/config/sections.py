@@ -1,4 +1,4 @@
-"""What all parameter models have in common: closed, immutable, canonical."""
+"""The base of all sections: unknown keys are refused, values are immutable, JSON is canonical."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 @dataclass(frozen=True)
 class NamesFile:
-    """Marks a text field that holds the path of a file or folder; ``words`` are values that are no path."""
+    """Marks a text field that holds the path of a file or folder; ``words`` are values that are not paths."""
 
     words: tuple[str, ...] = ()
 
@@ -28,7 +28,7 @@ class Parameters(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _numbers_are_numbers(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """``epochs: true`` is not one epoch, and ``epochs: "7"`` is a word."""
+        """Refuse truth values and texts for numbers: ``epochs: true`` is not 1, and ``epochs: "7"`` is a text."""
         faults = [
             InitErrorDetails(
                 type=PydanticCustomError("number", "input should be {wanted}", {"wanted": wanted}),
@@ -45,9 +45,9 @@ class Parameters(BaseModel):
 
 
 def named_files(value: Any, key: str = "") -> Iterator[tuple[str, Path]]:
-    """Each file or folder that the parameters ``value`` name, with the dotted key that names it below ``key``.
+    """Each file or folder named in the parameters ``value``, with its dotted key below ``key``.
 
-    What a `Path` holds is one, and so is a text in a field that is marked with `NamesFile`.
+    These are fields of type `Path` and text fields marked with `NamesFile`.
     """
     if isinstance(value, Path):
         yield key, value
@@ -67,7 +67,7 @@ def named_files(value: Any, key: str = "") -> Iterator[tuple[str, Path]]:
 
 
 def _number(kinds: set[type]) -> str | None:
-    """What a field that takes numbers and neither words nor truth values takes."""
+    """What a numeric field accepts, in words; empty for a field that also takes texts or truth values."""
     if not kinds & {int, float} or kinds & {bool, str}:
         return None
     return "a number" if float in kinds else "a whole number"
@@ -85,10 +85,9 @@ def _kinds(annotation: Any) -> set[type]:
 
 
 def canonical_json(value: Any) -> str:
-    """The one spelling of a JSON value: sorted keys, no spaces; equal values give equal strings.
+    """The canonical spelling of a JSON value: sorted keys, no spaces; equal values give equal strings.
 
-    Kubeflow turns integers inside objects into floats on its way to a component, so parameters travel as
-    this string instead.
+    Kubeflow turns integers inside objects into floats, so parameters are passed to components as this string.
     """
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""Section `sweep` of `params.yaml`, and the candidates that it comes to."""
+"""Section `sweep` of `params.yaml`, and the candidates that it defines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ OWN = {
 
 
 class SweepTarget(Parameters):
-    """What a candidate is pruned to; each method takes its own keys, combined methods those of all."""
+    """What a candidate is pruned to; each method takes its own keys, combined methods take those of all."""
 
     macs: float | None = Field(
         None, gt=0, lt=1, description="layers, channels: share of multiply-accumulates kept"
@@ -44,13 +44,13 @@ class SweepTarget(Parameters):
     latency_ms: float | None = Field(None, gt=0, description="channels: milliseconds of TFLite fp32")
     sparsity: float | None = Field(None, gt=0, lt=1, description="magnitude: share of weights set to zero")
     n: int | None = Field(None, ge=1, description="n_m: weights kept of each m")
-    m: int | None = Field(None, ge=2, description="n_m: block of consecutive weights")
+    m: int | None = Field(None, ge=2, description="n_m: length of a block of consecutive weights")
 
     @model_validator(mode="after")
     def _some(self) -> Self:
         shares = [name for name in SHARES if getattr(self, name) is not None]
         if not self.given:
-            raise ValueError(f"names nothing; accepted: {', '.join(type(self).model_fields)}")
+            raise ValueError(f"is empty; accepted: {', '.join(type(self).model_fields)}")
         if len(shares) > 1:
             raise ValueError(f"takes one of {', '.join(SHARES)}; found {' and '.join(shares)}")
         if (self.n is None) != (self.m is None):
@@ -92,27 +92,25 @@ def _as_section(value: Any) -> Any:
 
 
 class SweepMethod(Parameters):
-    """One way to prune and to recover; what it does not say, the sections `prune` and `recover` say."""
+    """One way to prune and recover; the sections `prune` and `recover` supply the keys that it omits."""
 
     method: Annotated[
         tuple[MethodName, ...],
         BeforeValidator(_listed, json_schema_input_type=MethodName | tuple[MethodName, ...]),
     ] = Field(description="as prune.method: one, or several one after the other")
     name: str | None = Field(
-        None, min_length=1, description="in tables and plots; the methods' names unless given"
+        None, min_length=1, description="the name in tables and plots; default: the methods' names"
     )
-    prune: dict[str, Any] = Field(
-        default_factory=dict, description="keys of the section prune that differ for it"
-    )
+    prune: dict[str, Any] = Field(default_factory=dict, description="keys that override the section prune")
     recover: dict[str, Any] = Field(
-        default_factory=dict, description="keys of the section recover that differ for it"
+        default_factory=dict, description="keys that override the section recover"
     )
 
     @field_validator("method")
     @classmethod
     def _named(cls, names: tuple[MethodName, ...]) -> tuple[MethodName, ...]:
         if not names:
-            raise ValueError("names none; accepted: layers, channels, magnitude, n_m, or several of them")
+            raise ValueError("is empty; accepted: layers, channels, magnitude, n_m, or several of them")
         return names
 
     @model_validator(mode="after")
@@ -120,10 +118,10 @@ class SweepMethod(Parameters):
         for key in (*SET_BY_TARGET, "method"):
             if key in self.prune:
                 said = "method" if key == "method" else "sweep.targets"
-                raise ValueError(f"prune.{key} is said by {said}; leave it out here")
+                raise ValueError(f"prune.{key} is set by {said}; remove it here")
         fit = self.recover.get("fit")
         if "seed" in self.recover or (isinstance(fit, Mapping) and "seed" in fit):
-            raise ValueError("the seed of recover is said by sweep.seeds; leave it out here")
+            raise ValueError("the seed of recover is set by sweep.seeds; remove it here")
         return self
 
     @property
@@ -139,32 +137,34 @@ class SweepParams(Parameters):
     """Section `sweep` of `params.yaml`: targets × methods × seeds, and how one of them is chosen."""
 
     targets: tuple[SweepTarget, ...] = Field(
-        description="such as {macs: 0.5} or {sparsity: 0.8}; each goes with the methods that take it"
+        description="such as {macs: 0.5} or {sparsity: 0.8}; each is combined with the methods that accept it"
     )
     methods: tuple[Listed, ...] = Field(
         (),
-        description="such as channels, [channels, magnitude] or {method: channels, recover: {...}}; prune.method"
-        " unless given",
+        description="for example channels, [channels, magnitude] or {method: channels, recover: {...}}; "
+        "prune.method unless given",
     )
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field((0,), description="seeds of recovery")
-    train_seeds: bool = Field(False, description="a parent of its own for each seed, too")
+    train_seeds: bool = Field(False, description="also train a separate parent for each seed")
     rule: Rule = Field(
         default_factory=lambda: Rule.model_validate({"smallest_within": 0.01}),
-        description="how a candidate is chosen, on the validation split",
+        description="how one candidate is chosen, on the validation split",
     )
     format: TimedFormat = Field(
-        "tflite_int8", description="the export by whose bytes and latency candidates compare"
+        "tflite_int8", description="the exported file whose size and latency are compared"
     )
-    weighed: Weighed = Field("bytes", description="the size that counts: as it is, or gzipped")
+    weighed: Weighed = Field("bytes", description="which size is compared: the file's, or the gzipped file's")
     workers: int | None = Field(
-        None, ge=1, description="candidates at a time; here as many as there are cores unless given"
+        None,
+        ge=1,
+        description="candidates run at the same time; default on this machine: the number of cores",
     )
 
     @field_validator("targets", "methods", "seeds")
     @classmethod
     def _not_empty(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if not values:
-            raise ValueError("is empty: there would be no candidate; at least one is needed")
+            raise ValueError("is empty, so there would be no candidate; give at least one")
         return values
 
     @model_validator(mode="after")
@@ -176,8 +176,8 @@ class SweepParams(Parameters):
         ):
             twice = next((label for label in labels if labels.count(label) > 1), None)
             if twice is not None:
-                hint = "; give one of them another name" if name == "methods" else ""
-                raise ValueError(f"{name} holds '{twice}' twice{hint}")
+                hint = "; rename one of them" if name == "methods" else ""
+                raise ValueError(f"{name} contains '{twice}' twice{hint}")
         return self
 
     @model_validator(mode="after")
@@ -191,13 +191,11 @@ class SweepParams(Parameters):
         for target in self.targets:
             if not any(target.fits(item.method) for item in self.methods):
                 names = ", ".join(item.label for item in self.methods)
-                raise ValueError(
-                    f"target '{target.label}' is taken by none of the methods {names}: {accepted}"
-                )
+                raise ValueError(f"none of the methods {names} accepts target '{target.label}': {accepted}")
         for item in self.methods:
             if not any(target.fits(item.method) for target in self.targets):
                 labels = ", ".join(target.label for target in self.targets)
-                raise ValueError(f"method '{item.label}' takes none of the targets {labels}: {accepted}")
+                raise ValueError(f"method '{item.label}' accepts none of the targets {labels}: {accepted}")
         return self
 
 
@@ -215,7 +213,7 @@ class Candidate:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What goes with its measurement."""
+        """The description that its measurement carries."""
         return {"index": self.index, "name": self.name, "group": self.group, "seed": self.seed}
 
 
@@ -265,22 +263,23 @@ def section(config: Any) -> SweepParams:
     found: SweepParams | None = config.sweep
     if found is None:
         raise RegrowError(
-            "sweep: the section is missing in the parameters; it needs targets and methods"
-            " (`regrow keys sweep` lists its keys)"
+            "sweep: the parameters have no such section; give it targets and methods (`regrow keys sweep` "
+            "lists its keys)"
         )
     return found
 
 
 def candidates(config: Any) -> list[Candidate]:
-    """All candidates; those of one seed follow each other, so that equal prunings are not begun at the same time.
+    """All candidates, in order of seeds, so that equal prunings do not start at the same time.
 
     Raises:
-        RegrowError: a candidate's parameters do not go together.
+        RegrowError: a candidate's parameters contradict each other.
     """
     sweep = section(config)
     if sweep.train_seeds and config.train.import_model is not None:
         raise RegrowError(
-            "sweep.train_seeds: is true, but train.import gives the same parent for each seed; set it to false"
+            "sweep.train_seeds: is true, but an imported parent (train.import) is the same for every seed; "
+            "set it to false"
         )
     found: list[Candidate] = []
     for seed in sweep.seeds:
@@ -309,7 +308,7 @@ def _seeded(params: TrainParams, seed: int) -> TrainParams:
 
 
 def _pruning(base: PruneParams, method: SweepMethod, target: SweepTarget, *, group: str) -> PruneParams:
-    """The section `prune` with this method and target; what belongs to other methods is left out of it."""
+    """The section `prune` with this method and target, without the keys of other methods."""
     given = target.given
     shares = {name: given.pop(name) for name in SHARES if name in given}
     foreign = {key for name, keys in OWN.items() if name not in method.method for key in keys}
@@ -330,7 +329,7 @@ def _recovery(base: RecoverParams, method: SweepMethod, seed: int, *, group: str
 
 
 def _merged(base: Any, over: Mapping[str, Any]) -> dict[str, Any]:
-    """``over`` laid over ``base``, section by section."""
+    """``base`` with the values of ``over``, merged section by section."""
     found = dict(base)
     for key, value in over.items():
         inner = found.get(key)
@@ -352,7 +351,7 @@ def _validated(model: Any, document: Any, name: str, group: str) -> Any:
 
 
 def measure_params(config: Any) -> MeasureParams:
-    """Parameters of `measure`: converted as `export` converts, timed as `evaluate` times."""
+    """Parameters of `measure`: it converts like `export` and times like `evaluate`."""
     sweep: SweepParams | None = config.sweep
     return MeasureParams(
         format="tflite_int8" if sweep is None else sweep.format,
@@ -372,14 +371,14 @@ def select_params(config: Any, *, failed: Mapping[str, str] | None = None) -> Se
 
 
 def resolve_params(config: Any) -> Any:
-    """Parameters of `resolve`: whether there is work to do depends on what is swept over, too."""
+    """Parameters of `resolve`: whether there is work to do also depends on the sweep."""
     swept = section(config).model_dump(mode="json", exclude={"workers"})
     fingerprint = text_digest(canonical_json({"of": config.resolve.fingerprint, "sweep": swept}))
     return config.resolve.model_copy(update={"fingerprint": fingerprint})
 
 
 def check_sweep(config: Any) -> None:
-    """Refuse a sweep whose chosen candidate could not be exported as it was weighed.
+    """Refuse a sweep that compares candidates in a format that is not exported.
 
     Raises:
         RegrowError: ``sweep.format`` is not among the exported formats.
@@ -387,6 +386,6 @@ def check_sweep(config: Any) -> None:
     made, wanted = config.export.formats, section(config).format
     if wanted not in made:
         raise RegrowError(
-            f"sweep.format: '{wanted}' is not in export.formats ({', '.join(made)}): candidates would be weighed by a"
-            " file that is not shipped; add it there"
+            f"sweep.format: '{wanted}' is not in export.formats ({', '.join(made)}), so candidates would be "
+            "compared by a file that is not exported; add it there"
         )

@@ -1,4 +1,4 @@
-"""Values from outside against a section's schema: each fault is a sentence with field, found and accepted."""
+"""Check values against a section's schema; each message names the field, what was found and what is accepted."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,13 +27,13 @@ def validate(
     overrides: Sequence[str] = (),
     later: Sequence[str] = (),
 ) -> Any:
-    """Validate ``document`` as ``model``; all faults in one message, one a line.
+    """Validate ``document`` as ``model``; one message lists all errors, one per line.
 
-    A fault in what one of ``overrides`` has set is said to be there, not in the file. What does not go
-    together in sections called ``later`` is left to another look; without any other fault, None is returned.
+    An error in a value set by one of ``overrides`` is attributed to it, not to the file. Contradictions within sections
+    called ``later`` are not reported yet; if there is no other error, None is returned.
 
     Raises:
-        RegrowError: each fault with its field, what was found, and what is accepted.
+        RegrowError: each error with its field, what was found, and what is accepted.
     """
     try:
         return model.model_validate(document)
@@ -49,12 +49,12 @@ def validate(
         if not faults:
             return None
         told = list(dict.fromkeys(faults))
-        more = [f"{where}: {len(told) - MOST:,} more such faults"] if len(told) > MOST else []
+        more = [f"{where}: {len(told) - MOST:,} more errors"] if len(told) > MOST else []
         raise RegrowError(*told[:MOST], *more) from None
 
 
 def _written(location: tuple[int | str, ...], document: Any) -> tuple[int | str, ...]:
-    """``location`` without the places in lists that are none in ``document``: a single value may stand for a list."""
+    """``location`` without list positions that ``document`` lacks, because a single value may stand for a list."""
     written: list[int | str] = []
     for part in location:
         if isinstance(part, int) and not isinstance(document, list | tuple):
@@ -69,7 +69,7 @@ def _written(location: tuple[int | str, ...], document: Any) -> tuple[int | str,
 
 
 def _place(field: str, where: str, overrides: Sequence[str]) -> str:
-    """Where the fault in ``field`` is: in an override, in the file, or in what both together come to."""
+    """Where the error in ``field`` comes from: an override, the file, or both together."""
     for text in reversed(overrides):
         if _sets(text, field):
             return f"--set {text}"
@@ -123,7 +123,7 @@ def _sentence(model: type[BaseModel], fault: ErrorDetails) -> tuple[str, str]:
 
 
 def _elsewhere(model: type[BaseModel], location: Sequence[str]) -> str:
-    """A hint such as ``; did you mean 'prune.sparsity'?`` where the key is one of another section; else ""."""
+    """A hint such as ``; did you mean 'prune.sparsity'?`` if another section has this key; else ""."""
     *section, name = location
     known = [path for path in _paths(model, DEEPEST) if path[-1] == name and path[0] not in FILLED_IN]
     inside = [path for path in known if path[: len(section)] == tuple(section)]
@@ -179,13 +179,13 @@ def _as_written(value: Any) -> str:
 
 
 def _examples(sections: Sequence[type[BaseModel]], name: str) -> list[str]:
-    """What the field ``name`` may be, by example."""
+    """Example values for the field ``name``."""
     fields = [field for section in sections if (field := section.model_fields.get(name)) is not None]
     return [str(item) for field in fields for item in field.examples or ()]
 
 
 def _bounds(sections: Sequence[type[BaseModel]], name: str) -> str:
-    """The range of the field ``name`` in words; empty where the ``sections`` have several of this name."""
+    """The range of the field ``name`` in words; empty if the ``sections`` have several fields of this name."""
     found = {
         tuple(
             (sign, getattr(item, limit))
@@ -211,7 +211,7 @@ def _not_accepted(found: str, expected: str, *, several: bool = False) -> str:
     every = "" if "accepted:" in hint else f" (accepted: {', '.join(accepted)})"
     parts = [part.strip() for part in found.split(",")]
     if several and len(parts) > 1 and set(parts) <= set(accepted):
-        return f"'{found}' is one value; several are written [{', '.join(parts)}]"
+        return f"'{found}' is one value; write several as [{', '.join(parts)}]"
     return f"'{found}' is not accepted{hint}{every}"
 
 
@@ -221,7 +221,7 @@ def _keys(model: type[BaseModel], location: Sequence[str]) -> list[str]:
 
 
 def _walk(model: type[BaseModel], location: Sequence[str]) -> tuple[list[str], list[type[BaseModel]]]:
-    """``location`` without the tags of unions, which no user writes, and the sections that its last key may be in."""
+    """``location`` without union tags, which users never write, and the sections that its last key may be in."""
     candidates: list[type[BaseModel]] = [model]
     written: list[str] = []
     for number, part in enumerate(location):

@@ -1,4 +1,4 @@
-"""Batches of `tf.data` for training and evaluation, the same for the same seed.
+"""Batches of `tf.data` for training and evaluation, reproducible by seed.
 
 Two cores must feed a model that is small, so nothing is done example by example: an epoch's order is drawn at once,
 a batch is gathered at once from one array in memory, and augmented at once.
@@ -143,8 +143,8 @@ def _rows(extras: Mapping[str, Any], examples: int) -> dict[str, Any]:
     for name, array in extras.items():
         if len(array) != examples:
             raise RegrowError(
-                f"augment: '{name}' is known of the {len(array)} original examples, but with the materialised variants"
-                f" there are {examples}; set augment.mode to online or none"
+                f"augment: only the {len(array)} original examples have '{name}', but there are {examples} "
+                "with the materialised variants; set augment.mode to online or none"
             )
     with tf.device("/CPU:0"):
         return {name: tf.constant(np.asarray(array)) for name, array in extras.items()}

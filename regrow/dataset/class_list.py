@@ -1,4 +1,4 @@
-"""The classes that a source names by hand, in their order, and what they do to its examples."""
+"""Classes named by the user, in order, and how they apply to a source's examples."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ def _names(given: Any) -> Any:
         return given
     for name in given:
         if name is None or isinstance(name, bool | float):
-            raise ValueError(f"YAML reads one of the names as {name!r}; put it into quotes")
+            raise ValueError(f"YAML reads one of the names as {name!r}; put it in quotes")
     names = [str(name) if isinstance(name, int) else name for name in given]
     texts = [name for name in names if isinstance(name, str)]
     if len(set(texts)) < len(texts):
@@ -38,7 +38,7 @@ class ClassedSource(Parameters):
 
     classes: Annotated[tuple[str, ...] | None, BeforeValidator(_names)] = Field(
         None,
-        description="all classes, in order (default: those found, sorted); names for labels 0, 1, … of arrays",
+        description="all classes, in the order of their labels 0, 1, …; default: those found, sorted",
     )
 
 

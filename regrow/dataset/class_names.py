@@ -1,4 +1,4 @@
-"""What a class may be called, and which classes look like one that is written in two ways."""
+"""Checks of class names, and a warning about classes that look like two spellings of one name."""
 
 import re
 import unicodedata
@@ -35,9 +35,9 @@ def _fault(name: str) -> str:
     if len(name) > LONGEST:
         return f"… has {len(name):,} characters; accepted as a class: at most {LONGEST:,}"
     if "\0" in name:
-        return "holds a null character; accepted as a class: text without"
+        return "contains a null character; accepted as a class: text without null characters"
     if any("\ud800" <= character <= "\udfff" for character in name):
-        return "holds half a character (a surrogate); accepted as a class: valid Unicode"
+        return "contains an unpaired surrogate; accepted as a class: valid Unicode"
     return ""
 
 
@@ -57,5 +57,10 @@ def _lookalikes(names: Iterable[str], begin: str) -> list[str]:
     if not alike:
         return []
     listed = "; ".join(" and ".join(ascii(name) for name in group[:SHOWN]) for group in alike[:SHOWN])
-    more = f" and {len(alike) - SHOWN} more such" if len(alike) > SHOWN else ""
-    return [f"{begin}classes that differ only in how they are written stay different classes: {listed}{more}"]
+    more = f" and {len(alike) - SHOWN} more" if len(alike) > SHOWN else ""
+    return [
+        (
+            f"{begin}these class names differ only in spelling and are kept as different classes: "
+            f"{listed}{more}"
+        )
+    ]

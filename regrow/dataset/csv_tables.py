@@ -41,9 +41,7 @@ def list_csv(source: Csv) -> Listing:
         raise RegrowError(f"{path}: cannot be read as CSV ({found}); accepted: UTF-8 text") from None
     except (*DAMAGED, csv.Error) as error:
         where = f"line {reader.line}: " if isinstance(error, csv.Error) else ""
-        hint = (
-            "; a quote that is left open makes one cell of all that follows" if "limit" in str(error) else ""
-        )
+        hint = "; an unclosed quote turns all that follows into one cell" if "limit" in str(error) else ""
         raise RegrowError(
             f"{path}: cannot be read as CSV ({where}{' '.join(str(error).split())}{hint})"
         ) from None
@@ -109,7 +107,8 @@ class _Reader:
         _check_names(path, found, used={*columns, *self.labels})
         if not columns:
             raise RegrowError(
-                f"{path}: has no column but {shortened(list(self.labels))}; accepted: features besides"
+                f"{path}: has no columns other than {shortened(list(self.labels))}; at least one feature "
+                "column is needed"
             )
         return columns
 
@@ -124,7 +123,7 @@ class _Reader:
         first = len(self.lines) - len(block)
         for number, fields in enumerate(block):
             if len(fields) != width:
-                self.faults[first + number] = f"holds {len(fields)} fields, but the header names {width}"
+                self.faults[first + number] = f"has {len(fields)} fields, but the header has {width}"
         whole = [fields if len(fields) == width else None for fields in block]
         take = itemgetter(*places, places[0])  # a second place, or one column would give no tuple
         self.features.add([fields and take(fields)[:-1] for fields in whole])
@@ -135,9 +134,9 @@ class _Reader:
     def _listing(self) -> Listing:
         path, count = self.source.path, len(self.lines)
         if not count:
-            raise RegrowError(f"{path}: holds no example below its header")
+            raise RegrowError(f"{path}: has no rows below its header")
         if len(self.faults) == count:
-            raise RegrowError(f"{path}:{self.lines[0]}: {self.faults[0]}, and so in all rows")
+            raise RegrowError(f"{path}:{self.lines[0]}: {self.faults[0]}, as in all rows")
         values, faults = self.features.finish(
             where=str(path), line=self.lines.__getitem__, pixels=self.source.shape is not None
         )
@@ -182,12 +181,13 @@ def _check_names(path: Path, found: Sequence[str], *, used: set[str]) -> None:
         if not name:
             # A nameless first column is what DataFrame.to_csv() writes for its index.
             raise RegrowError(
-                f"{path}: column {number} has no name; give it one, or name the columns that are features in"
-                " prepare.source.features"
+                f"{path}: column {number} has no name; give it one, or list the feature columns in "
+                "prepare.source.features"
             )
         if name in first:
             raise RegrowError(
-                f"{path}: columns {first[name]} and {number} are both called '{name}'; each needs a name of its own"
+                f"{path}: columns {first[name]} and {number} are both called '{name}'; column names must "
+                "differ"
             )
         first[name] = number
 
@@ -199,5 +199,5 @@ def _other_separator(header: Sequence[str], wanted: Collection[str], separator: 
         fields = [field.strip() for field in next(csv.reader([line], delimiter=other), [])]
         fits = all(name in fields for name in wanted) or (len(header) == 1 and other != " ")
         if other != separator and len(fields) > 1 and fits:
-            return f"; it looks separated by {called}, which prepare.source.separator sets"
+            return f"; it seems to be separated by {called}; set prepare.source.separator"
     return ""

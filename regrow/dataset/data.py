@@ -1,4 +1,4 @@
-"""What training and recovery need of data, wherever it lies. No TensorFlow here."""
+"""The protocol of data for training and recovery, whatever its source. No TensorFlow here."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

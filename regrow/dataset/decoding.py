@@ -1,4 +1,4 @@
-"""From the bytes of one image file to an array, or to the reason why it cannot be used."""
+"""Decode one image file to an array, or say why it cannot be used."""
 
 import io
 import warnings
@@ -35,16 +35,18 @@ Remark = Literal["transparent", "first_of_several", "reduced_to_8_bits"]
 class ImageOptions(Parameters):
     """``size`` (height, width) resizes every image; ``mode`` converts it. Without them all must be alike."""
 
-    size: tuple[int, int] | None = Field(None, description="height, width; bilinear with antialiasing")
+    size: tuple[int, int] | None = Field(
+        None, description="height and width to which images are resized, bilinearly with antialiasing"
+    )
     mode: Literal["grayscale", "rgb", "rgba"] | None = Field(
-        None, description="to which images are converted; rgba keeps transparency as a fourth channel"
+        None, description="mode to which images are converted; rgba keeps transparency as a fourth channel"
     )
     background: tuple[Byte, Byte, Byte] = Field(
         (255, 255, 255),
-        description="red, green, blue that transparent pixels are laid over by mode rgb or grayscale",
+        description="colour (red, green, blue) behind transparent pixels, for modes rgb and grayscale",
     )
     max_pixels: int = Field(
-        50_000_000, gt=0, le=MAX_PIXELS, description="an image with more pixels is refused"
+        50_000_000, gt=0, le=MAX_PIXELS, description="images with more pixels are refused"
     )
 
 
@@ -188,9 +190,9 @@ def _mode(image: Any) -> str:
 def _converts(image: Any, mode: str) -> str:
     if image.has_transparency_data:
         return (
-            "prepare.image.mode: rgb and grayscale lay it over prepare.image.background, rgba keeps its alpha"
+            "prepare.image.mode: rgb and grayscale put it on prepare.image.background, rgba keeps its alpha"
         )
-    return "prepare.image.mode converts" if mode in MODES.values() else "such are not converted"
+    return "prepare.image.mode converts" if mode in MODES.values() else "this mode cannot be converted"
 
 
 def _reason(error: Exception) -> str:
@@ -208,5 +210,5 @@ def check_array(value: Any) -> Decoded:
     """
     array = np.asarray(value)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise UnusableError("holds a value that is NaN, infinite or no number")
+        raise UnusableError("contains a value that is NaN, infinite or not a number")
     return Decoded(array, "values")

@@ -85,7 +85,7 @@ class Dataset:
 
     @property
     def further_targets(self) -> dict[str, Target]:
-        """The targets besides the one that the model predicts, by name."""
+        """Auxiliary labels by name, which are not what the model predicts."""
         return {name: target for name, target in self.info.targets.items() if name != self.target}
 
     def labels(self, split: str, target: str | None = None) -> Array:
@@ -119,7 +119,7 @@ class Dataset:
         except (OSError, ValueError) as error:
             raise RegrowError(f"{path}: cannot be read as a NumPy array ({error})") from None
         if len(array) != shard.rows:
-            raise RegrowError(f"{path}: holds {len(array)} rows, but {FILE_NAME} says {shard.rows}")
+            raise RegrowError(f"{path}: has {len(array)} rows, but {FILE_NAME} says {shard.rows}")
         return array
 
 

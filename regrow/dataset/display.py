@@ -1,4 +1,4 @@
-"""Arrays of images as pictures for people."""
+"""Convert arrays of images to displayable pictures."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""DVC on a repository elsewhere: what it writes while it works, and what its faults mean."""
+"""DVC on another repository: keeping its temporary files contained, and explaining its errors."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from regrow.showing.redaction import redacted
 SITE_CACHE = "DVC_SITE_CACHE_DIR"
 NO_ANALYTICS = "DVC_NO_ANALYTICS"
 REMOTE = "DVC remote: "  # of a note on an error
-PUSH = "`dvc push` it from where it was added"
+PUSH = "run `dvc push` where it was added"
 
 
 @contextlib.contextmanager
@@ -79,19 +79,20 @@ def _reason(error: BaseException) -> str:
     remote = next((note.removeprefix(REMOTE) for note in _notes(error) if note.startswith(REMOTE)), "")
     where = remote or "the DVC remote"
     if "NoCredentialsError" in found:
-        return (
-            f"{where} wants credentials and there are none; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
+        return f"{where} needs credentials, but none are set; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     if "EndpointConnectionError" in found or "ConnectTimeoutError" in found:
         endpoint = os.environ.get("AWS_ENDPOINT_URL") or "AWS's own address"
         return f"{where}: no store answers at {endpoint}; AWS_ENDPOINT_URL must be the store's address"
     if "NoSuchBucket" in found:
         return f"{where}: there is no such bucket at {os.environ.get('AWS_ENDPOINT_URL') or 'AWS'}"
     if "PermissionError" in found and ("ClientError" in found or "botocore" in _modules(error)):
-        return f"{where} refuses the key in AWS_ACCESS_KEY_ID or its secret; accepted: one that may list and read"
+        return (
+            f"{where} refuses the key in AWS_ACCESS_KEY_ID or its secret; accepted: a key that may list "
+            "and read"
+        )
     missing = found.get("FileNotFoundError")
     if missing is not None and "DataIndexDirError" in found:
-        return f"{where} lacks the folder's list {missing}; {PUSH}"
+        return f"{where} lacks the folder's file list {missing}; {PUSH}"
     if missing is not None and "No storage files" in str(missing):
         return f"{where} lacks {missing.filename or str(missing).partition(': ')[2]}; {PUSH}"  # type: ignore[attr-defined]
     while error.__cause__ is not None and type(error).__module__.startswith(("dvc.scm", "scmrepo")):

@@ -1,4 +1,4 @@
-"""Examples that a library user hands over, in memory or by a path, read batch by batch. No TensorFlow here."""
+"""Examples that a library user passes, in memory or by path, read batch by batch. No TensorFlow here."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Examples:
             if have >= n:
                 break
         if not have:
-            raise RegrowError(f"{self.name}: holds no examples")
+            raise RegrowError(f"{self.name}: contains no examples")
         known = None if labels[0] is None else np.concatenate([np.asarray(part) for part in labels])[:n]
         return np.concatenate(features)[:n], known
 
@@ -111,9 +111,9 @@ def _of_arrays(value: Any, name: str, shape: tuple[int | None, ...]) -> Examples
     except (TypeError, ValueError) as error:
         raise RegrowError(f"{name}: cannot be read as arrays ({error}); {ACCEPTED}") from None
     if features.dtype.kind not in "biuf":
-        raise RegrowError(f"{name}: its features are no array of numbers; {ACCEPTED}")
+        raise RegrowError(f"{name}: its features are not an array of numbers; {ACCEPTED}")
     if features.ndim == 0 or len(features) == 0:
-        raise RegrowError(f"{name}: holds no examples")
+        raise RegrowError(f"{name}: contains no examples")
     if labels is not None and len(labels) != len(features):
         raise RegrowError(f"{name}: has {len(features):,} examples and {len(labels):,} labels")
     _check_shape(features.shape[1:], name, shape)
@@ -150,7 +150,7 @@ def _of_sequence(value: Any, name: str) -> Callable[[], Iterator[Batch]]:
 def _checked(batches: Callable[[], Iterator[Batch]], name: str, shape: tuple[int | None, ...]) -> Examples:
     first = next(iter(batches()), None)
     if first is None:
-        raise RegrowError(f"{name}: holds no examples")
+        raise RegrowError(f"{name}: contains no examples")
     _check_shape(np.shape(first[0])[1:], name, shape)
     return Examples(name=name, batches=batches)
 

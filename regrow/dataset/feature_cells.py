@@ -1,4 +1,4 @@
-"""Cells of text to numbers: all at once where they are numbers, one by one where they are not."""
+"""Convert text cells to numbers: whole columns at once where possible, else cell by cell."""
 
 import re
 from array import array
@@ -129,7 +129,9 @@ class FeatureColumns:
             if column in boolean:
                 values[np.frombuffer(rows, np.int64), column] = BOOLEANS[word]
             else:
-                faults |= dict.fromkeys(rows, f"column '{self.names[column]}' holds '{word}' beside numbers")
+                faults |= dict.fromkeys(
+                    rows, f"column '{self.names[column]}' contains '{word}' as well as numbers"
+                )
         if pixels and not self._fraction_seen:
             numbers = np.nan_to_num(values, nan=0.0)
             if ((numbers >= 0) & (numbers <= MAX_BYTE) & (numbers == np.trunc(numbers))).all():
@@ -138,7 +140,7 @@ class FeatureColumns:
 
     def _refuse(self, column: int, where: str, line: Callable[[int], int]) -> None:
         row, cell = self._text[column]
-        found = f"holds no number ({_quoted(cell)} in line {line(row)})" if cell.strip() else "is empty"
+        found = f"contains no number ({_quoted(cell)} in line {line(row)})" if cell.strip() else "is empty"
         found += _grouping_hint(cell)
         raise RegrowError(
             f"{where}: column '{self.names[column]}' {found}; accepted: numbers, or true and false;"
@@ -151,16 +153,16 @@ class FeatureColumns:
         if not text:
             return f"column '{name}' is empty"
         if column in boolean:
-            return f"column '{name}' holds {_quoted(cell)}, which is neither true nor false"
+            return f"column '{name}' has {_quoted(cell)}, which is neither true nor false"
         if self._number.fullmatch(text):
-            return f"column '{name}' holds {_quoted(cell)}, which is too large for single precision"
-        return f"column '{name}' holds {_quoted(cell)}, which is no number{_grouping_hint(cell)}"
+            return f"column '{name}' has {_quoted(cell)}, which is too large for single precision"
+        return f"column '{name}' has {_quoted(cell)}, which is not a number{_grouping_hint(cell)}"
 
 
 def _grouping_hint(cell: str) -> str:
     if not GROUPED.fullmatch(cell.strip()):
         return ""
-    return " (thousands take no separator; prepare.source.decimal tells of a decimal comma)"
+    return " (numbers must have no thousands separator; for a decimal comma set prepare.source.decimal)"
 
 
 def _single(values: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Image folders, and zip and tar archives of them, read in place: nothing is ever unpacked to disk."""
+"""Image folders, and zip and tar archives of them, read in place without unpacking to disk."""
 
 import contextlib
 import re
@@ -98,7 +98,9 @@ def _list_zip(source: Archive) -> Listing:
     with zipfile.ZipFile(source.path) as archive:
         for info in archive.infolist():
             if info.flag_bits & 1:
-                raise RegrowError(f"{source.path}: member '{info.filename}' is encrypted; such are not read")
+                raise RegrowError(
+                    f"{source.path}: member '{info.filename}' is encrypted; encrypted archives are refused"
+                )
             path = guard.admit(info.filename, info.file_size, is_link=stat.S_ISLNK(info.external_attr >> 16))
             found.append(Member(path, info, info.is_dir(), fault=fault_of_size(info.file_size)))
 
@@ -187,11 +189,13 @@ class _Guard:
         where = self.source.path
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or DRIVE.match(str(path)):
-            raise RegrowError(f"{where}: member '{name}' lies outside the archive's folder; that is refused")
+            raise RegrowError(
+                f"{where}: member '{name}' points outside the archive; such archives are refused"
+            )
         if is_link:
             raise RegrowError(f"{where}: member '{name}' is a link; archives with links are refused")
         if path in self.seen and path.suffix:
-            raise RegrowError(f"{where}: member '{name}' is there twice; such archives are refused")
+            raise RegrowError(f"{where}: member '{name}' occurs twice; such archives are refused")
         self.seen.add(path)
         self.total += size
         check_expansion(where, self.total, **_limits(self.source))

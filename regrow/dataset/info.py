@@ -1,4 +1,4 @@
-"""``dataset.json``: what a dataset directory holds."""
+"""``dataset.json``: the description of a dataset directory."""
 
 from pathlib import PurePosixPath
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Class names from labels as they lie in arrays and in columns of text; never through floating point."""
+"""Class names from labels in arrays and in text columns, never converted through floating point."""
 
 import math
 import re
@@ -45,8 +45,8 @@ def column_names(
         short = {cell: cell.split(decimal)[0] for cell in present}
         example = min(cell for cell in present if decimal in cell)
         note = (
-            f"all labels in column '{column}' are whole numbers, some of them written like '{example}':"
-            f" that one is class '{short[example]}'"
+            f"all labels in column '{column}' are whole numbers, some written like '{example}', which is "
+            f"read as class '{short[example]}'"
         )
         return [cell if cell is None else short[cell] for cell in cells], note
     number = number_pattern(decimal)
@@ -56,8 +56,8 @@ def column_names(
         and all(number.fullmatch(cell) for cell in present)
     ):
         raise RegrowError(
-            f"{where}: column '{column}' holds {len(present)} different numbers with fractions, such as"
-            f" '{min(present)}', in {len(cells)} rows; accepted as a label: classes"
+            f"{where}: column '{column}' holds {len(present)} different numbers with fractions, such as "
+            f"'{min(present)}', in {len(cells)} rows; a label column must contain classes"
         )
     return list(cells), ""
 
@@ -110,8 +110,8 @@ def _whole(array: Array, where: str) -> list[str | None]:
     large = present[np.abs(present) >= exact]
     if large.size:
         raise RegrowError(
-            f"{where}: label {int(large[0])} is too large for {array.dtype}, in which neighbouring whole numbers are"
-            " equal; accepted: labels as whole numbers or text"
+            f"{where}: label {int(large[0])} is too large for {array.dtype}, which cannot distinguish "
+            "neighbouring whole numbers; accepted: labels as whole numbers or text"
         )
     return [None if math.isnan(label) else str(int(label)) for label in array.tolist()]
 
@@ -122,7 +122,7 @@ def _name(label: Any, where: str) -> str | None:
         try:
             label = label.decode("utf-8")
         except UnicodeDecodeError:
-            raise RegrowError(f"{where}: label {label!r} is not UTF-8 text; accepted: such text") from None
+            raise RegrowError(f"{where}: label {label!r} is not UTF-8 text; accepted: UTF-8") from None
     if isinstance(label, str):
         return cell_name(label)
     if isinstance(label, bool | np.bool_):

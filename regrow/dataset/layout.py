@@ -1,4 +1,4 @@
-"""Splits and classes of images from the folders that they lie in, whatever holds the folders."""
+"""Splits and classes of images from their folders, on disk or in an archive."""
 
 import re
 from collections import Counter, defaultdict
@@ -77,7 +77,7 @@ def list_members(
     files = [member for member in shown if not member.is_folder]
     images = [member for member in files if member.path.suffix.lower() in IMAGES]
     if not images:
-        raise RegrowError(f"{root}: holds no image; accepted: {', '.join(sorted(IMAGES))}")
+        raise RegrowError(f"{root}: contains no images; accepted: {', '.join(sorted(IMAGES))}")
     places = [_place(root, path) for path in _without_common_folder([member.path for member in images])]
     _refuse_splits_as_classes(root, images, places)
     return Listing(
@@ -118,7 +118,7 @@ def _place(root: Path, path: PurePosixPath) -> _Place:
             return _Place(SPLIT_FOLDERS[folder.lower()], label, tuple(below))
         case (label, *below, _):
             return _Place(None, label, tuple(below))
-    raise RegrowError(f"{root}: {path}: lies in no class folder; {ACCEPTED}")
+    raise RegrowError(f"{root}: {path}: is not in a class folder; {ACCEPTED}")
 
 
 def _refuse_splits_as_classes(root: Path, images: Sequence[Member], places: Sequence[_Place]) -> None:
@@ -131,7 +131,11 @@ def _refuse_splits_as_classes(root: Path, images: Sequence[Member], places: Sequ
     suspects = outside or range(len(places))
     if all(names_a_split(places[index].label) for index in suspects):
         first = places[suspects[0]]
-        what = "names a split, but none that is accepted" if first.below else "names a split, not a class"
+        what = (
+            "looks like a split, but not one that is accepted"
+            if first.below
+            else "looks like a split, not a class"
+        )
         raise RegrowError(
             f"{root}: {images[suspects[0]].path}: its folder '{first.label}' {what}; {ACCEPTED}, the splits called"
             f" {', '.join(sorted(SPLIT_FOLDERS))}"
@@ -150,34 +154,34 @@ def _refuse_splits_as_classes(root: Path, images: Sequence[Member], places: Sequ
 
 
 def _nested(images: Sequence[Member], places: Sequence[_Place]) -> list[str]:
-    """What is said where the class may not be the folder that is meant."""
+    """A note if the class folder may not be the intended one."""
     below = [index for index, place in enumerate(places) if place.below]
     if not below:
         return []
     first = below[0]
     lie = (
-        f"{len(below):,} images lie in folders below their class folder"
+        f"{len(below):,} images are in subfolders of their class folder"
         if len(below) > 1
-        else "1 image lies in a folder below its class folder"
+        else "1 image is in a subfolder of its class folder"
     )
     return [f"{lie}; {images[first].path} is of class '{places[first].label}'"]
 
 
 def _unread(files: Sequence[Member]) -> list[str]:
-    """What is said of images that are not read."""
+    """A note on images that are not read."""
     counts = Counter(member.path.suffix.lower() for member in files)
     found = [f"{suffix} ({counts[suffix]:,})" for suffix in sorted(counts) if suffix in UNREAD]
-    return [f"images of other formats are not read: {', '.join(found)}"] if found else []
+    return [f"images in other formats are ignored: {', '.join(found)}"] if found else []
 
 
 def _merged(images: Sequence[Member], places: Sequence[_Place]) -> list[str]:
-    """What is said where folders of several names are one split."""
+    """A note if folders of several names form one split."""
     found: dict[str, set[str]] = defaultdict(set)
     for image, place in zip(images, places, strict=True):
         if place.split:
             found[place.split].add(image.path.parts[-3 - len(place.below)])
     return [
-        f"the folders {', '.join(sorted(names))} are together the split {split}"
+        f"the folders {', '.join(sorted(names))} together form the split {split}"
         for split, names in sorted(found.items())
         if len(names) > 1
     ]

@@ -1,4 +1,4 @@
-"""Raw data as a plain list of examples, whatever kind of source it came in."""
+"""Raw data as a plain list of examples, from any kind of source."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Arrays of a user's own as training or validation examples."""
+"""A user's arrays as training or validation examples."""
 
 from typing import Any
 
@@ -29,10 +29,11 @@ class Arrays:
         labels = expected.labels(y, name=name)
         if len(labels) != len(self.features[0]):
             raise RegrowError(
-                f"{name}: has {len(self.features[0]):,} examples, but {len(labels):,} labels; accepted: as many of each"
+                f"{name}: has {len(self.features[0]):,} examples, but {len(labels):,} labels; the numbers "
+                "must be equal"
             )
         if not len(labels):
-            raise RegrowError(f"{name}: holds no examples")
+            raise RegrowError(f"{name}: contains no examples")
         if expected.kind == "classes" and one_hot(labels):
             labels = labels.argmax(axis=1).astype(np.int32)
         self.labels = labels
@@ -92,8 +93,8 @@ class Arrays:
         held = max(1, round(self.size * share))
         if held >= self.size:
             raise RegrowError(
-                f"validation: missing, and {self.name} holds {self.size} example, too few to hold some out; pass"
-                " validation="
+                f"validation: missing, and {self.name} has only {self.size} example, too few to hold some "
+                "out; pass validation="
             )
         order = np.random.default_rng(seed).permutation(self.size)
         return self._at(np.sort(order[held:])), self._at(np.sort(order[:held]))

@@ -1,4 +1,4 @@
-"""Data that a user hands over from Python: arrays, a `tf.data.Dataset`, a Keras `PyDataset`."""
+"""Data that a user passes from Python: arrays, a `tf.data.Dataset`, a Keras `PyDataset`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -154,11 +154,11 @@ def source(value: Any, expected: Expected, *, name: str, steps: int | None, **op
         return TfData(value, expected, steps=_count(steps, name), name=name, **options)
     if steps is not None:
         raise RegrowError(
-            f"{_steps(name)}: {steps} is given, but {name} is {told(value)}, whose end is known; leave it out"
+            f"{_steps(name)}: {steps} is given, but {name} is {told(value)}, which is finite; remove it"
         )
     if isinstance(value, tuple | list) and len(value) == 3:
         raise RegrowError(
-            f"{name}: got {told(value)}; sample weights are not used here; accepted: a pair (x, y)"
+            f"{name}: got {told(value)}; sample weights are not supported; accepted: a pair (x, y)"
         )
     if isinstance(value, tuple | list) and len(value) == 2 and value[1] is not None:
         x, y = value

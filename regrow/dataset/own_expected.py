@@ -1,4 +1,4 @@
-"""What a model expects of examples that a user hands over: checks, and the one form that they take. No TensorFlow."""
+"""What a model expects of a user's examples: checks, and conversion to one form. No TensorFlow here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,7 +50,8 @@ class Expected:
                 return [x[self.names[0]]]
             if isinstance(x, Mapping):
                 raise RegrowError(
-                    f"{name}: its features are a dict of {_listed(x)}; accepted: one array, for the model has one input"
+                    f"{name}: its features are a dict of {_listed(x)}; accepted: one array, because the "
+                    "model has one input"
                 )
             return [x]
         listed = ", ".join(self.names)
@@ -131,8 +132,9 @@ class Expected:
         if len(shares) and (shares.min() < 0 or off.any()):
             wrong = int(np.argmax(off | (shares.min(axis=1) < 0)))
             raise RegrowError(
-                f"{name}: the label of example {wrong:,} is {np.array2string(shares[wrong], threshold=8, precision=4)};"
-                f" accepted: shares from 0 up that sum up to 1, or class numbers {accepted}"
+                f"{name}: the label of example {wrong:,} is "
+                f"{np.array2string(shares[wrong], threshold=8, precision=4)}; accepted: non-negative shares "
+                f"that sum to 1, or class numbers {accepted}"
             )
         return shares
 
@@ -145,8 +147,8 @@ class Expected:
         wrong = np.flatnonzero((flat != np.floor(flat)) | (flat < 0) | (flat >= (self.classes or 0)))
         if len(wrong):
             raise RegrowError(
-                f"{name}: label {flat[wrong[0]]:g} of example {wrong[0]:,} is no class of the model; accepted:"
-                f" {accepted}"
+                f"{name}: label {flat[wrong[0]]:g} of example {wrong[0]:,} is not a class of the model; "
+                f"accepted: {accepted}"
             )
         return flat.astype(np.int32)
 
@@ -155,8 +157,8 @@ class Expected:
             array = array[:, None]
         if not fits(array.shape[1:], self.output):
             raise RegrowError(
-                f"{name}: its labels have shape {shown(array.shape[1:])} per example, but the model's answers have"
-                f" {shown(self.output)}"
+                f"{name}: its labels have shape {shown(array.shape[1:])} per example, but the model's "
+                f"outputs have {shown(self.output)}"
             )
         return array.astype(np.float32)
 
@@ -174,11 +176,11 @@ def pair_of(element: Any, *, name: str) -> tuple[Any, Any]:
     """
     if isinstance(element, tuple | list) and len(element) == 3:
         raise RegrowError(
-            f"{name}: holds (features, labels, sample weights), and weights are not used here; accepted: (features,"
-            " labels)"
+            f"{name}: contains (features, labels, sample weights), but weights are not supported; accepted: "
+            "(features, labels)"
         )
     if not isinstance(element, tuple | list) or len(element) != 2 or element[1] is None:
-        raise RegrowError(f"{name}: holds {told(element)}; accepted: pairs (features, labels)")
+        raise RegrowError(f"{name}: contains {told(element)}; accepted: pairs (features, labels)")
     return element[0], element[1]
 
 
@@ -235,5 +237,5 @@ def _refuse_not_finite(array: Array, *, name: str, what: str) -> None:
         if not fine.all():
             place = start + int(np.argwhere(~fine)[0][0])
             raise RegrowError(
-                f"{name}: the {what} of example {place:,} hold NaN or infinity; accepted: finite numbers"
+                f"{name}: the {what} of example {place:,} contain NaN or infinity; accepted: finite numbers"
             )

@@ -1,4 +1,4 @@
-"""Batches of a user's own, a `tf.data.Dataset` or a Keras `PyDataset`, as training or validation examples.
+"""A user's batches, a `tf.data.Dataset` or a Keras `PyDataset`, as training or validation examples.
 
 They are read once before anything is trained: to count and check them. What they hold may be in another order or form
 each time; examples are not shuffled here.
@@ -136,7 +136,7 @@ class Stream:
                 found.classes.update(numbers.tolist())
             self.progress.update(0, f"reading {self.name}: {found.examples:,} examples", total=1)
         if not found.examples:
-            raise RegrowError(f"{self.name}: holds no examples")
+            raise RegrowError(f"{self.name}: contains no examples")
         self.progress.update(1, f"read {self.name}: {found.examples:,} examples", total=1)
         found.digest = digest.hexdigest()
         return found
@@ -152,12 +152,12 @@ class Stream:
         if self.epoch_steps is not None:
             reason = "never ends"
         elif self.surveyed().digest != self.survey.digest:
-            reason = "gives its examples in another order or form in each pass"
+            reason = "yields its examples in a different order or form in each pass"
         elif self.survey.batches < 2:
-            reason = "holds a single batch"
+            reason = "has a single batch"
         if reason is not None:
             raise RegrowError(
-                f"validation: missing, and {self.name} {reason}, so that none can be held out; pass validation="
+                f"validation: missing, and {self.name} {reason}, so none can be held out; pass validation="
             )
         return self.without_held_out()
 
@@ -284,11 +284,11 @@ class Sequence(Stream):
             )
         if count is not None and steps is not None:
             raise RegrowError(
-                f"{_steps_argument(name)[:-1]}: {steps} is given, but {name} has {count} batches; leave it out"
+                f"{_steps_argument(name)[:-1]}: {steps} is given, but {name} has {count} batches; remove it"
             )
         length = count if count is not None else steps or 0
         if length == 0:
-            raise RegrowError(f"{name}: holds no examples")
+            raise RegrowError(f"{name}: contains no examples")
         self.places = places if places is not None else np.arange(length)
         super().__init__(expected, name=name, steps=None, **options)
 
@@ -386,7 +386,7 @@ def _is_batched(data: Any, expected: Expected, name: str) -> bool:
     if rank is None:
         element = next(iter(data.take(1)), None)
         if element is None:
-            raise RegrowError(f"{name}: holds no examples")
+            raise RegrowError(f"{name}: contains no examples")
         first = expected.parts(pair_of(element, name=name)[0], name=name)[0]
         rank = np.ndim(first)
     wanted = len(expected.shapes[0])

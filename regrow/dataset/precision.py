@@ -1,4 +1,4 @@
-"""Columns whose differences single precision loses: time stamps and long ids are large, and far from zero."""
+"""A check for columns that single precision cannot represent well, such as time stamps and long ids."""
 
 from collections.abc import Sequence
 
@@ -34,9 +34,9 @@ class Precision:
             return []
         first = columns[0]
         return [
-            f"column {shortened([names[column] for column in columns])}: single precision rounds by up to"
-            f" {self.error[first]:.3g} what lies between {float(self.low[first])!r} and {float(self.high[first])!r};"
-            " subtract the smallest value, or leave the column out"
+            f"column {shortened([names[column] for column in columns])}: single precision rounds by up to "
+            f"{self.error[first]:.3g} what lies between {float(self.low[first])!r} and "
+            f"{float(self.high[first])!r}; subtract the smallest value, or remove the column"
         ]
 
 

@@ -84,8 +84,8 @@ def _write(
             raise
         index, fault = next(iter(contents.faults.items()))  # what is left out may be why
         raise RegrowError(
-            f"{error}; {len(contents.faults):,} of {len(listing.names):,} examples are left out, such as"
-            f" {listing.names[index]}: {fault}"
+            f"{error}; {len(contents.faults):,} of {len(listing.names):,} examples were skipped, for "
+            f"example {listing.names[index]}: {fault}"
         ) from None
     members = {split: assignment.members(split) for split in SPLITS}
     np.random.default_rng(options.splits.seed).shuffle(members["train"])
@@ -141,8 +141,8 @@ def _write_further(
         found[name] = class_order(label for index in members["train"] if (label := labels[index]) is not None)
         if len(found[name]) < 2:
             raise RegrowError(
-                f"prepare.source.further_labels: column '{name}' has {len(found[name])} class among the training "
-                f"examples; at least two are needed"
+                f"prepare.source.further_labels: column '{name}' has only {len(found[name])} class among "
+                "the training examples; at least two are needed"
             )
         number: dict[str | None, int] = {label: position for position, label in enumerate(found[name])}
         for split, chosen in members.items():

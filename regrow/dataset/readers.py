@@ -1,4 +1,4 @@
-"""What reads each kind of source: a listing of its examples."""
+"""The reader of each kind of source, which lists its examples."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +30,6 @@ def list_examples(source: Any) -> Listing:
         require(source.path)
     listing = READERS[source.kind](source)
     if not listing.names:
-        raise RegrowError(f"{source.path}: holds no example; a source of kind {source.kind} needs some")
+        raise RegrowError(f"{source.path}: contains no examples; kind: {source.kind}")
     where = str(getattr(source, "path", source.kind))
     return with_classes(with_checked_names(listing, where=where), source.classes, where=where)

@@ -1,4 +1,4 @@
-"""Read every example once, in threads: decode, check, digest, and put it into one array on disk."""
+"""Read every example once, in threads: decode, check, hash, and store it in one array on disk."""
 
 import hashlib
 import os
@@ -21,8 +21,8 @@ SAMPLE = 64  # so many examples are looked at to find the shape that most have
 BATCH = 256
 SMALL = 2**14
 BATCH_BYTES = 2**24
-HINT = "prepare.on_error: skip leaves such examples out"
-MAKES_ALIKE = "prepare.image.size and prepare.image.mode make them alike"
+HINT = "prepare.on_error: skip omits such examples"
+MAKES_ALIKE = "set prepare.image.size and prepare.image.mode to convert them"
 Item = tuple[int, bytes | Array]
 
 

@@ -1,4 +1,4 @@
-"""Raw data in S3 or on a web server: what identifies it, and how it comes here."""
+"""Raw data in S3 or on a web server: identifying and downloading it."""
 
 import contextlib
 import hashlib
@@ -47,17 +47,17 @@ def check_address(url: str) -> str:
     if parts.scheme not in SCHEMES:
         raise ValueError(f"has scheme '{parts.scheme}'; accepted: s3://BUCKET/PATH, https://HOST/PATH")
     if not parts.netloc or not parts.path.strip("/") or not url.isprintable() or " " in url:
-        raise ValueError("is no whole address; accepted: s3://BUCKET/PATH, https://HOST/PATH")
+        raise ValueError("is not a complete address; accepted: s3://BUCKET/PATH, https://HOST/PATH")
     if "@" in parts.netloc:
         raise ValueError(
-            f"holds credentials, which would be recorded; accepted: in {_credentials(parts.scheme)}"
+            f"contains credentials, which would be recorded; pass them by {_credentials(parts.scheme)}"
         )
     if parts.fragment or (parts.query and not PLAIN_QUERY.fullmatch(parts.query)):
         raise ValueError(
-            "holds a query or fragment, which may be a secret and would be recorded; accepted: none"
+            "contains a query or fragment, which may be a secret and would be recorded; remove it"
         )
     if ".." in PurePosixPath(urllib.parse.unquote(parts.path)).parts:
-        raise ValueError("holds '..'; accepted: the address that is meant")
+        raise ValueError("contains '..'; give the direct address")
     return url
 
 
@@ -87,13 +87,13 @@ def download(url: str, target: Path, *, found: Found, max_bytes: int, verified: 
     """
     if found.size is not None and found.size > max_bytes:
         raise _too_large(url, max_bytes)
-    with _faults(url, "cannot be fetched"):
+    with _faults(url, "cannot be downloaded"):
         if url.startswith("s3:"):
             _get_s3(url, target, found)
         else:
             _get_web(url, target, max_bytes)
     if not verified and look(url).digest != found.digest:
-        raise RegrowError(f"prepare.source: {url}: changed while it was fetched; run again")
+        raise RegrowError(f"prepare.source: {url}: changed during the download; run again")
 
 
 def content_digest(url: str, *, max_bytes: int) -> str:
@@ -112,7 +112,7 @@ def content_digest(url: str, *, max_bytes: int) -> str:
 def require_digest(url: str, path: Path, expected: str) -> None:
     """Raises `RegrowError` where the file ``path``, fetched from ``url``, has another SHA-256 than ``expected``."""
     if path.is_dir() or (got := file_digest(path)) != expected:
-        shown = "is a folder, which" if path.is_dir() else f"what was fetched has SHA-256 {got}, and"
+        shown = "is a folder, which" if path.is_dir() else f"the download has SHA-256 {got}, which"
         raise RegrowError(f"prepare.source: {url}: {shown} does not match prepare.source.sha256, {expected}")
 
 
@@ -141,13 +141,13 @@ def _faults(url: str, what: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     status = getattr(error, "status", None)
     if status in (401, 403):
-        return f"the server refuses with status {status}; where it wants a token, set {TOKEN}"
+        return f"the server refuses with status {status}; if it needs a token, set {TOKEN}"
     if isinstance(status, int):
         return f"the server answers with status {status}"
     if isinstance(error, FileNotFoundError):
-        return "there is nothing"
+        return "nothing is there"
     if isinstance(error, TimeoutError):
-        return "the server does not answer in time"
+        return "the server did not answer in time"
     return reason(error)
 
 
@@ -185,7 +185,7 @@ def _look_s3(url: str) -> Found:
         if item["type"] == "file" and not name.endswith("/")
     }
     if not found or len(found) > MAX_FILES:
-        raise RegrowError(f"prepare.source: {url}: holds {len(found)} files; accepted: 1 to {MAX_FILES}")
+        raise RegrowError(f"prepare.source: {url}: has {len(found)} files; accepted: 1 to {MAX_FILES}")
     sizes = {name: int(found[name]["size"]) for name in sorted(found)}
     lines = "".join(f"{_etag(found[name])} {size} {name}\n" for name, size in sizes.items())
     total = sum(sizes.values())
@@ -204,7 +204,7 @@ def _inside(url: str, key: str) -> str:
     """
     name = key.removeprefix("/")
     if not name or "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
-        raise RegrowError(f"prepare.source: {url}: its key '{key}' cannot be the path of a file in a folder")
+        raise RegrowError(f"prepare.source: {url}: its key '{key}' is not a valid file path")
     return name
 
 
@@ -245,9 +245,7 @@ def _web_stream(url: str) -> Iterator[Any]:
     # A size that is given, whatever it is, spares a request for it; no blocks: one answer is read from end to end.
     with files.open(url, "rb", block_size=0, size=1) as stream:
         if url.startswith("https:") and stream.r.url.scheme != "https":
-            raise RegrowError(
-                f"prepare.source: {url}: leads to an address that is not encrypted; accepted: https"
-            )
+            raise RegrowError(f"prepare.source: {url}: redirects to an unencrypted address; accepted: https")
         yield stream
 
 

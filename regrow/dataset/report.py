@@ -1,4 +1,4 @@
-"""The data report: class balance, sizes, duplicates, rejects; for programs (JSON) and for people (HTML)."""
+"""The data report: class balance, sizes, duplicates, skipped examples; as JSON and as HTML."""
 
 import base64
 import io
@@ -78,9 +78,9 @@ def _said(contents: Contents) -> list[str]:
     kept = contents.form.mode == "rgba"
     sentences: dict[Remark, str] = {
         "transparent": "with transparent pixels: "
-        + ("alpha is the fourth channel" if kept else "laid over prepare.image.background"),
-        "first_of_several": "in files that hold several, as animations do: the first is used",
-        "reduced_to_8_bits": "with 16 bits per channel: the upper 8 are used",
+        + ("alpha is the fourth channel" if kept else "put on prepare.image.background"),
+        "first_of_several": "from files with several images, such as animations: only the first is used",
+        "reduced_to_8_bits": "with 16 bits per channel: reduced to the upper 8 bits",
     }
     counts = {remark: contents.remarks[remark] for remark in sentences}
     return [
@@ -134,17 +134,17 @@ def render(document: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     source = ", ".join(escape(item.get("uri", item["name"])) for item in document["source"]) or "raw data"
     parts = [
         f"<h1>Data report: {source}</h1>",
-        f"<p>{sum(item['total'] for item in examples.values()):,} examples of {len(document['classes'])} classes,"
-        f" {shape} {feature['dtype']}, values {feature['range'][0]:g} to {feature['range'][1]:g};"
-        f" {document['read']:,} read, {document['rejected']:,} rejected,"
-        f" {document['ignored_files']:,} files that are no images ignored.</p>",
+        f"<p>{sum(item['total'] for item in examples.values()):,} examples of {len(document['classes'])} "
+        f"classes, {shape} {feature['dtype']}, values {feature['range'][0]:g} to {feature['range'][1]:g}; "
+        f"{document['read']:,} read, {document['rejected']:,} skipped, {document['ignored_files']:,} "
+        "non-image files ignored.</p>",
         *(f'<p class="note">{escape(text)}</p>' for text in document["warnings"]),
         "<h2>Class balance</h2>",
         _balance(document, pictures),
         "<h2>Shapes and modes as found</h2>",
         _table(["form", "examples"], [[form, f"{count:,}"] for form, count in document["forms"].items()]),
         "<h2>Duplicates</h2>",
-        f"<p>{document['duplicates']['examples']:,} examples repeat another of their own split.</p>",
+        f"<p>{document['duplicates']['examples']:,} examples duplicate another in the same split.</p>",
         _names("Equal content, different labels", document["duplicates"]["contradicting_labels"]),
         _names("Equal content", document["duplicates"]["groups"]),
         "<h2>Rejected examples</h2>",

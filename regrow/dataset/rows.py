@@ -1,4 +1,4 @@
-"""The examples of a split as one array, whose shards stay on disk until they are asked for."""
+"""The examples of a split as one array, whose shards stay on disk until needed."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

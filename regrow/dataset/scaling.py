@@ -1,4 +1,4 @@
-"""What a model's first layer does to raw values, from the training split alone."""
+"""The normalisation in a model's first layer, computed from the training split alone."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where raw data comes from: the kinds of source, and what identifies the data in one."""
+"""The kinds of raw-data source, and what identifies the data in each."""
 
 import contextlib
 import hashlib
@@ -35,9 +35,12 @@ class Folder(ClassedSource):
     """A folder of class folders of images, with or without ``train`` and ``test`` above them."""
 
     kind: Literal["folder"]
-    path: Path = Field(description="the folder: [train|validation|test/]CLASS/FILE")
+    path: Path = Field(
+        description="path of the folder; images are at [train|validation|test/]CLASS/FILE in it"
+    )
     links: Links = Field(
-        "inside", description="links to folders that are followed: to those inside of `path`, or anywhere"
+        "inside",
+        description="which links to folders are followed: to folders inside `path`, or to any folder",
     )
 
 
@@ -48,21 +51,23 @@ class Archive(ClassedSource):
     """
 
     kind: Literal["archive"]
-    path: Path = Field(description="the zip or tar: [train|validation|test/]CLASS/FILE")
-    max_bytes: int = Field(MAX_BYTES, gt=0, description="most bytes, unpacked")
-    max_ratio: float = Field(MAX_RATIO, gt=0, description="most bytes unpacked for one packed")
+    path: Path = Field(
+        description="path of the zip or tar; images are at [train|validation|test/]CLASS/FILE in it"
+    )
+    max_bytes: int = Field(MAX_BYTES, gt=0, description="largest size when unpacked, in bytes")
+    max_ratio: float = Field(MAX_RATIO, gt=0, description="largest ratio of unpacked to packed size")
 
 
 class Elsewhere(ClassedSource, TableColumns, IdxNames):
-    """Data that is fetched first. ``format`` is what lies there."""
+    """Data that is fetched first. ``format`` is format of the data."""
 
-    format: Literal["folder", "archive", "npz", "idx", "csv"] = Field(description="what lies there")
-    label: str | None = Field(None, description="csv: the label's column")
+    format: Literal["folder", "archive", "npz", "idx", "csv"] = Field(description="format of the data")
+    label: str | None = Field(None, description="for csv: the label column")
 
     @model_validator(mode="after")
     def _csv_needs_a_label(self) -> Self:
         if self.format == "csv" and self.label is None:
-            raise ValueError("format csv needs 'label', the label's column")
+            raise ValueError("format csv needs 'label', the name of the label column")
         for kind, names in {
             "csv": ("label", *TableColumns.model_fields),
             "idx": IdxNames.model_fields,
@@ -70,7 +75,7 @@ class Elsewhere(ClassedSource, TableColumns, IdxNames):
             given = [name for name in names if getattr(self, name) != type(self).model_fields[name].default]
             if given and kind != self.format:
                 verb = "belongs" if len(given) == 1 else "belong"
-                raise ValueError(f"{' and '.join(given)} {verb} to format {kind}, not {self.format}")
+                raise ValueError(f"{' and '.join(given)} {verb} to format {kind}, not to {self.format}")
         return self
 
     def at(self, path: Path) -> "Folder | Archive | Npz | Idx | Csv":
@@ -84,9 +89,9 @@ class Dvc(Elsewhere):
     """A path tracked by DVC in a git repository, at a revision."""
 
     kind: Literal["dvc"]
-    repo: str = Field(description="the git repository: an address or a folder")
-    rev: str | None = Field(None, description="commit, tag or branch (default: its HEAD)")
-    path: str = Field(description="the path in it that DVC tracks")
+    repo: str = Field(description="address or folder of the git repository")
+    rev: str | None = Field(None, description="commit, tag or branch; default: HEAD")
+    path: str = Field(description="path in the repository, tracked by DVC")
 
     def __str__(self) -> str:
         return f"{self.repo}@{self.rev or HEAD}: {self.path}"
@@ -97,7 +102,7 @@ class Dvc(Elsewhere):
         """Parameters end in statements and in MLflow; a user name alone (``ssh://git@…``) is no secret."""
         if holds_credentials(repo):
             raise ValueError(
-                "holds credentials, which would be recorded; leave them to git's credential helper"
+                "contains credentials, which would be recorded; use git's credential helper instead"
             )
         return repo
 
@@ -107,12 +112,12 @@ class Remote(Elsewhere):
 
     kind: Literal["remote"]
     url: Annotated[str, AfterValidator(check_address)] = Field(
-        description="s3://BUCKET/PATH, a file or a folder; https://HOST/PATH, a file"
+        description="address: s3://BUCKET/PATH for a file or folder, https://HOST/PATH for a file"
     )
     sha256: str | None = Field(
-        None, pattern="^[0-9a-f]{64}$", description="of the file, which is verified; http:// needs it"
+        None, pattern="^[0-9a-f]{64}$", description="expected SHA-256 of the file; required for http://"
     )
-    max_bytes: int = Field(MAX_BYTES, gt=0, description="most bytes, as they come and unpacked")
+    max_bytes: int = Field(MAX_BYTES, gt=0, description="largest size in bytes, both downloaded and unpacked")
 
     def __str__(self) -> str:
         return self.url
@@ -120,13 +125,15 @@ class Remote(Elsewhere):
     @model_validator(mode="after")
     def _can_be_verified(self) -> Self:
         if self.url.startswith("http:") and self.sha256 is None:
-            raise ValueError("url is not encrypted; accepted: https://, or http:// with the file's sha256")
+            raise ValueError(
+                "the address is not encrypted; accepted: https://, or http:// with the file's sha256"
+            )
         if self.format not in FILES and not self.url.startswith("s3:"):
             raise ValueError(
-                f"format {self.format} is a folder, which only s3:// has; accepted: {', '.join(FILES)}"
+                f"format {self.format} is a folder, which needs s3://; accepted: {', '.join(FILES)}"
             )
         if self.format not in FILES and self.sha256 is not None:
-            raise ValueError(f"sha256 is of a file, but format {self.format} is a folder")
+            raise ValueError(f"sha256 applies to a file, but format {self.format} is a folder")
         return self
 
 
@@ -205,7 +212,7 @@ def _dvc(source: Dvc) -> Resource:
     tracked = info.get("dvc_info") or {}
     digest = {name: str(tracked[name]) for name in ("md5", LEGACY_MD5) if tracked.get(name)}
     if not digest:
-        inside = " of its own; name the folder that is, or a file in it" if tracked else ""
+        inside = " by itself; name the tracked folder, or a file in it" if tracked else ""
         raise RegrowError(f"prepare.source: {source}: is not tracked by DVC at that revision{inside}")
     return Resource(
         name=RAW_DATA,
@@ -237,7 +244,7 @@ def fetch_remote(source: Remote, target: Path, *, digest: Mapping[str, str]) -> 
     place = target / (Path(urllib.parse.unquote(urllib.parse.urlsplit(source.url).path)).name or "data")
     found = remote.look(source.url)
     if "sha256" not in digest and dict(found.digest) != dict(digest):
-        raise RegrowError(f"prepare.source: {source}: changed while the step ran; run again")
+        raise RegrowError(f"prepare.source: {source}: changed during the step; run again")
     verified = "sha256" in digest
     remote.download(source.url, place, found=found, max_bytes=source.max_bytes, verified=verified)
     if verified:
@@ -277,13 +284,13 @@ def fetch(source: Dvc, target: Path, *, digest: Mapping[str, str]) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     place = target / Path(source.path).name
-    faults = _dvc_faults(source, "cannot be fetched from its DVC remote")
+    faults = _dvc_faults(source, "cannot be downloaded from its DVC remote")
     with faults, dvc_files(source.repo, source.rev or HEAD, scratch=target) as files:
         files.get(source.path, str(place), recursive=True)
     expected = digest.get("md5")
     if expected and dvc_hash(place) != expected:
         raise RegrowError(
-            f"prepare.source: {source}: what was fetched has DVC hash {dvc_hash(place)}, not {expected}"
+            f"prepare.source: {source}: the download has DVC hash {dvc_hash(place)}, not {expected}"
         )
     return place
 

@@ -1,4 +1,4 @@
-"""Which example belongs to which split; leakage between splits is found here."""
+"""Assigning examples to splits, and detecting leakage between splits."""
 
 import hashlib
 import re
@@ -20,16 +20,19 @@ from regrow.errors import RegrowError
 class SplitOptions(Parameters):
     """Fractions of all examples for the splits that the source does not make itself."""
 
-    validation: float = Field(0.15, gt=0, lt=1, description="fraction for choosing epochs and settings")
-    test: float = Field(0.2, gt=0, lt=1, description="fraction for the one final measurement")
-    seed: int = Field(0, ge=0, description="of the draw")
-    stratified: bool = Field(True, description="the same fractions in every class")
+    validation: float = Field(
+        0.15, gt=0, lt=1, description="share of the examples for choosing epochs and settings"
+    )
+    test: float = Field(0.2, gt=0, lt=1, description="share of the examples for the final evaluation")
+    seed: int = Field(0, ge=0, description="seed of the random split")
+    stratified: bool = Field(True, description="whether every class has the same shares")
 
     @model_validator(mode="after")
     def _leave_some(self) -> Self:
         if self.validation + self.test >= 1:
             raise ValueError(
-                f"validation {self.validation} and test {self.test} leave nothing to train on; together below 1"
+                f"validation {self.validation} and test {self.test} leave nothing to train on; their sum "
+                "must be below 1"
             )
         return self
 
@@ -63,15 +66,15 @@ def assign_splits(
     """
     if listing.empty and not skip:
         raise RegrowError(
-            f"class folder '{listing.empty[0]}' holds no image; prepare.on_error: skip ignores it"
+            f"class folder '{listing.empty[0]}' contains no images; prepare.on_error: skip ignores it"
         )
     own = any(listing.splits)
     if own and "train" not in listing.splits:
         held = " and ".join(name for name in SPLITS if name in listing.splits)
-        raise RegrowError(f"the source has examples of split {held} alone; accepted: train too, or no splits")
+        raise RegrowError(f"the source has only split {held}; accepted: also a train split, or no splits")
     given = [split if content else None for split, content in zip(listing.splits, contents, strict=True)]
     out = Assignment(splits=list(given))
-    out.warnings += [f"class folder '{name}' holds no image" for name in listing.empty]
+    out.warnings += [f"class folder '{name}' contains no images" for name in listing.empty]
     if own:
         _refuse_leakage(out, listing.names, contents, skip=skip)
     pool = [i for i, content in enumerate(contents) if content and (not own or out.splits[i] == "train")]
@@ -111,7 +114,7 @@ def _refuse_leakage(out: Assignment, names: Sequence[str], contents: Sequence[st
             f"is in {out.splits[index]} and has the same content as {names[first]} in {out.splits[first]}"
         )
         if not skip:
-            raise RegrowError(f"{names[index]}: {reason}, which would leak; {HINT}")
+            raise RegrowError(f"{names[index]}: {reason}, which is leakage; {HINT}")
         out.faults[index] = reason
         out.splits[index] = None
 
@@ -176,10 +179,11 @@ def _refuse_unknown_labels(
 
 def _require_classes(out: Assignment, *, named: set[str]) -> None:
     gone = sorted(named - set(out.classes))
-    out.warnings += [f"class '{name}' is left out: no usable training example has it" for name in gone]
+    out.warnings += [f"class '{name}' is omitted: no usable training example has it" for name in gone]
     if len(out.classes) < 2:
         raise RegrowError(
-            f"{len(out.classes)} class was found ({', '.join(out.classes) or 'none'}); at least two are needed"
+            f"{len(out.classes)} class was found ({', '.join(out.classes) or 'none'}); at least two are "
+            "needed"
         )
 
 
@@ -194,13 +198,11 @@ def _require_splits(
     most = max(Counter(label for label, _ in used).values(), default=0)
     if lacking in drawn and most <= len(drawn):
         raise RegrowError(
-            f"split '{lacking}' has no example: no class has more than {most} different"
-            f" example{'s' if most > 1 else ''}, and one class at least needs {len(drawn) + 1} to be divided (there are"
-            f" {len(out.classes)} classes; are label and features those that are meant?)"
+            f"split '{lacking}' has no example: no class has more than {most} different "
+            f"example{'s' if most > 1 else ''}, and one class at least needs {len(drawn) + 1} to be divided "
+            f"(there are {len(out.classes)} classes; are label and features the intended columns?)"
         )
-    raise RegrowError(
-        f"split '{lacking}' has no example; more examples or prepare.splits.{lacking} give some"
-    )
+    raise RegrowError(f"split '{lacking}' has no example; add examples or raise prepare.splits.{lacking}")
 
 
 def _require_classes_in_splits(out: Assignment, labels: Sequence[str], *, skip: bool) -> None:
@@ -212,7 +214,7 @@ def _require_classes_in_splits(out: Assignment, labels: Sequence[str], *, skip: 
                 continue
             if not skip:
                 raise RegrowError(
-                    f"class '{name}' has no example in split '{split}'; it needs more examples, or"
-                    f" prepare.splits that leave it some (prepare.on_error: skip accepts that)"
+                    f"class '{name}' has no example in split '{split}'; add examples or change "
+                    "prepare.splits (prepare.on_error: skip accepts the lack)"
                 )
             out.warnings.append(f"class '{name}' has no example in split '{split}'")

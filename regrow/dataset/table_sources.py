@@ -1,4 +1,4 @@
-"""Sources that are arrays or tables: where they lie, and which columns of a table are what."""
+"""Sections for sources that are arrays or tables: their paths, and the roles of a table's columns."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,7 @@ class IdxNames(Parameters):
 
     prefix: str | None = Field(
         None,
-        description="idx: what stands before train-images-idx3-ubyte, such as emnist-letters",
+        description="for idx: prefix of the file names before train-images-idx3-ubyte, such as emnist-letters",
         pattern=r"^[\w.-]+$",
     )
 
@@ -43,16 +43,16 @@ class Idx(ClassedSource, IdxNames):
     """A folder of idx or idx.gz files under MNIST's names (``train-images-idx3-ubyte.gz`` …) or EMNIST's."""
 
     kind: Literal["idx"]
-    path: Path = Field(description="the folder of the files")
+    path: Path = Field(description="folder with the files")
 
 
 def _target_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of further targets, which become names of files."""
+    """Names of auxiliary labels, which become file names."""
     for name in names:
         if name in RESERVED_TARGETS or not re.fullmatch(r"\w[\w .-]*", name):
             raise ValueError(
-                f"'{name}' cannot name a target; accepted: letters, digits, '_', ' ', '.', '-', but none of "
-                f"{', '.join(RESERVED_TARGETS)}"
+                f"'{name}' cannot be the name of an auxiliary label; accepted: letters, digits, '_', ' ', "
+                f"'.', '-', but none of {', '.join(RESERVED_TARGETS)}"
             )
     return (_column_names(names) or ()) if names else ()
 
@@ -61,9 +61,9 @@ def _column_names(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """Names of columns, without the spaces around them, as those of the file."""
     stripped = None if names is None else tuple(name.strip() for name in names)
     if stripped == ():
-        raise ValueError("names no column")
+        raise ValueError("is empty")
     if stripped is not None and len(set(stripped)) < len(stripped):
-        raise ValueError("names a column twice")
+        raise ValueError("has a column twice")
     return stripped
 
 
@@ -71,7 +71,9 @@ def _one_character(separator: str) -> str:
     """Raises `ValueError` where cells could hold what separates them."""
     separator = "\t" if separator in TAB else separator
     if len(separator) != 1 or separator.isalnum() or separator in '"\r\n.+-_':
-        raise ValueError("accepted: one character that numbers and names do without, such as , ; | or tab")
+        raise ValueError(
+            "accepted: one character that does not occur in numbers and names, such as , ; | or tab"
+        )
     return separator
 
 
@@ -79,16 +81,18 @@ class TableColumns(Parameters):
     """How a table is written, and what its columns are."""
 
     further_labels: Annotated[tuple[str, ...], AfterValidator(_target_names)] = Field(
-        (), description="csv: columns of classes for further heads"
+        (), description="for csv: columns with auxiliary labels, for recover.multi_task"
     )
     features: Annotated[tuple[str, ...] | None, AfterValidator(_column_names)] = Field(
-        None, description="csv: feature columns (default: all others)"
+        None, description="for csv: feature columns; default: all others"
     )
-    shape: tuple[int, int, int] | None = Field(None, description="csv: height, width, channels of an image")
+    shape: tuple[int, int, int] | None = Field(
+        None, description="for csv: height, width, channels, if each row is an image"
+    )
     separator: Annotated[str, AfterValidator(_one_character)] = Field(
-        ",", description="csv: the character between two cells; tab for a tabulator"
+        ",", description="for csv: the character between cells, or tab"
     )
-    decimal: Literal[".", ","] = Field(".", description="csv: the character before a number's fraction")
+    decimal: Literal[".", ","] = Field(".", description="for csv: the decimal separator")
 
     @model_validator(mode="after")
     def _columns_serve_one_purpose(self) -> Self:
@@ -104,7 +108,7 @@ class TableColumns(Parameters):
 
 
 class Csv(ClassedSource, TableColumns):
-    """A table: ``label`` names the label's column; ``features`` the others (default: all); ``shape`` an image's.
+    """A table: ``label`` names the label column; ``features`` the others (default: all); ``shape`` an image's.
 
     ``further_labels`` names columns of classes that further heads can learn while the model is recovered; each becomes
     a target of the dataset. Labels are text as it is written; feature cells are numbers, or all true or false.
@@ -112,4 +116,4 @@ class Csv(ClassedSource, TableColumns):
 
     kind: Literal["csv"]
     path: Path = Field(description="the file")
-    label: str = Field(description="the label's column")
+    label: str = Field(description="the label column")

@@ -1,4 +1,4 @@
-"""Sources that are arrays already: scikit-learn's digits, ``.npz``, idx files."""
+"""Sources that are already arrays: scikit-learn's digits, ``.npz``, idx files."""
 
 import gzip
 import re
@@ -69,11 +69,11 @@ def list_npz(source: Npz) -> Listing:
         # NumPy takes whatever it does not know for a pickle, and says how to load one.
         if not zipfile.is_zipfile(source.path):
             raise RegrowError(
-                f"{source.path}: cannot be read as .npz: it is no zip of arrays, which numpy.savez writes"
+                f"{source.path}: cannot be read as .npz: it is not a zip of arrays as written by numpy.savez"
             ) from None
         reason = " ".join(str(error).split())
         raise RegrowError(f"{source.path}: cannot be read as .npz without running code ({reason})") from None
-    notes = [f"{shortened(unused)} in the file: not used"] if unused else []
+    notes = [f"not used: {shortened(unused)} in the file"] if unused else []
     return _joined(source.path, parts, notes)
 
 
@@ -91,14 +91,14 @@ def _pairs(path: Path, found: Sequence[str]) -> dict[str | None, tuple[str, str]
                 continue
             if not all(there):
                 (one,), missing = (there[0] or there[1])[:1], spellings[0 if there[1] else 1][0]
-                raise RegrowError(f"{path}: holds '{one}', but no '{missing}'; {NPZ_NAMES}")
+                raise RegrowError(f"{path}: has '{one}', but no '{missing}'; {NPZ_NAMES}")
             (features, *more), (labels, *further) = there
             if more or further or split in pairs:
                 names = [*pairs.get(split, ()), *there[0], *there[1]]
-                raise RegrowError(f"{path}: holds {shortened(names)}: one split more than once; {NPZ_NAMES}")
+                raise RegrowError(f"{path}: has {shortened(names)}, which are the same split; {NPZ_NAMES}")
             pairs[split] = (features, labels)
     if not pairs or ("train" not in pairs and None not in pairs) or (None in pairs and len(pairs) > 1):
-        raise RegrowError(f"{path}: holds {', '.join(found[:SHOWN]) or 'nothing'}; {NPZ_NAMES}")
+        raise RegrowError(f"{path}: has {', '.join(found[:SHOWN]) or 'no arrays'}; {NPZ_NAMES}")
     return pairs
 
 
@@ -173,8 +173,8 @@ def _looks_odd(features: Array) -> list[str]:
     if features.ndim == 4 and features.shape[1] in CHANNELS and features.shape[3] not in CHANNELS:
         first, *rest = features.shape[1:]
         return [
-            f"features of shape {features.shape} are read as images of {first} × {rest[0]} pixels with {rest[1]}"
-            " channels; where channels come first, store numpy.moveaxis(x, 1, -1)"
+            f"features of shape {features.shape} are read as images of {first} × {rest[0]} pixels with "
+            f"{rest[1]} channels; if channels come first, store numpy.moveaxis(x, 1, -1)"
         ]
     return []
 
@@ -188,7 +188,8 @@ def _unused_columns(labels: Sequence[Array]) -> list[str]:
         return []
     listed = shortened([str(column) for column in unused])
     return [
-        f"of {labels[0].shape[1]} one-hot columns {listed} are zero in all examples: no classes of this dataset"
+        f"of {labels[0].shape[1]} one-hot columns, {listed} are zero in all examples and are not used as "
+        "classes"
     ]
 
 
@@ -210,7 +211,7 @@ def list_idx(source: Idx) -> Listing:
         if images is None:
             continue
         if any(split == other for other, _, _ in parts):
-            raise RegrowError(f"{source.path}: has the split {split} twice: t10k-images and test-images")
+            raise RegrowError(f"{source.path}: has the split {split} twice, as t10k-images and test-images")
         if labels is None:
             raise RegrowError(
                 f"{source.path}: has {images.name}, but no {images.name.split('images')[0]}labels-idx1-ubyte (or .gz)"
@@ -243,8 +244,8 @@ def _idx_files(source: Idx) -> dict[tuple[str, str], Path]:
         return by_prefix[wanted]
     if len(by_prefix) > 1:
         raise RegrowError(
-            f"{source.path}: holds idx files of {len(by_prefix)} datasets ({shortened(list(by_prefix))});"
-            " prepare.source.prefix chooses one"
+            f"{source.path}: has idx files of {len(by_prefix)} datasets ({shortened(list(by_prefix))}); "
+            "choose one with prepare.source.prefix"
         )
     return next(iter(by_prefix.values()), {})
 
@@ -266,7 +267,7 @@ def read_idx(path: Path) -> Array:
         kind = np.dtype(IDX_TYPES[code])
         wanted = int(np.prod(shape, dtype=object)) * kind.itemsize
         if values.size != wanted:
-            raise ValueError(f"it holds {values.size} bytes, but its header says {wanted}")
+            raise ValueError(f"it has {values.size} bytes, but its header says {wanted}")
     except (*DAMAGED, ValueError, struct.error) as error:
         raise RegrowError(f"{path}: is not a whole idx file ({error})") from None
     array: Array = values.view(kind).reshape(shape)

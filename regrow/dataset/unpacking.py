@@ -1,4 +1,4 @@
-"""Packed files, read with a bound on what comes out of them: a few kilobytes can hold gigabytes."""
+"""Read compressed files with a limit on the unpacked size, because a few kilobytes can expand to gigabytes."""
 
 import bz2
 import contextlib
@@ -36,14 +36,14 @@ def check_expansion(
         RegrowError: more than ``max_bytes``, or more than ``max_ratio`` times the file's size and `FREE_BYTES`.
     """
     if expanded > max_bytes:
-        where = f", the limit of {limits}.max_bytes" if limits else "; accepted packed: at most that"
+        where = (
+            f", the limit of {limits}.max_bytes"
+            if limits
+            else "; compressed files may expand to at most that"
+        )
         raise RegrowError(f"{path}: expands to more than {max_bytes} bytes{where}")
     if expanded > FREE_BYTES and expanded > max_ratio * max(path.stat().st_size, 1):
-        where = (
-            f", the limit of {limits}.max_ratio"
-            if limits
-            else "; a file that is not packed has no such limit"
-        )
+        where = f", the limit of {limits}.max_ratio" if limits else "; uncompressed files have no such limit"
         raise RegrowError(f"{path}: expands more than {max_ratio:g}-fold{where}")
 
 

@@ -1,4 +1,4 @@
-"""Whether the champion can be compared with on a dataset: it must mean the same by its inputs and classes."""
+"""Whether the champion can be measured on a dataset: its inputs and classes must have the same meaning."""
 
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ def _other_classes(champion: Path, dataset: Dataset) -> str | None:
     if known is None or tuple(known) == dataset.classes:
         return None
     if sorted(known) == sorted(dataset.classes):
-        return "its classes are this dataset's in another order"
+        return "its classes are in a different order from this dataset's"
     if len(known) != len(dataset.classes):
-        return f"it knows {len(known)} classes, but this dataset has {len(dataset.classes)}"
+        return f"it has {len(known)} classes, but this dataset has {len(dataset.classes)}"
     label = next(number for number, name in enumerate(known) if name != dataset.classes[number])
     return f"its class {label} is '{known[label]}', but this dataset's is '{dataset.classes[label]}'"
 

@@ -1,4 +1,4 @@
-"""Choosing one of a sweep's candidates by a stated rule, from what was measured on the validation split."""
+"""Choosing one of a sweep's candidates by a rule, from measurements on the validation split."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -26,20 +26,24 @@ TINY = 1e-12  # accuracies are quotients: a difference of just δ counts as with
 
 
 class Rule(Parameters):
-    """What the chosen candidate must be; exactly one of ``smallest_within`` and ``fastest_under``."""
+    """Section `sweep.rule`: exactly one of ``smallest_within`` and ``fastest_under``."""
 
     smallest_within: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="the smallest whose validation accuracy, as Keras model and as the file that is weighed, is at most"
-        " this share below its parent's",
+        description=(
+            "choose the smallest candidate whose validation accuracy, both as Keras model and as exported "
+            "file, is at most this much below its parent's"
+        ),
     )
     fastest_under: int | None = Field(
-        None, ge=1, description="the one with the least latency among those of at most so many bytes"
+        None,
+        ge=1,
+        description="choose the candidate with the lowest latency among those of at most this many bytes",
     )
     within: float | None = Field(
-        None, ge=0, le=1, description="fastest_under: and at most this share of accuracy below its parent"
+        None, ge=0, le=1, description="for fastest_under: largest accuracy loss against the parent"
     )
 
     @model_validator(mode="after")
@@ -51,7 +55,7 @@ class Rule(Parameters):
                 f" found {found}"
             )
         if self.within is not None and self.fastest_under is None:
-            raise ValueError("within belongs to fastest_under; smallest_within says the same itself")
+            raise ValueError("within applies only to fastest_under; smallest_within already sets this limit")
         return self
 
     @property
@@ -268,9 +272,9 @@ def _too_far(key: str, delta: float, found: Sequence[Group]) -> str:
     nearest = max(found, key=lambda group: group.difference)
     mean = f", the mean of {len(nearest.indices)} seeds" if len(nearest.indices) > 1 else ""
     return (
-        f"{key}: no candidate's validation accuracy, as Keras model and as the file that is weighed, is at most"
-        f" {points(delta)} points below its parent's; the nearest"
-        f" is '{nearest.name}', {points(-nearest.difference)} below{mean}"
+        f"{key}: no candidate's validation accuracy, both as Keras model and as exported file, is at most "
+        f"{points(delta)} points below its parent's; the nearest is '{nearest.name}', "
+        f"{points(-nearest.difference)} below{mean}"
     )
 
 
@@ -283,7 +287,9 @@ def _parents(measured: Sequence[Mapping[str, Any]], weighed: Weighed) -> dict[st
 
 def _sentence(best: Group, item: Mapping[str, Any], rule: Rule, *, format: str, weighed: Weighed) -> str:
     many = len(best.indices)
-    seeds = f", means of {many} seeds, of which '{item['candidate']['name']}' is shipped" if many > 1 else ""
+    seeds = (
+        f", means of {many} seeds, of which '{item['candidate']['name']}' is registered" if many > 1 else ""
+    )
     parent = item["measurement"][f"parent_{weighed}"]
     return (
         f"'{best.name}' is {rule.in_words(format=format, weighed=weighed)}: validation accuracy"

@@ -1,4 +1,4 @@
-"""A sweep's front as a plot and a table, for the report and to be looked at alone."""
+"""A sweep's front as a plot and a table, for the report and as a separate page."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The Pareto front: what no other candidate beats."""
+"""The Pareto front: candidates that no other candidate beats."""
 
 from collections.abc import Sequence
 

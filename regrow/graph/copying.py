@@ -31,7 +31,9 @@ def compile_alike(made: Any, model: Any) -> None:
     except (TypeError, ValueError, NotImplementedError) as error:
         emit(
             "notice",
-            message=f"model '{model.name}': what is made of it is not compiled ({' '.join(str(error).split())[:200]})",
+            message=(
+                f"model '{model.name}': the new model is not compiled ({' '.join(str(error).split())[:200]})"
+            ),
         )
 
 

@@ -43,8 +43,8 @@ def refuse_not_finite(model: Any, *, named: str = "the model") -> None:
     found = not_finite(model)
     if found:
         raise RegrowError(
-            f"{named}: has weights that are NaN or infinite, which cannot be ranked: {shown(found)}; take a state from"
-            " before its training diverged"
+            f"{named}: has weights that are NaN or infinite, which cannot be ranked: {shown(found)}; use a "
+            "checkpoint from before its training diverged"
         )
 
 
@@ -55,4 +55,4 @@ def refuse_examples(features: np.ndarray[Any, np.dtype[Any]], name: str) -> None
         RegrowError: some are NaN or infinite; ``name`` says whose they are.
     """
     if features.dtype.kind == "f" and not np.isfinite(features).all():
-        raise RegrowError(f"{name}: its features hold NaN or infinity; accepted: finite numbers")
+        raise RegrowError(f"{name}: its features contain NaN or infinity; accepted: finite numbers")

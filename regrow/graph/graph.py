@@ -80,8 +80,8 @@ class Graph:
                 array = self.arrays.get(f"{path}/{name}")
                 if array is None or array.shape != tuple(variable.shape):
                     raise RegrowError(
-                        f"layer '{path}': array '{name}' has shape {tuple(variable.shape)} in the model built anew,"
-                        f" but {'no values' if array is None else array.shape} in the graph"
+                        f"layer '{path}': array '{name}' has shape {tuple(variable.shape)} in the rebuilt "
+                        f"model, but {'no values' if array is None else array.shape} in the graph"
                     )
                 variable.assign(array)
             if own and hasattr(layer, "finalize_state"):
@@ -151,8 +151,8 @@ def _refuse_nameless(config: Any) -> None:
     for item in config["layers"]:
         if "name" not in item["config"]:
             raise RegrowError(
-                f"layer '{item.get('name', item['class_name'])}': class {item['class_name']} does not describe itself;"
-                " it needs a get_config that adds its own arguments to super().get_config()"
+                f"layer '{item.get('name', item['class_name'])}': class {item['class_name']} has no usable "
+                "get_config; it needs one that adds its own arguments to super().get_config()"
             )
         if "layers" in item["config"]:
             _refuse_nameless(item["config"])
@@ -180,7 +180,8 @@ def _keep_vocabulary(layer: Any, config: dict[str, Any]) -> None:
     if not config.get("vocabulary") and hasattr(layer, "get_vocabulary"):
         if config.get("output_mode") == "tf_idf":
             raise RegrowError(
-                f"layer '{layer.name}': its learned tf-idf weights cannot be read; give them to it"
+                f"layer '{layer.name}': its learned tf-idf weights cannot be read; pass them to the layer "
+                "as an argument"
             )
         config["vocabulary"] = layer.get_vocabulary(include_special_tokens=False)
 
@@ -206,8 +207,8 @@ def refuse_opaque(model: Any) -> None:
     named = f"model '{getattr(model, 'name', model)}'"
     if type(model).__module__.startswith("keras.src."):
         raise RegrowError(
-            f"{named}: is a live model of Keras 3, which regrow.prune and the other functions of the library take as it"
-            " is; accepted here: a model of tf_keras, such as regrow.keras3.live.from_live makes of it"
+            f"{named}: is a live Keras 3 model, which regrow.prune and the library's other functions accept "
+            "directly; accepted here: a tf_keras model, such as one made by regrow.keras3.live.from_live"
         )
     if isinstance(model, tf_keras.Sequential) and not model.built:
         raise RegrowError(f"{named}: has not been built; give it an input shape first")

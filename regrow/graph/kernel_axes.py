@@ -117,7 +117,7 @@ def kernel_axes(owner: Any, attribute: str, variable: Any) -> Axes | str | None:
     kind = type(owner).__name__
     if keras.__name__ in _NO_PRODUCTS or not _is_kernel(owner, attribute, variable):
         return None
-    return f"which way weights of class {kind} are used is not known"
+    return f"how class {kind} uses its weights is unknown"
 
 
 def _is_kernel(owner: Any, attribute: str, variable: Any) -> bool:

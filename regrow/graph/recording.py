@@ -22,9 +22,9 @@ def refuse_unrecorded(config: Any) -> None:
         if config.get("class_name") == "TFOpLambda" and _lost(config.get("inbound_nodes")):
             name, symbol = (config["config"].get(key) for key in ("name", "function"))
             raise RegrowError(
-                f"layer '{name}' is the operation tf.{symbol}, and tf_keras does not write down which tensors it is"
-                f" called with, so that no model can be built from what it wrote; put tf.matmul, or layer Dot or"
-                f" EinsumDense, in its place"
+                f"layer '{name}' is the operation tf.{symbol}, whose input tensors tf_keras does not "
+                "record, so the model cannot be rebuilt; replace it with tf.matmul or with layer Dot or "
+                "EinsumDense"
             )
         config = list(config.values())
     if isinstance(config, list | tuple):
@@ -42,8 +42,8 @@ def added_in(layer: str, class_name: str) -> str | None:
     if what is None:
         return None
     return (
-        f"layer '{layer}' is a {what} added by model.add_{what}, which not every technique of recovery"
-        f" would keep; leave it out: tf_keras.Model(model.inputs, model.outputs) is the model without it"
+        f"layer '{layer}' is a {what} added by model.add_{what}, which some recovery techniques would lose; "
+        "remove it: tf_keras.Model(model.inputs, model.outputs) is the model without it"
     )
 
 

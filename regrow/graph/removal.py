@@ -1,4 +1,4 @@
-"""Taking units out of a graph: arrays are sliced, sizes in the config follow."""
+"""Removing units from a graph: arrays are sliced, and sizes in the config are adjusted."""
 
 import copy
 from collections.abc import Iterator, Mapping

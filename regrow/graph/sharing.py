@@ -22,8 +22,8 @@ def refuse_sharing_across_wrappers(model: Any) -> None:
             owner = owners.setdefault(id(part), path)
             if owner != path:
                 raise RegrowError(
-                    f"layer '{path}': shares weights or layers with layer '{owner}', which a model built anew would"
-                    f" lose; give each its own"
+                    f"layer '{path}': shares weights or layers with layer '{owner}', which a rebuilt model "
+                    "would lose; give each its own"
                 )
 
 

@@ -79,7 +79,8 @@ def _outputs(
     except Exception as error:  # a rule may fail anywhere on what it was not written for
         reason = " ".join(str(error).split())[:300]
         raise RegrowError(
-            f"layer '{call.layer}': the rule of class {call.class_name} fails on it ({type(error).__name__}: {reason})"
+            f"layer '{call.layer}': the rule for class {call.class_name} fails ({type(error).__name__}: "
+            f"{reason})"
         ) from error
     _pin_unmentioned(seen, several)
     return several

@@ -207,8 +207,8 @@ def _output_shapes(node: Any, outputs: list[Any], taken: list[Shape]) -> list[Sh
     """Shapes of ``outputs`` for inputs of shapes ``taken``: a backbone made for any size is called on one."""
     if any(tensor.shape.rank is None for tensor in outputs):
         raise RegrowError(
-            f"layer '{node.layer.name}': gives a tensor of an unknown number of axes; say there which axes are"
-            " taken off, or what shape is wanted"
+            f"layer '{node.layer.name}': its output has an unknown number of axes; specify the axes to "
+            "remove, or the shape, in this layer"
         )
     stated = [tuple(tensor.shape) for tensor in outputs]
     if all(None not in shape[1:] for shape in stated):

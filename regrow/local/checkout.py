@@ -1,4 +1,4 @@
-"""Temporary checkouts: the folder that outlives the one that DVC runs an experiment in."""
+"""Temporary checkouts by DVC: finding the lasting folder from which an experiment was started."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The last lines of ``regrow run``: what came out, what it cost, where it lies."""
+"""The closing lines of ``regrow run``: results, times, and where the files are."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,15 +21,15 @@ def print_closing(done: Run, *, console: Console, tracking_uri: str) -> None:
             if work.startswith("none: ")
             else "nothing has changed since the champion was made"
         )
-        _line(console, f"{why}: there is no work to do")
-        _line(console, "          --set resolve.when_unchanged=continue runs all the same")
+        _line(console, f"{why}; there is nothing to do")
+        _line(console, "          use --set resolve.when_unchanged=continue to run anyway")
         _outcome(console, done)
         return
     from regrow.evaluation.summary import comparison_table
 
     console.print(_times(done))
     console.print(
-        "imports: all that the step's process loads; overhead: neither imports nor work", highlight=False
+        "imports: loading the step's libraries; overhead: everything but imports and work", highlight=False
     )
     metrics = read_json(done.results / "metrics" / "metrics.json")
     console.print(comparison_table(metrics))
@@ -59,8 +59,8 @@ def _left_out(done: Run) -> dict[str, str]:
 
 
 def _outcome(console: Console, done: Run) -> None:
-    """What became of the run's outcome, where somebody asked to be told or where it could not be recorded."""
-    said = {"sent": "sent to the webhook", "failed": "NOT taken by the webhook"}.get(
+    """The run's outcome, if a webhook was asked for or it could not be recorded."""
+    said = {"sent": "sent to the webhook", "failed": "NOT accepted by the webhook"}.get(
         done.outcome.get("webhook", "")
     )
     parts = [said] if said else []
@@ -80,16 +80,16 @@ def print_front(done: Sweep, *, console: Console) -> None:
 
 
 def check_text(check: Mapping[str, Any]) -> str:
-    """One check of the gate in words; accuracies in points, as in the table."""
+    """One check of the gate in words, with accuracies in points as in the table."""
     name, value, limit = check["name"], check["value"], check["limit"]
     label, _, form = name.partition(".")
     words = label.replace("_", " ") + (f" as {form}" if form else "")
     if value is None:
-        return f"{words}: not measured, needed {check['relation']} {limit:g}"
+        return f"{words}: not measured, required {check['relation']} {limit:g}"
     if label.startswith("accuracy_not_worse_than"):
-        lowest = f"{100 * value:+.2f} points at the lower end of 95%"
-        return f"{words}: {lowest}, needed {check['relation']} {100 * limit:+.2f}"
-    return f"{words}: {value:.3g}, needed {check['relation']} {limit:g}"
+        lowest = f"{100 * value:+.2f} points at the lower bound of the 95% interval"
+        return f"{words}: {lowest}, required {check['relation']} {100 * limit:+.2f}"
+    return f"{words}: {value:.3g}, required {check['relation']} {limit:g}"
 
 
 def too_few_examples(checks: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> str | None:
@@ -104,9 +104,9 @@ def too_few_examples(checks: Sequence[Mapping[str, Any]], metrics: Mapping[str, 
         if difference >= check["limit"]:
             key = "max_accuracy_drop" + ("_from_champion" if other == "champion" else "")
             return (
-                f"{100 * difference:+.2f} points were measured, but {examples:,} test examples are too few to show"
-                f" no more than {-100 * check['limit']:.2f} lost with 95% confidence: test on more examples, or"
-                f" raise register.gate.{key}"
+                f"{100 * difference:+.2f} points were measured, but with {examples:,} test examples a loss "
+                f"of more than {-100 * check['limit']:.2f} points cannot be excluded with 95% confidence: "
+                f"test on more examples, or raise register.gate.{key}"
             )
     return None
 
@@ -122,7 +122,7 @@ def _line(console: Console, text: str) -> None:
 
 
 def _times(done: Run) -> Table:
-    table = Table(title=f"{done.seconds:.0f} s in all", title_justify="left")
+    table = Table(title=f"{done.seconds:.0f} s in total", title_justify="left")
     table.add_column("step")
     for name in ("seconds", "work", "imports", "overhead"):
         table.add_column(name, justify="right")

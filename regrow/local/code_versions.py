@@ -1,4 +1,4 @@
-"""What is installed behind each step: the digest of Regrow's own code, and the versions of the libraries that count."""
+"""The installed versions for each step: the digest of Regrow's code, and the versions of libraries in its cache key."""
 
 import importlib.metadata
 

@@ -1,4 +1,4 @@
-"""Asking git on this machine, which may not be there, or may refuse."""
+"""Run git on this machine, where it may be missing or refuse."""
 
 import subprocess
 from pathlib import Path

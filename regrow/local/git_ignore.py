@@ -1,4 +1,4 @@
-"""Keeping what belongs to this machine out of the user's git repository."""
+"""Keep files of this machine out of the user's git repository."""
 
 import re
 from collections import defaultdict
@@ -48,7 +48,10 @@ def _ignore(anchor: Path, names: list[str]) -> None:
             fault = fault or error
             continue
         if lines:
-            emit("notice", message=f"{file}: added {', '.join(lines)}, which belong to this machine")
+            emit(
+                "notice",
+                message=f"{file}: added {', '.join(lines)}, because these files belong to this machine only",
+            )
         return
     if fault is not None:
         message = (

@@ -1,4 +1,4 @@
-"""``regrow run``: execute the pipeline here, show one line a step, leave the full logs in files."""
+"""``regrow run``: run the pipeline here, print one line per step, and keep the full logs in files."""
 
 import contextlib
 import errno
@@ -49,7 +49,7 @@ RESULTS = (
 
 @dataclass
 class StepLine:
-    """What the user is told of one step; times in seconds. ``imports_s`` is all that its process imports."""
+    """The line printed for one step; times are in seconds. ``imports_s`` includes all imports of its process."""
 
     name: str
     begun: float = 0.0
@@ -181,7 +181,8 @@ def _follow(process: subprocess.Popen[bytes], events: Path, *, console: Console,
     except KeyboardInterrupt:
         _end(process)
         raise RunInterruptedError(
-            "interrupted; the next run goes on after the last finished step, a training or recovery from its last epoch"
+            "interrupted; the next run resumes after the last finished step, and a training or recovery "
+            "after its last epoch"
         ) from None
     if view.failure:
         said = f"step '{view.failure['step']}': {view.failure['message']}{view.where(logs)}"
@@ -191,8 +192,8 @@ def _follow(process: subprocess.Popen[bytes], events: Path, *, console: Console,
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(logs))
         if view.working:
             raise RegrowError(
-                f"step '{view.working}' ended without a word: killed, or out of memory;"
-                f" see {logs / view.working}.log"
+                f"step '{view.working}' died without an error message: killed, or out of memory; see "
+                f"{logs / view.working}.log"
             )
         raise RegrowError(f"the pipeline ended with status {process.returncode}; see {logs / 'pipeline.log'}")
     return view

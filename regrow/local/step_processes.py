@@ -1,4 +1,4 @@
-"""Steps as processes of their own, several at once: started, followed by their events, ended together."""
+"""Run steps as separate processes, several at once: start them, follow their events, end them together."""
 
 import contextlib
 import json
@@ -142,7 +142,7 @@ class StepProcesses:
         limits = dict.fromkeys(THREADS, str(threads)) if threads else {}
         with self._guard, (folder / f"{job.stem}.log").open("ab") as log:
             if self.ended and not last:
-                raise RegrowError("the sweep is being ended")
+                raise RegrowError("the sweep is stopping")
             process = subprocess.Popen(
                 [sys.executable, "-m", "regrow_pipelines.local_sweep", str(job)],
                 stdout=log,
@@ -207,5 +207,5 @@ class StepProcesses:
 
 def _why(step: str, failure: Mapping[str, Any] | None, *, log: Path) -> str:
     if failure is None:
-        return f"step '{step}' ended without a word: killed, or out of memory; see {log}"
+        return f"step '{step}' died without an error message: killed, or out of memory; see {log}"
     return f"step '{step}': {failure['message']}{f' (a defect; see {log})' if failure.get('defect') else ''}"

@@ -1,4 +1,4 @@
-"""``regrow sweep``: try many prunings side by side, choose one by a rule, ship that one.
+"""``regrow sweep``: try many prunings side by side, choose one by a rule, and register it.
 
 Every step is a process of its own and is kept in the workspace's cache, as with ``regrow run``: what an interrupted
 sweep has finished is not done again.
@@ -108,8 +108,8 @@ def run_sweep(
             return _with_outcome(done, outcome)
         except KeyboardInterrupt:
             raise RunInterruptedError(
-                "interrupted; the next sweep goes on after the last finished steps, trainings and recoveries from their"
-                " last epochs"
+                "interrupted; the next sweep resumes after the last finished steps, and trainings and "
+                "recoveries after their last epochs"
             ) from None
         except Exception as error:
             jobs.conclude(run=run, lines=sweeping.lines, error=error)
@@ -317,7 +317,10 @@ def front_table(front: Mapping[str, Any]) -> Table:
     """The front and the rest on the terminal, the smallest of the front first."""
     form = front["format"]
     table = Table(
-        title=f"{front['validation_examples']} validation examples; accuracy: the lower of Keras' and {form}'s",
+        title=(
+            f"{front['validation_examples']} validation examples; accuracy: the lower of the Keras model's "
+            f"and the {form} file's"
+        ),
         title_justify="left",
     )
     for name in ("target and method", "accuracy, %", "− parent", "bytes", "latency ÷", ""):

@@ -1,4 +1,4 @@
-"""Where a command on this machine tracks its runs: the environment says it, else ``params.yaml``, else SQLite."""
+"""Where a command tracks its runs: set by the environment, else by ``params.yaml``, else SQLite."""
 
 import contextlib
 import os
@@ -62,8 +62,10 @@ def prepare_tracking(config: Any, *, workspace: Path) -> dict[str, str]:
     if is_temporary(here):
         emit(
             "notice",
-            message=f"this is a temporary checkout of {lasting(here)}: runs are tracked there, and TensorBoard's logs"
-            f" go to {variables[ROOT]}",
+            message=(
+                f"this is a temporary checkout of {lasting(here)}: runs are tracked in that folder, and "
+                f"TensorBoard logs go to {variables[ROOT]}"
+            ),
         )
     return variables
 
@@ -75,7 +77,7 @@ def _say_what_is_passed_over(section: Any, variables: dict[str, str]) -> None:
     for name, key in ((URI, "uri"), (EXPERIMENT, "experiment")):
         if wanted[name] is not None and wanted[name] != variables[name]:
             shown = without_credentials(variables[name]) if name == URI else variables[name]
-            message = f"{name} ({shown}) is set in the environment and wins over tracking.{key}"
+            message = f"{name} ({shown}) is set in the environment and overrides tracking.{key}"
             emit("notice", message=message, once=True)
 
 

@@ -1,4 +1,4 @@
-"""Whether what a configuration names is in git or under DVC, so that another clone and an old commit have it."""
+"""Whether the files named in a configuration are tracked by git or DVC, so that other clones have them."""
 
 import shlex
 from collections.abc import Iterable, Iterator
@@ -23,16 +23,16 @@ def unversioned(named: Iterable[tuple[str, Path]]) -> Iterator[str]:
             continue
         shown = shlex.quote(path.as_posix())
         if not place.exists():
-            yield f"{key}: {path} is not there; the stage that reads it stops until it is"
+            yield f"{key}: {path} does not exist; the stage that reads it will fail"
         elif root.resolve() in place.resolve().parents:
             yield (
-                f"{key}: {path} is neither in git nor under DVC: `dvc add {shown}` keeps its versions; commit"
-                f" {path}.dvc, then other clones have it after `dvc pull`, and `dvc exp run --temp` sees it"
+                f"{key}: {path} is tracked by neither git nor DVC: run `dvc add {shown}` and commit "
+                f"{path}.dvc; then other clones get it by `dvc pull`, and `dvc exp run --temp` finds it"
             )
         else:
             yield (
-                f"{key}: {path} lies outside of this repository: its changes are seen, but it has no version, and other"
-                f" clones need it in the same place; `dvc import-url {shown}` brings it in"
+                f"{key}: {path} is outside this repository: changes are noticed, but it is not versioned, "
+                f"and other clones need it at the same path; run `dvc import-url {shown}` to import it"
             )
 
 

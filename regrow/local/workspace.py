@@ -1,4 +1,4 @@
-"""The folder that ``regrow run`` works in: one run at a time, and nothing left of one that was killed."""
+"""The workspace of ``regrow run``: locked by one run at a time, and cleaned after a killed one."""
 
 import contextlib
 import fcntl
@@ -39,7 +39,7 @@ def only_one(workspace: Path) -> Iterator[int]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise RegrowError(
-                        f"{workspace}: another run is at work there; wait for it or choose another --workspace"
+                        f"{workspace}: in use by another run; wait for it or choose another --workspace"
                     ) from None
                 time.sleep(0.1)
         yield lock.fileno()

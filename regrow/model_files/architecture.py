@@ -120,7 +120,9 @@ def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
         if path.is_absolute() or ".." in path.parts or PureWindowsPath(path).drive:
             raise RegrowError(f"its entry '{entry.filename}' would be written outside its folder")
         if entry.filename in names:
-            raise RegrowError(f"has two entries '{entry.filename}', of which programs read one or the other")
+            raise RegrowError(
+                f"has two entries '{entry.filename}', and programs differ in which one they read"
+            )
         names.add(entry.filename)
     expanded = sum(entry.file_size for entry in entries)
     if expanded > max(h5_files.SMALL, h5_files.EXPANSION * size):

@@ -60,8 +60,8 @@ def refuse_other_layers(config: dict[str, Any], stored: Collection[str]) -> None
     kinds = [str(layer["class_name"]).rsplit(">", 1)[-1] for layer in contained(config)]
     if other := sorted(set(stored) - set(file_names(kinds))):
         raise RegrowError(
-            f"weights are stored for {', '.join(other[:5])}, which its architecture lacks: they are not of the same"
-            " model"
+            f"weights are stored for {', '.join(other[:5])}, which its architecture lacks, so they belong "
+            "to different models"
         )
 
 

@@ -39,15 +39,17 @@ def switch_on_onednn(models: Iterable[Path]) -> None:
         if "tensorflow" in sys.modules:
             if not computes_channels_first():
                 raise RegrowError(
-                    f"{model}: has layers with channels first, which TensorFlow computes on a CPU only with oneDNN, and"
-                    f" it was imported without; set {VARIABLE}=1 before Python starts"
+                    f"{model}: has layers with channels first, which TensorFlow computes on a CPU only with "
+                    f"oneDNN, but TensorFlow was imported without it; set {VARIABLE}=1 before Python starts"
                 )
         elif os.environ.get(VARIABLE, "1").lower() in ("0", "false"):
             os.environ[VARIABLE] = "1"
             emit(
                 "notice",
-                message=f"{model}: has layers with channels first, which TensorFlow computes on a CPU only with oneDNN;"
-                f" it is switched on, although {VARIABLE} is 0",
+                message=(
+                    f"{model}: has layers with channels first, which TensorFlow computes on a CPU only "
+                    f"with oneDNN; oneDNN is switched on, although {VARIABLE} is 0"
+                ),
             )
 
 

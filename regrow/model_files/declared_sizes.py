@@ -62,8 +62,8 @@ class Budget:
             raise RegrowError(self.fault)
         if self.declared > WIDENED * self.stored + UNSTORED:
             self.fault = (
-                f"declares weights of {self.declared:,} bytes up to '{name}' of shape {shape}, and holds"
-                f" {self.stored:,} bytes of them"
+                f"declares weights of {self.declared:,} bytes up to '{name}' of shape {shape}, but contains "
+                f"only {self.stored:,} bytes"
             )
             raise RegrowError(self.fault)
 
@@ -249,7 +249,8 @@ def check_taken(model: Any, weights: int) -> None:
     taken = sum(_size(variable) for variable in variables if variable.dtype.is_floating)
     if weights > taken:
         raise RegrowError(
-            f"its architecture has {taken:,} weights, and {weights:,} are stored: they are not of the same model"
+            f"its architecture has {taken:,} weights, but {weights:,} are stored, so they belong to "
+            "different models"
         )
 
 

@@ -36,8 +36,8 @@ def stored(h5: Any, *, size: int) -> Stored:
     for name, item in _data_sets(h5):
         if item.dtype.str == BFLOAT16:
             raise RegrowError(
-                f"'{name}' holds bfloat16, which HDF5 has no type for and tf_keras does not read from files;"
-                " save the model with weights of float32, as policy mixed_bfloat16 has them"
+                f"'{name}' is bfloat16, which HDF5 does not support and tf_keras does not read; save the "
+                "model with float32 weights, as policy mixed_bfloat16 does"
             )
         if item.dtype.kind not in NUMBERS:
             raise RegrowError(f"'{name}' holds {item.dtype}; accepted in a model's weights: numbers")
@@ -52,7 +52,8 @@ def stored(h5: Any, *, size: int) -> Stored:
             layers.add(name.split("/")[2])
         if total > max(SMALL, EXPANSION * size):
             raise RegrowError(
-                f"its data would expand to more than {max(SMALL, EXPANSION * size):,} bytes, and it has {size:,}"
+                f"its data would expand to more than {max(SMALL, EXPANSION * size):,} bytes, but it has "
+                f"only {size:,}"
             )
     return Stored(total, frozenset(layers))
 

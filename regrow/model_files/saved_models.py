@@ -68,7 +68,7 @@ def stored_bytes(folder: Path) -> int:
     """
     parts = sorted((folder / VARIABLES).glob("variables.*"))
     if not parts:
-        raise RegrowError(f"{folder}: holds no weights (no {VARIABLES}/variables.index)")
+        raise RegrowError(f"{folder}: contains no weights (no {VARIABLES}/variables.index)")
     for part in parts:
         if reason := irregular(part):
             raise RegrowError(f"{part}: {reason}")
@@ -102,8 +102,8 @@ def _refuse_vocabularies_in_graphs(config: dict[str, Any]) -> None:
     for kind, fields in layers_in(config):
         if kind in LOOKUPS and not fields.get("vocabulary"):
             raise RegrowError(
-                f"layer '{fields.get('name')}' ({kind}) learned its vocabulary from data, and a SavedModel has it in"
-                " its graph alone, which is not run; save the model as .keras"
+                f"layer '{fields.get('name')}' ({kind}) learned its vocabulary from data, which a "
+                "SavedModel stores only in its graph, and graphs are not run; save the model as .keras"
             )
 
 

@@ -22,11 +22,11 @@ OPERATIONS = frozenset({"TFOpLambda", "SlicingOpLambda", *MEMBERS})
 INITIALIZERS = "tensorflow.python.ops.init_ops_v2"
 TYPE_SPECS = frozenset({"TensorSpec", "RaggedTensorSpec", "SparseTensorSpec"})
 WAY_OUT = (
-    "and save the model again; if you trust who made the file, `regrow inspect` and `regrow prune` take --trust"
-    " (train.import does not: each later step would have to run the code again)"
+    "and save the model again; if you trust the file's source, use --trust with `regrow inspect` and "
+    "`regrow prune` (train.import does not: each later step would have to run the code again)"
 )
 IN_PYTHON = (
-    "and save the model again; if you trust who made the file, load it with regrow.load(…, trust=True)"
+    "and save the model again; if you trust the file's source, load it with regrow.load(…, trust=True)"
 )
 
 
@@ -40,10 +40,10 @@ def refuse_code(found: ModelFile, file: Path) -> None:
     config = unwrapped(found.config)
     checks = [_first(config, _unknown_operation), code_in(config)]
     reasons = [
-        " is an operation of TensorFlow that is not known to compute only; express it with Keras' own layers "
+        " is a TensorFlow operation that may do more than compute; replace it by Keras' own layers "
         f"{WAY_OUT}",
-        " carries Python code, which is not run from a model file; express it with Keras' own layers (such as"
-        f" Rescaling or Activation) {WAY_OUT}",
+        " carries Python code, which is not run from a model file; replace it by Keras' own layers (such "
+        f"as Rescaling or Activation) {WAY_OUT}",
     ]
     # What is of Keras 3 is not built by its names, but converted by a table of those that are known.
     subclassed = None if found.from_keras3 else _subclassed(config)
@@ -104,8 +104,8 @@ def _foreign(config: dict[str, Any]) -> str | None:
         return added
     if isinstance(inner, dict) and isinstance(inner.get("vocabulary"), str):
         return (
-            f"{_named(config)} takes its vocabulary from the file '{inner['vocabulary']}', which is not read; save"
-            " the model with the words themselves"
+            f"{_named(config)} takes its vocabulary from the file '{inner['vocabulary']}', which is not "
+            "allowed; save the model with the words themselves"
         )
     if not isinstance(kind, str) or kind in pure_layers() or kind in keras_objects():
         return None

@@ -28,9 +28,8 @@ def refuse_wrapped(config: Any, file: Path | str) -> None:
         named = f"{file}: layer '{fields.get('name')}' is a {kind} of tfmot"
         if kind in QUANTISING:
             raise RegrowError(
-                f"{named}, made for quantisation-aware training, and its weights are trained with the errors of"
-                " quantised ones; prune the model that it was made from, and make the result ready for quantisation, or"
-                " export it as tflite_int8"
+                f"{named}, from quantisation-aware training; prune the model from before that training "
+                "instead, and quantise the result or export it as tflite_int8"
             )
         if kind in CLUSTERING:
             raise RegrowError(

@@ -1,1 +1,1 @@
-"""Digests, statements, and what code and environment made an artifact."""
+"""Provenance: digests, statements, and the code and environment that made an artifact."""

@@ -1,4 +1,4 @@
-"""Which of Regrow's own files a module's behaviour depends on, and their digest.
+"""The code version: which of Regrow's files a module depends on, and their digest.
 
 The code version is part of every cache key: edited code must never be answered with an older result. It is
 taken over the modules that a step can reach by imports, wherever in a file they stand, so that a change to

@@ -16,7 +16,7 @@ def file_digest(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal.
 
     Raises:
-        RegrowError: it is missing, may not be read or is no regular file.
+        RegrowError: it is missing, not readable or not a regular file.
     """
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

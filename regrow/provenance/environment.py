@@ -1,4 +1,4 @@
-"""What surrounds a step: commit, tree, image, lock file. In a container they come through the environment."""
+"""A step's environment: commit, tree, image, lock file. In a container, environment variables supply them."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ SOURCES = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What a statement says of where a step ran; an empty string means unknown."""
+    """A step's environment for its statement; an empty string means unknown."""
 
     git_commit: str
     git_dirty: bool

@@ -1,4 +1,4 @@
-"""in-toto v1 statements with a SLSA provenance v1 predicate: what a step made, of what, how and when.
+"""in-toto v1 statements with a SLSA provenance v1 predicate: what a step made, from what, how and when.
 
 https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and https://slsa.dev/spec/v1.0/provenance
 """
@@ -25,7 +25,7 @@ MLFLOW_RUN = "mlflow_run"
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """Something that was used: an input directory, raw data, a commit. ``digest`` is by algorithm."""
+    """Something a step used: an input directory, raw data or a commit. ``digest`` is by algorithm."""
 
     name: str
     uri: str = ""
@@ -71,7 +71,7 @@ class Statement:
 
     @property
     def invocation(self) -> str:
-        """What tells this execution of the step from every other; a cached step keeps its first."""
+        """The id of this execution of the step; a cached step keeps its first."""
         return str(self.document["predicate"]["runDetails"]["metadata"]["invocationId"])
 
     @property
@@ -113,10 +113,10 @@ class Statement:
         for item in self.document["subject"]:
             if item["name"] == output:
                 return dict(item["annotations"]["files"])
-        raise RegrowError(f"the statement of step '{self.step}' names no output '{output}'")
+        raise RegrowError(f"the statement of step '{self.step}' has no output '{output}'")
 
     def verify(self, outputs: Mapping[str, Path]) -> None:
-        """Check that ``outputs`` hold to the last byte what the statement says.
+        """Check that ``outputs`` match the statement in every byte.
 
         Raises:
             RegrowError: an output is missing, or a file is missing, added or changed; it is named.
@@ -136,8 +136,8 @@ class Statement:
                 raise RegrowError(f"{directory / path}: is not in the statement of step '{self.step}'")
             if expected[path] != found[path]:
                 raise RegrowError(
-                    f"{directory / path}: has sha256 {found[path]}, but the statement of step"
-                    f" '{self.step}' says {expected[path]}"
+                    f"{directory / path}: has sha256 {found[path]}, but the statement of step '{self.step}' "
+                    f"has {expected[path]}"
                 )
         if digest_of_files(expected) != self.subjects[output]:
             raise RegrowError(f"the statement of step '{self.step}' contradicts itself on '{output}'")

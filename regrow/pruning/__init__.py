@@ -1,1 +1,1 @@
-"""Pruning: how much each kernel bears, masks through tfmot, and the value that records them."""
+"""Pruning: which blocks, channels or weights to remove, how to remove them, and a record of what was removed."""

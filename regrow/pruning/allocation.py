@@ -1,8 +1,8 @@
-"""How much of the sparsity each kernel bears.
+"""Allocation: the sparsity of each kernel, for a given sparsity of all together.
 
 Each function takes kernels by name (float arrays), the sparsity wanted over all of them together, 0 to 1, and by name
 the lengths of a kernel's window, inputs and outputs where those are not its shape; it returns the sparsity of each
-kernel. Within a kernel the smallest magnitudes go.
+kernel. Within a kernel the smallest magnitudes are removed.
 """
 
 import math
@@ -17,7 +17,7 @@ Dimensions = Mapping[str, tuple[int, ...]]
 
 
 def uniform(kernels: Kernels, sparsity: float, dimensions: Dimensions | None = None) -> dict[str, float]:
-    """The same share of every kernel."""
+    """The same sparsity in every kernel."""
     return dict.fromkeys(kernels, sparsity)
 
 
@@ -31,7 +31,7 @@ def global_magnitude(
 def lamp(kernels: Kernels, sparsity: float, dimensions: Dimensions | None = None) -> dict[str, float]:
     """One threshold on LAMP scores (Lee 2021): w_u² / Σ_{v: w_v² ≥ w_u²} w_v² within each kernel.
 
-    The largest weight of a kernel scores 1, so no kernel is emptied before all others are.
+    The largest weight of a kernel scores 1, so no kernel becomes empty before all others.
     """
     return _by_threshold({name: lamp_scores(array) for name, array in kernels.items()}, sparsity)
 
@@ -53,7 +53,7 @@ def erk(kernels: Kernels, sparsity: float, dimensions: Dimensions | None = None)
     Dimensions are the window's, the number of inputs and the number of outputs: heads and their width, which a kernel
     of attention has on two axes, are one number of outputs.
 
-    The factor is solved again whenever a kernel reaches density 1, until the total is met.
+    The factor is solved for again whenever a kernel reaches density 1, until the total is met.
     """
     total = sum(array.size for array in kernels.values())
     wanted = (1 - sparsity) * total
@@ -74,7 +74,7 @@ def erk(kernels: Kernels, sparsity: float, dimensions: Dimensions | None = None)
 
 
 def _by_threshold(scores: Mapping[str, Array], sparsity: float) -> dict[str, float]:
-    """Share of each kernel among the lowest ``sparsity`` of all scores; ties go by the kernels' order."""
+    """Share of each kernel that is among the lowest ``sparsity`` of all scores; ties follow the kernels' order."""
     names = list(scores)
     joined = np.concatenate([scores[name] for name in names])
     count = round(sparsity * joined.size)

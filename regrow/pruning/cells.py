@@ -1,4 +1,4 @@
-"""How a group shrinks so that the channel counts of its layers, not that of its units alone, come out round.
+"""How a group shrinks so that the channel count of each of its layers, not just of the group, is rounded.
 
 In ``Concatenate([a, b]) + c`` the channels of ``c`` are those of ``a`` and ``b``: one group, three counts. Units that
 count alike in every layer of their group are a *cell* (here those of ``a`` and those of ``b``), and a layer has
@@ -32,7 +32,7 @@ class Cells:
         units: those of each cell.
         counts: int64, (cells, layers): indices that a unit of the cell has in each layer.
         layers: the layers, by path and config key; None stands for the group's units where no layer counts them.
-        steps: how many units of each cell have to go at once.
+        steps: how many units of each cell must be removed at once.
     """
 
     units: list[Ids]
@@ -46,13 +46,13 @@ class Cells:
         return np.array([len(units) for units in self.units], np.int64) @ self.counts
 
     def remainders(self, free: list[int], least: Array, round_to: int) -> list[int | None]:
-        """How many units of each cell have to go first, so that from then on its steps keep all layers round.
+        """How many units of each cell must be removed first so that all further steps keep every layer rounded.
 
-        None for a cell that has to stay whole. Where no choice makes all layers round, each cell is made round for
-        itself if it can be, and a layer that holds a cell that cannot is round but for that one.
+        None for a cell that must stay whole. If no choice rounds all layers, each cell is rounded by itself where
+        possible; a layer is then rounded except for the cells that cannot be.
 
         Args:
-            free: units of each cell that may go.
+            free: units of each cell that may be removed.
             least: channels of each layer that stay.
         """
         sizes = np.array([len(units) for units in self.units], np.int64)
@@ -74,7 +74,7 @@ class Cells:
 def layer_sizes(channels: Channels) -> dict[Layer, Ids]:
     """The units of each layer that makes channels, by path and the config key that is their number.
 
-    A depthwise layer has its multiplier's units once for each channel that it takes in.
+    A depthwise layer has its multiplier's units once for each input channel.
     """
     makers = {slot.layer for slot in channels.slots if slot.role == "output"}
     taken_in = {

@@ -1,4 +1,4 @@
-"""Section ``channels`` of the pruning report: what shrank, and why the rest did not."""
+"""Section ``channels`` of the pruning report: which groups shrank, and why others did not."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -73,7 +73,7 @@ def channel_report(
 
 
 def reasons_of(channels: Channels, units: Iterable[int]) -> list[str]:
-    """Why each of ``units`` stays, each reason once; empty if one of them may go."""
+    """Why each of ``units`` stays, each reason once; empty if one of them may be removed."""
     found: dict[str, None] = {}
     for unit in units:
         if int(unit) not in channels.reasons:
@@ -102,7 +102,7 @@ def _counts(channels: Channels, units: Ids, removed: Array) -> dict[str, Any]:
 def _narrowest(
     units: Ids, sizes: Mapping[Layer, Ids], limits: Limits, removed: Array, *, round_to: int
 ) -> dict[str, Any]:
-    """Of the layers of a group that shrank, the one nearest to its limit; the limit of one that could not shrink."""
+    """The layer nearest to its limit in a group that shrank; only the limit in a group that could not shrink."""
     own: dict[Layer | None, Ids] = {layer: of[np.isin(of, units)] for layer, of in sizes.items()}
     own = own or {None: units}
     if not removed[units].any():

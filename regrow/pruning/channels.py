@@ -1,4 +1,4 @@
-"""Structured pruning: whole channels are taken out of a model, so that it is smaller and faster."""
+"""Structured pruning: remove whole channels from a model, so that it becomes smaller and faster."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from regrow.pruning.targets import ChannelOptions, Target
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelPruning:
-    """The smaller model, what was cut out of the one given, and section ``channels`` of the report."""
+    """The smaller model, the surgery that made it, and section ``channels`` of the report."""
 
     model: Any
     pruning: Pruning
@@ -37,7 +37,7 @@ class ChannelPruning:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Which units of ``channels`` go (a mask), what each was worth, and the latencies before and after, if measured.
+    """Which units of ``channels`` to remove (a mask), their scores, and latencies before and after, if measured.
 
     ``round_to`` is what channel counts were rounded to: that of ``options``, or half of it where that does not fit.
     ``min_channels`` is how many of each layer stay: the first of ``options.minimums`` that meets the target.
@@ -63,7 +63,7 @@ def prune_channels(
     seed: int = 0,
     reference: Mapping[str, float] | None = None,
 ) -> ChannelPruning:
-    """A new model with fewer channels; ``model`` is not touched. Arguments and errors: see `choose_channels`."""
+    """A new model with fewer channels; ``model`` stays unchanged. Arguments and errors: see `choose_channels`."""
     choice = choose_channels(
         model, options, target=target, skip=skip, calibration=calibration, seed=seed, reference=reference
     )
@@ -89,7 +89,7 @@ def choose_channels(
         skip: patterns of layers, or of nested models, that keep all their channels.
         calibration: examples, for criteria that need them.
         seed: of criterion random.
-        reference: macs, parameters and bytes that the target is a share of, where they are not those of ``model``.
+        reference: macs, parameters and bytes to which the target refers; default: those of ``model``.
 
     Raises:
         RegrowError: the model's calls cannot be read or made anew, it has a ``Lambda`` layer, a pattern matches no
@@ -106,7 +106,7 @@ def choose_channels(
             "; ".join(list(dict.fromkeys(channels.reasons.values()))[:3])
             or "no layer has channels of its own"
         )
-        raise RegrowError(f"prune.method: 'channels' finds no channel that may go: {why}")
+        raise RegrowError(f"prune.method: 'channels' finds no channel that it may remove: {why}")
 
     def worth(left: Channels) -> Array:
         needs_model = needs_examples(options.criterion)
@@ -148,7 +148,7 @@ def choose_channels(
 
 
 def cut_channels(choice: Choice, trained: Any = None) -> ChannelPruning:
-    """The model without the channels of ``choice``, as it was or as ``trained``, the same model, has become since."""
+    """The model without the channels of ``choice``; ``trained`` is the same model after further training."""
     channels = choice.channels
     if trained is not None:
         channels = replace(channels, graph=replace(channels.graph, arrays=Graph.of(trained).arrays))
@@ -178,21 +178,21 @@ def _refuse_what_cannot_be_built(graph: Graph) -> None:
             raise RegrowError(added)
         if call.class_name == "Lambda":
             raise RegrowError(
-                f"prune.method: 'channels' cannot build layer '{call.layer}' anew, a Lambda with code of its own;"
-                " put Keras' layers or TensorFlow operations in its place, or keep the model's shape: 'magnitude' and"
-                " 'n_m' build nothing anew"
+                f"prune.method: 'channels' cannot rebuild layer '{call.layer}', a Lambda with custom code; "
+                "replace it with Keras layers or TensorFlow operations, or use 'magnitude' or 'n_m', which "
+                "rebuild no layer"
             )
 
 
 def _without_score(channels: Channels, scores: Array, criterion: str) -> Channels:
-    """The channels, with a reason for those that stay because the criterion says nothing of them."""
+    """The channels; those that the criterion cannot score stay, with this as their reason."""
     silent = np.flatnonzero(channels.removable & ~np.isfinite(scores)).tolist()
-    why = f"criterion '{criterion}' says nothing of them"
+    why = f"criterion '{criterion}' cannot score them"
     return replace(channels, reasons={**dict.fromkeys(silent, why), **channels.reasons})
 
 
 def _lowered(channels: Channels, options: ChannelOptions) -> Iterator[ChannelOptions]:
-    """``options`` with each of the numbers of channels that may stay, as far as it makes a difference."""
+    """``options`` with each permitted minimum number of channels that makes a difference."""
     before = None
     for number in options.minimums:
         limits = [
@@ -212,7 +212,7 @@ def _chosen(
     *,
     reference: Mapping[str, float],
 ) -> tuple[Array, int, tuple[float, float] | None]:
-    """A mask of the units to remove, what was rounded to; with a latency as target, those before and after in ms."""
+    """A mask of the units to remove and the multiple used; for a latency target, also milliseconds before and after."""
     if target.name == "latency_ms":
         removed, latencies = _by_latency(channels, worth, options, target)
         return removed, options.round_to, latencies
@@ -253,15 +253,15 @@ def _as_measured(
     milliseconds: Callable[[Any], float],
     whole: float,
 ) -> tuple[Array, tuple[float, float]]:
-    """What goes, and the milliseconds before and after; ``whole`` are those of the model as it is."""
+    """The units to remove, and milliseconds before and after; ``whole`` is the unpruned model's."""
 
     def measured(removed: Array) -> float:
         return milliseconds(built(channels.graph, remove(channels, removed)[0])) if removed.any() else whole
 
     if whole <= target.value:
         raise RegrowError(
-            f"prune.target.latency_ms: {target.value:g} ms is not less than what the model takes already,"
-            f" {whole:.3g} ms on this machine"
+            f"prune.target.latency_ms: {target.value:g} ms is no less than the model already takes on this "
+            f"machine, {whole:.3g} ms"
         )
     # Latency cannot be foretold; MACs come near enough to say how far each scoring goes.
     budget = target.value / whole * channels.macs()

@@ -1,4 +1,4 @@
-"""Masks that grow while a model is trained."""
+"""A training callback whose masks grow while a model is trained."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +12,8 @@ from regrow.training.parts import Part
 class GradualMasks(Part):
     """Masks the kernels named in ``schedules`` (tfmot's, by name) before the first step and after each.
 
-    What was masked gets its step of the optimizer before it is masked again, so that a weight whose gradient is large
-    comes back when the masks are next computed (Zhu & Gupta 2017).
+    Masked weights still take optimizer steps before they are masked again, so that a weight with a large gradient can
+    return when the masks are next computed (Zhu & Gupta 2017).
     """
 
     def __init__(self, schedules: Mapping[str, Any]) -> None:
@@ -21,7 +21,7 @@ class GradualMasks(Part):
         self._schedules = schedules
 
     def build(self, learner: Any) -> None:
-        """Make the masks of the model that is trained."""
+        """Create the masks of the trained model."""
         kernels = prunable_kernels(learner.inner)
         self._masking = Masking({name: kernels[name] for name in self._schedules}, self._schedules)
         self.state = self._masking.variables
@@ -29,13 +29,13 @@ class GradualMasks(Part):
         self._masking.advance()
 
     def after_step(self) -> None:
-        """The masks that the next step begins with."""
+        """The masks at the start of the next step."""
         self._masking.advance()
 
     def mask_averages(self, model: Any) -> None:
-        """Averaged weights are not zero where weights have only just been masked."""
+        """Zero averaged weights, too, where weights have only just been masked."""
         self._masking.mask()
 
     def pruning(self) -> Pruning:
-        """The masks as they are now."""
+        """The current masks."""
         return self._masking.pruning()

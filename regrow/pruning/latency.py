@@ -1,4 +1,4 @@
-"""Milliseconds of a model on this machine, as a target measures them."""
+"""Measuring a model's latency on this machine, for a latency target."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,10 +17,10 @@ SECONDS, ROUNDS = 0.5, (20, 500)
 
 
 class Stopwatch:
-    """Times models in turns with one reference, so that what else the machine does cancels out.
+    """Times models in turns with a reference, so that other load on the machine cancels out.
 
     ``reference_ms`` are the reference's median milliseconds: TFLite fp32, one random example, one thread. ``converter``
-    converts the models, and is ended by who made it.
+    converts the models; its creator must close it.
 
     Raises:
         RegrowError: the reference has several inputs, or an input of unknown size, or cannot be converted.
@@ -32,7 +32,9 @@ class Stopwatch:
         self.reference_ms = float(np.median(self._times({"model": self._reference})["model"]))
 
     def ms(self, model: Any) -> float:
-        """The reference's milliseconds times the median ratio of ``model``'s to them, round by round."""
+        """The reference's milliseconds times the median, over rounds, of the ratio of ``model``'s time to the
+        reference's.
+        """
         times = self._times({"model": self._runner(model), "reference": self._reference})
         return self.reference_ms * ratio(times["model"], times["reference"])
 
@@ -58,7 +60,7 @@ def _example(model: Any) -> Array:
     shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
     if len(shapes) != 1 or None in shapes[0]:
         raise RegrowError(
-            f"prune.target.latency_ms: can be measured of a model with one input of known size, not {shapes};"
-            f" choose macs, parameters or bytes"
+            f"prune.target.latency_ms: needs a model with one input of known size; this one has {shapes}; "
+            "choose macs, parameters or bytes"
         )
     return np.random.default_rng(0).random(shapes[0], np.float32)

@@ -1,4 +1,4 @@
-"""Layer dropping: whole residual blocks are taken out of a model, so that it is shallower."""
+"""Layer dropping: remove whole residual blocks from a model, so that it becomes shallower."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from regrow.pruning.targets import TOLERANCE, LayerOptions, Target
 
 @dataclass(frozen=True, kw_only=True)
 class LayerPruning:
-    """The shallower model, what was cut out of the one given, and section ``blocks`` of the report."""
+    """The shallower model, the surgery that made it, and section ``blocks`` of the report."""
 
     model: Any
     pruning: Pruning
@@ -30,7 +30,7 @@ class LayerPruning:
 
 @dataclass(frozen=True)
 class _Step:
-    """The model after some blocks: what was dropped so far, and its costs."""
+    """An intermediate model: the blocks dropped so far, and its costs."""
 
     dropped: tuple[Block, ...]
     graph: Graph
@@ -50,12 +50,12 @@ def prune_layers(
     calibration: Calibration | None = None,
     seed: int = 0,
 ) -> LayerPruning:
-    """A new model without the least important residual blocks; ``model`` is not touched.
+    """A new model without the least important residual blocks; ``model`` stays unchanged.
 
     Args:
         model: Functional or Sequential, nested models included.
-        options: how many blocks go, and what a block is worth.
-        target: a share of macs, parameters or bytes, where ``options`` does not say how many blocks.
+        options: how many blocks to drop, and the criterion.
+        target: a share of macs, parameters or bytes, used if ``options`` gives no number of blocks.
         skip: patterns of layers; a block that holds one of them stays.
         calibration: examples, for criteria that need them.
         seed: of criterion random.
@@ -77,7 +77,7 @@ def prune_layers(
         if not any(matches(layer, pattern) for layer in block.layers for pattern in staying)
     ]
     if not blocks:
-        raise RegrowError("prune.method: 'layers' finds no residual block that may go")
+        raise RegrowError("prune.method: 'layers' finds no residual block that it may remove")
     scores = _scores(whole.channels, blocks, model, options, calibration, seed)
     ranked = [blocks[place] for place in np.argsort(scores, kind="stable")]
     step = _counted(whole, ranked, options.blocks) if options.blocks else _met(whole, ranked, target)
@@ -109,9 +109,9 @@ def _scores(
     calibration: Calibration | None,
     seed: int,
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """What a block is worth: the mean over the channels that its layers make; only slices within the block count.
+    """A block's score: the mean over the channels that its layers make; only slices within the block count.
 
-    Where a criterion sums over slices, a unit that several layers of the block make counts as many times.
+    For a criterion that sums over slices, a unit counts once for each layer of the block that makes it.
     """
     found = np.empty(len(blocks))
     for number, block in enumerate(blocks):
@@ -132,7 +132,8 @@ def _scores(
         )[units]
         if not np.isfinite(values).any():
             raise RegrowError(
-                f"prune.layers.criterion: '{options.criterion}' says nothing of block '{block.name}'; choose another"
+                f"prune.layers.criterion: '{options.criterion}' cannot score block '{block.name}'; choose "
+                "another criterion"
             )
         made = sum(len(slot.units) for slot in own if slot.role == "output" and is_weight(slot))
         summed = not criteria()[options.criterion].comparable
@@ -141,7 +142,7 @@ def _scores(
 
 
 def _without(whole: _Step, step: _Step, block: Block) -> _Step | None:
-    """``step`` without ``block`` too; None where that changes nothing, or would leave nothing of an addition."""
+    """``step`` with ``block`` dropped, too; None if that changes nothing or would leave an addition without inputs."""
     if set(block.layers).isdisjoint(step.graph.locations):
         return None  # it went inside a larger one
     dropped = (*step.dropped, block)
@@ -161,13 +162,13 @@ def _counted(whole: _Step, ranked: Sequence[Block], count: int) -> _Step:
         step = _without(whole, step, block) or step
     if len(step.dropped) < count:
         raise RegrowError(
-            f"prune.layers.blocks: is {count}, but only {len(step.dropped)} residual blocks may go"
+            f"prune.layers.blocks: is {count}, but only {len(step.dropped)} residual blocks can be removed"
         )
     return step
 
 
 def _met(whole: _Step, ranked: Sequence[Block], target: Target | None) -> _Step:
-    """Drop the least important blocks; one that would go too far is passed over."""
+    """Drop the least important blocks; skip one that would overshoot the target."""
     assert target is not None  # validated
     total = whole.costs()[target.name]
     step, reached = whole, 1.0
@@ -185,6 +186,6 @@ def _met(whole: _Step, ranked: Sequence[Block], target: Target | None) -> _Step:
             return step
     near = [f"{reached:.3g}", *([f"{nearest_below:.3g}"] if nearest_below else [])]
     raise RegrowError(
-        f"prune.target.{target.name}: {target.value:g} cannot be met within 3% by whole blocks; reachable are"
-        f" {' and '.join(near)}; methods [layers, channels] with layers.blocks meet what lies between"
+        f"prune.target.{target.name}: {target.value:g} cannot be met within 3% by whole blocks; reachable "
+        f"are {' and '.join(near)}; use methods [layers, channels] with layers.blocks for values between"
     )

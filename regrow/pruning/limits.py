@@ -1,4 +1,4 @@
-"""How far each group may shrink: a share and a number of channels that stay, and what counts are multiples of."""
+"""How far each group may shrink: the share and number of channels that stay, and their multiple."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ SMALLEST_MULTIPLE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Of one group: ``least`` channels of each layer stay where it shrinks, and their number is a ``multiple``.
+    """Limits of one group: each layer that shrinks keeps at least ``least`` channels, and a multiple of ``multiple``.
 
     None among the layers stands for the group where no layer counts its channels.
     """
@@ -28,9 +28,9 @@ class Limits:
 def limits_of(channels: Channels, *, floor: float, min_channels: int, round_to: int) -> list[Limits]:
     """The limits of each group of ``channels``, those of the whole model.
 
-    A group with a layer that multiples of ``round_to`` leave no smaller size, such as a stem of 8 channels where
-    ``round_to`` is 8, is rounded to half of it, and to half of that, but not below 4: otherwise the others would have
-    to make up for all that it keeps.
+    If multiples of ``round_to`` leave a layer of the group no smaller size, such as a stem of 8 channels with
+    ``round_to`` 8, the group uses half of it, or half of that, but not below 4. Otherwise other groups would have to
+    shrink more to compensate.
     """
     sizes = sizes_by_group(channels, channels)
     group_of = _group_of(channels)
@@ -52,7 +52,7 @@ def limits_of(channels: Channels, *, floor: float, min_channels: int, round_to: 
 
 
 def halves(round_to: int) -> Iterator[int]:
-    """``round_to`` and what it can be halved to: 16, 8, 4."""
+    """``round_to`` and its permitted halves, such as 16, 8, 4."""
     yield round_to
     while round_to % 2 == 0 and round_to // 2 >= SMALLEST_MULTIPLE:
         round_to //= 2
@@ -60,7 +60,7 @@ def halves(round_to: int) -> Iterator[int]:
 
 
 def sizes_by_group(channels: Channels, whole: Channels) -> dict[int, dict[Layer, Ids]]:
-    """By the number of a group of ``whole``, the layers whose channels are of it, and their units in ``channels``."""
+    """For each group number of ``whole``: the layers whose channels belong to it, and their units in ``channels``."""
     group_of = _group_of(whole)
     found: dict[int, dict[Layer, Ids]] = {}
     for layer, units in layer_sizes(channels).items():

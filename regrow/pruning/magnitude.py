@@ -25,7 +25,7 @@ def allocate(model: Any, kernels: Mapping[str, Any], *, sparsity: float, allocat
 
 
 def one_shot(model: Any, kernels: Mapping[str, Any], sparsities: Mapping[str, float]) -> Pruning:
-    """Zero the smallest magnitudes of each of the model's ``kernels`` at once, in place.
+    """Zero the smallest magnitudes of each of the model's ``kernels`` in one step, in place.
 
     tfmot keeps at least one weight of a kernel.
     """
@@ -58,7 +58,7 @@ class Ramp:
 def ramp(steps: int, *, begin: float, end: float, frequency: int) -> Ramp:
     """The bounds for a training of ``steps`` steps, ``begin`` and ``end`` being shares of them.
 
-    ``end`` is moved to the last update at or before it: tfmot would else stop short of the final sparsity.
+    ``end`` moves to the last update at or before it; otherwise tfmot would stop short of the final sparsity.
     """
     first = min(int(begin * steps), steps - 1)
     span = max(int(end * steps) - first, 1)
@@ -81,19 +81,19 @@ def gradual(
     step: str,
     progress: Progress,
 ) -> Pruning:
-    """Train ``model`` on, in place, while its sparsity rises by the cubic schedule (Zhu & Gupta 2017).
+    """Continue to train ``model``, in place, while its sparsity rises by the cubic schedule (Zhu & Gupta 2017).
 
-    Of the epochs that end at the final sparsity, the one with the best validation accuracy is kept.
+    The weights kept are those of the epoch with the best validation accuracy among those at the final sparsity.
 
     Args:
-        model: the parent; it gets the pruned weights.
+        model: the parent; receives the pruned weights.
         kernels: those to prune, by name.
         sparsities: final sparsity of each.
-        data: trained on.
+        data: the training data.
         learner: what is trained in order to train ``model``; shares its variables.
-        settings: how to train; without early stopping and a time budget, which would cut the schedule short.
+        settings: how to train, without early stopping or a time budget, which would cut the schedule short.
         initial_share: share of the final sparsity to begin with, 0 to 1.
-        begin: share of the optimiser steps before the first weights go.
+        begin: share of the optimiser steps before the first weights are removed.
         end: share of the steps at which the final sparsity is reached.
         frequency: steps between two updates of the masks.
         step: the step's name, for messages.

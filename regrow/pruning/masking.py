@@ -11,9 +11,9 @@ from regrow.pruning.pruning import Array, Pruning
 class Masking:
     """A mask for each of ``kernels``, computed by tfmot's ``prune_low_magnitude``.
 
-    tfmot wraps a layer and hands it one tensor, which neither attention nor a layer with states can do with; and it has
-    one schedule for all kernels of a layer. Here a layer that is never called holds one kernel, tfmot's wrapper around
-    it holds the mask, and the model stays as it is.
+    tfmot's wrapper passes a layer one tensor, which does not work for attention or layers with states, and it uses one
+    schedule for all kernels of a layer. Here each kernel is held by a layer of its own that is never called; tfmot's
+    wrapper around it holds the mask, and the model stays unchanged.
 
     Args:
         kernels: variables by name.
@@ -35,7 +35,7 @@ class Masking:
 
     @property
     def variables(self) -> list[Any]:
-        """Masks, thresholds and steps: what a training that is set back needs."""
+        """Masks, thresholds and steps, which a rollback of training must restore."""
         return [
             variable for wrapper in self._wrappers.values() for variable in wrapper._non_trainable_weights
         ]
@@ -46,21 +46,21 @@ class Masking:
             wrapper.pruning_step.assign(0)
 
     def advance(self) -> None:
-        """Go on by one step: compute the masks anew where the schedules say so, and zero what is masked."""
+        """Advance by one step: recompute the masks when the schedules say so, and zero masked weights."""
         for wrapper in self._wrappers.values():
             wrapper.pruning_step.assign_add(1)
             wrapper.pruning_obj.conditional_mask_update()
         self.mask()
 
     def mask(self) -> None:
-        """Zero what is masked."""
+        """Zero masked weights."""
         for wrapper in self._wrappers.values():
             wrapper.pruning_obj.weight_mask_op()
 
     def pruning(self) -> Pruning:
-        """The masks as they are now. A weight of a pruned kernel that is zero is masked, whoever zeroed it.
+        """The current masks. Every zero weight of a pruned kernel counts as masked, whatever made it zero.
 
-        Where a kernel has more zeros than it was to have, tfmot's threshold is 0 and its mask all ones.
+        If a kernel has more zeros than requested, tfmot's threshold is 0 and its mask all ones.
         """
         masks: dict[str, Array] = {}
         for name, wrapper in self._wrappers.items():

@@ -1,4 +1,4 @@
-"""The methods of pruning by name, and one after the other."""
+"""The pruning methods by name, and applying several in sequence."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -34,7 +34,7 @@ METHOD_OF_KEY = {
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a method works with; a model of the user's may come without a ``dataset``, or with data of their ``own``."""
+    """What a method works on; a user's model may come without a ``dataset``, or with the user's ``own`` data."""
 
     params: PruneParams
     dataset: Dataset | None
@@ -70,7 +70,9 @@ class Own:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A model after some methods; ``blocks`` and ``channels`` are the report's, ``left_dense`` the reason by kernel."""
+    """A model after some methods; ``blocks`` and ``channels`` are for the report, ``left_dense`` has reasons by
+    kernel.
+    """
 
     model: Any
     pruning: Pruning = field(default_factory=lambda: Pruning(masks={}))
@@ -105,7 +107,7 @@ def prune(model: Any, task: Task) -> Outcome:
 
 
 def _tell_what_is_missing(done: Outcome, params: PruneParams) -> None:
-    """Say how many of all kernel weights are zero where they are fewer than was asked for, and which are left dense."""
+    """Report the share of zeros if it is below the target, and which kernels stayed dense."""
     from regrow.graph.kernels import ZeroCount, zero_counts
 
     target = wanted_sparsity(params)
@@ -121,14 +123,14 @@ def _tell_what_is_missing(done: Outcome, params: PruneParams) -> None:
         for name, reason in spared[:NAMED]
     ]
     if reasons:
-        reasons[0] = f"left dense: {reasons[0]}"
+        reasons[0] = f"stayed dense: {reasons[0]}"
     if len(spared) > NAMED:
         reasons.append(f"{len(spared) - NAMED} more are in report.json")
     pruned = [count for name, count in counts.items() if name not in done.left_dense]
     missing = sum(target * count.weights - count.zeros for count in pruned)
     # Rounding leaves less than one zero out of each kernel.
     if missing > max(ROUNDING * total.weights, len(pruned)):
-        reasons.append("weights of equal magnitude are kept together")
+        reasons.append("weights of equal magnitude stay together")
     if reasons:
         emit(
             "notice",
@@ -138,14 +140,14 @@ def _tell_what_is_missing(done: Outcome, params: PruneParams) -> None:
 
 
 def wanted_sparsity(params: PruneParams) -> float | None:
-    """The share of zeros that was asked for; None where weights are not masked."""
+    """The requested share of zeros; None if no method masks weights."""
     if "magnitude" in params.method:
         return params.sparsity
     return 1 - params.n / params.m if "n_m" in params.method else None
 
 
 def check_without_dataset(params: PruneParams) -> None:
-    """Refuse what cannot be done without a dataset; before TensorFlow is imported, as it may be called.
+    """Refuse options that need a dataset if there is none. May be called before TensorFlow is imported.
 
     Raises:
         RegrowError: a method trains, or a criterion needs examples.
@@ -157,12 +159,11 @@ def check_without_dataset(params: PruneParams) -> None:
         if params.rounds > 1 or params.sparse_training is not None:
             name = "rounds" if params.rounds > 1 else "sparse_training"
             raise RegrowError(
-                f"prune.{name}: trains on and needs a dataset; leave it out for a model file alone"
+                f"prune.{name}: needs training data: pass --dataset, or remove it when pruning a bare model "
+                "file"
             )
     if "magnitude" in params.method and params.schedule == "gradual":
-        raise RegrowError(
-            "prune.schedule: 'gradual' trains on and needs a dataset; accepted without: one_shot"
-        )
+        raise RegrowError("prune.schedule: 'gradual' needs training data: pass --dataset, or use one_shot")
 
 
 def trains(params: PruneParams) -> bool:
@@ -178,7 +179,7 @@ def changes_in_place(params: PruneParams) -> bool:
 
 
 def unused_keys(params: PruneParams) -> list[str]:
-    """The keys that were given for methods that are not among those of ``params``."""
+    """The given keys that belong to methods not in use."""
     return [
         name
         for name, method in METHOD_OF_KEY.items()

@@ -1,4 +1,4 @@
-"""The order in which channels would go: moves, each as few units of one group as rounding allows."""
+"""The order in which channels are removed: moves, each of as few units of one group as rounding allows."""
 
 import itertools
 import math
@@ -15,9 +15,9 @@ from regrow.pruning.limits import Limits, limits_of, sizes_by_group
 
 @dataclass(frozen=True, kw_only=True)
 class Moves:
-    """``units[starts[i]:starts[i + 1]]`` go with move ``i``, which shrinks ``groups[i]``; cheapest first.
+    """Move ``i`` removes ``units[starts[i]:starts[i + 1]]`` from ``groups[i]``; cheapest first.
 
-    The moves of one group are in the only order in which they may be made.
+    Moves of one group must be made in the given order.
     """
 
     count: int
@@ -39,7 +39,7 @@ class Moves:
         return [self.units[start:stop] for start, stop in itertools.pairwise(self.starts.tolist())]
 
     def without(self, group: int, *, after: int) -> "Moves":
-        """The same moves, but ``group`` shrinks no further from move ``after`` on."""
+        """The same moves, except that ``group`` stops shrinking from move ``after`` on."""
         kept = np.flatnonzero((self.groups != group) | (np.arange(len(self)) < after))
         parts = self.parts()
         return joined(self.count, [parts[move] for move in kept], self.groups[kept])
@@ -56,18 +56,18 @@ def order_moves(
     round_to: int,
     savings: Array | None = None,
 ) -> Moves:
-    """All moves that leave each layer its floor and each axis a channel.
+    """All moves that keep each layer at or above its floor and leave each axis a channel.
 
     Args:
         channels: the units.
         scores: float64, (units,); NaN for a unit that stays.
         whole: the channels before any was removed; shares are of these.
-        scope: "global" orders by score, "per_layer" by the share that is lost of what is made together.
+        scope: "global" orders by score, "per_layer" by the share of its group that is lost.
         floor: share of each layer's channels that stays.
         min_channels: number of each layer's channels that stays, all if it has fewer.
         round_to: a layer that shrinks keeps a multiple of this many channels, see `Cells.remainders` and
             `regrow.pruning.limits`.
-        savings: float64, (units,): what is saved without each unit; scores are per unit of it. None: as they are.
+        savings: float64, (units,): the cost saved by removing each unit; scores are divided by it. None: they are not.
     """
     free = channels.removable & np.isfinite(scores)
     free[_last_of_axes(channels, scores, free)] = False
@@ -102,7 +102,7 @@ def joined(count: int, parts: list[Ids], groups: Ids) -> Moves:
 
 
 def _last_of_axes(channels: Channels, scores: Array, free: Array) -> Ids:
-    """The best unit of each axis all of whose units could go."""
+    """The best unit of each axis of which all units could be removed."""
     best = [units[np.argmax(scores[units])] for units in channels.axes if len(units) and free[units].all()]
     return np.array(best, np.int64)
 
@@ -117,7 +117,7 @@ def _pieces(
     size: int,
     savings: Array | None,
 ) -> list[tuple[float, Ids]]:
-    """The moves of one group in the only order in which they may be made, each with what it is ordered by.
+    """The moves of one group in their only valid order, each with the value by which moves are ordered.
 
     That is the mean score of its units or, with ``shares``, what the group has lost by then of its ``size`` units when
     it was whole; it never falls. With ``savings`` it is the score per unit of what is saved, times the group's size

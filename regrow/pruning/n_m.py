@@ -16,7 +16,7 @@ from regrow.pruning.pruning import Array, Pruning
 def n_of_m(model: Any, kernels: Mapping[str, Any], *, n: int, m: int) -> tuple[Pruning, dict[str, str]]:
     """Keep the ``n`` largest of each ``m`` consecutive weights along the axis of the inputs, in place.
 
-    Where several axes are summed over, as in the output of attention, they count as one, the last running fastest.
+    Several summed axes, as in the output of attention, count as one axis in row-major order.
 
     Returns:
         the masks, and the reason for each of ``kernels`` that was left dense because it has no such blocks.
@@ -74,4 +74,4 @@ def _misfit(axes: Axes, shape: tuple[int, ...], m: int) -> str | None:
     if axes.no_blocks is not None:
         return axes.no_blocks
     count = math.prod(shape[axis] for axis in axes.inputs)
-    return f"has {count} input{'s' * (count != 1)}, which is no multiple of {m}" if count % m else None
+    return f"has {count} input{'s' * (count != 1)}, which is not a multiple of {m}" if count % m else None

@@ -1,4 +1,4 @@
-"""What the user should know of a removal of channels that met its target all the same. No TensorFlow here."""
+"""Warnings about a removal of channels that met its target. No TensorFlow here."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ SHOWN = 5
 
 
 def channel_notes(report: Mapping[str, Any]) -> list[str]:
-    """Sentences about section ``channels`` of a report: narrow layers, lopsided costs, other multiples than asked."""
+    """Warnings from section ``channels`` of a report: narrow layers, lopsided costs, changed limits or multiples."""
     shrunk = [group for group in report["groups"] if group["after"] < group["before"]]
     return [
         *_minimum(report),
@@ -24,8 +24,8 @@ def _minimum(report: Mapping[str, Any]) -> list[str]:
     if "min_channels_lowered_to" not in report:
         return []
     return [
-        f"min_channels: the target cannot be met where {report['min_channels']} channels of each layer stay; lowered to"
-        f" {report['min_channels_lowered_to']}"
+        f"min_channels: the target cannot be met with {report['min_channels']} channels in each layer; "
+        f"lowered to {report['min_channels_lowered_to']}"
     ]
 
 
@@ -34,15 +34,18 @@ def _rounding(report: Mapping[str, Any], shrunk: Sequence[Mapping[str, Any]]) ->
     found = []
     if used != asked:
         found.append(
-            f"round_to: the target cannot be met within 3% with multiples of {asked}; channels are rounded to {used}"
+            f"round_to: the target cannot be met within 3% with multiples of {asked}; channels are rounded "
+            f"to multiples of {used}"
         )
     by_multiple: dict[int, list[str]] = {}
     for group in shrunk:
         if "rounded_to" in group:
             by_multiple.setdefault(group["rounded_to"], []).append(_change(group))
     found += [
-        f"round_to: multiples of {used} leave no smaller size that floor and min_channels allow; rounded to"
-        f" {multiple}: {_listed(names)}"
+        (
+            f"round_to: multiples of {used} leave no smaller size within floor and min_channels; {multiple} is "
+            f"used for {_listed(names)}"
+        )
         for multiple, names in by_multiple.items()
     ]
     stuck = [
@@ -52,8 +55,8 @@ def _rounding(report: Mapping[str, Any], shrunk: Sequence[Mapping[str, Any]]) ->
     ]
     if used > 1 and stuck:
         found.append(
-            f"round_to: multiples of {used} leave no smaller size, so that others had to give more: {_listed(stuck)};"
-            " a smaller round_to or min_channels lets these shrink"
+            f"round_to: multiples of {used} leave these groups no smaller size, so others had to shrink "
+            f"more: {_listed(stuck)}; a smaller round_to or min_channels lets these shrink"
         )
     return found
 
@@ -72,9 +75,9 @@ def _narrow(report: Mapping[str, Any], shrunk: Sequence[Mapping[str, Any]]) -> l
     used = report.get("rounded_to", report["round_to"])
     multiples = f" in multiples of {used}" if used > 1 else ""
     return [
-        f"few channels are left: {_listed(narrow)} (the limit of floor {report['floor']:g} and min_channels"
-        f" {minimum}{multiples}, or {FEW_CHANNELS} and fewer); look at the accuracy, raise one of the two, or ask for"
-        " less"
+        f"few channels are left: {_listed(narrow)} (the limit of floor {report['floor']:g} and min_channels "
+        f"{minimum}{multiples}, or at most {FEW_CHANNELS}); check the accuracy, raise one of the two, or "
+        "choose a milder target"
     ]
 
 
@@ -94,13 +97,13 @@ def _lopsided(report: Mapping[str, Any]) -> list[str]:
     if report["scope"] != "per_layer":
         ways += ", or scope: per_layer,"
     return [
-        f"{words[fewer]} fell to {kept[fewer]:.1%} and {words[more]} only to {kept[more]:.1%}: the layers that hold the"
-        f" {words[fewer]} gave most; {ways} shares it out in another way"
+        f"{words[fewer]} fell to {kept[fewer]:.1%} and {words[more]} only to {kept[more]:.1%}: the layers "
+        f"with most of the {words[fewer]} shrank most; {ways} distributes the removal differently"
     ]
 
 
 def _change(group: Mapping[str, Any]) -> str:
-    """A group's layers and its channels before and after, or those of its narrowest layer where that is another."""
+    """A group's layers and its channels before and after, or those of its narrowest layer if they differ."""
     told = f"{_named(group)} {group['before']:,} → {group['after']:,}"
     fewest = group.get("fewest", group["after"])
     if group.get("heads"):

@@ -22,7 +22,7 @@ BETWEEN_FIT: dict[str, Any] = {"epochs": 2, "early_stopping": None, "schedule": 
 
 
 class Gradual(Parameters):
-    """Cubic schedule (Zhu & Gupta 2017): sparsity rises while the model trains on, between two shares of the steps."""
+    """Cubic schedule (Zhu & Gupta 2017): sparsity rises during training, between two shares of the steps."""
 
     initial_sparsity: float = Field(0.0, ge=0, lt=1, description="sparsity of the first masks")
     begin: float = Field(0.0, ge=0, lt=1, description="share of the steps before pruning begins")
@@ -30,8 +30,10 @@ class Gradual(Parameters):
     frequency: int = Field(20, ge=1, description="steps between two updates of the masks")
     fit: OwnFitSettings = Field(
         default_factory=lambda: FitSettings(**GRADUAL_FIT),
-        description="how to train meanwhile, on one device and in the model's own precision; 6 epochs unless given;"
-        " early_stopping and time_budget_s are null",
+        description=(
+            "how to train meanwhile, on one device in the model's own precision; default: 6 epochs; "
+            "early_stopping and time_budget_s must be null"
+        ),
     )
 
     @field_validator("fit", mode="before")
@@ -53,7 +55,7 @@ class Gradual(Parameters):
 
 
 class PruneParams(Parameters):
-    """Section `prune` of `params.yaml`: what is pruned, how much, and how it is shared out."""
+    """Section `prune` of `params.yaml`: what to prune, how much, and where."""
 
     method: Annotated[
         tuple[MethodName, ...],
@@ -66,49 +68,57 @@ class PruneParams(Parameters):
     )
     target: Target | None = Field(
         None,
-        description="channels and layers: what the model is to shrink to; {macs: 0.5} where nothing is given of method"
-        " and target",
+        description="for channels and layers: the size or latency to reach; {macs: 0.5} where nothing is "
+        "given of method and target",
     )
-    layers: LayerOptions = Field(default_factory=LayerOptions, description="layers: which blocks go")
+    layers: LayerOptions = Field(
+        default_factory=LayerOptions, description="for layers: how blocks are chosen"
+    )
     channels: ChannelOptions = Field(
-        default_factory=ChannelOptions, description="channels: how they are chosen"
+        default_factory=ChannelOptions, description="for channels: how channels are chosen"
     )
     rounds: int = Field(
-        1, ge=1, le=100, description="channels: rounds towards the target, with training between"
+        1,
+        ge=1,
+        le=100,
+        description="for channels: number of rounds to reach the target, with training between rounds",
     )
     between: OwnFitSettings = Field(
         default_factory=lambda: FitSettings(**BETWEEN_FIT),
-        description="channels: how to train between two rounds; 2 epochs with linear_decay unless given",
+        description="for channels: how to train between rounds; default: 2 epochs with linear_decay",
     )
     sparse_training: SparseTraining | None = Field(
-        None, description="channels: train with a penalty before each removal; null: do not"
+        None, description="for channels: train with a penalty before each removal; null: no such training"
     )
     sparsity: float = Field(
         0.8,
         gt=0,
         lt=1,
-        description="magnitude: share of kernel weights set to zero, of layers that are not skipped",
+        description="for magnitude: share of the kernel weights, in layers that are not skipped, to set to zero",
     )
     allocation: Literal["uniform", "global", "lamp", "erk"] = Field(
-        "lamp", description="magnitude: how the sparsity is shared out over the layers"
+        "lamp", description="for magnitude: how the sparsity is distributed over the layers"
     )
     schedule: Literal["one_shot", "gradual"] = Field(
-        "one_shot", description="magnitude: at once, or while training on"
+        "one_shot",
+        description="for magnitude: all at once (one_shot) or gradually during further training (gradual)",
     )
     gradual: Gradual = Field(default_factory=Gradual, description="settings of schedule gradual")
-    n: int = Field(2, ge=1, description="n_m: weights kept of each m")
+    n: int = Field(2, ge=1, description="for for n_m: weights kept of each m")
     m: int = Field(
-        4, ge=2, description="n_m: block of consecutive weights along the inputs that are summed over"
+        4, ge=2, description="for n_m: length of a block of consecutive weights, along the summed inputs"
     )
     skip: Annotated[
         tuple[str, ...], BeforeValidator(listed, json_schema_input_type=str | tuple[str, ...])
-    ] = Field((), description="patterns of layer names that are left alone, such as 'conv1*'")
-    seed: int = Field(0, ge=0, lt=2**31, description="gradual.fit.seed unless given there")
+    ] = Field((), description="patterns of layer names not to prune, such as 'conv1*'")
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="seed of this section, and the default of gradual.fit.seed"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _fit_defaults(cls, values: Any) -> Any:
-        """Fit settings that are partly given are filled up, and have the section's seed unless one of their own."""
+        """Complete partly given fit settings; their seed defaults to the section's."""
         if not isinstance(values, Mapping):
             return values
         seed = {"seed": values["seed"]} if "seed" in values else {}
@@ -138,17 +148,18 @@ class PruneParams(Parameters):
     def _sequence(self) -> Self:
         if not self.method:
             raise ValueError(
-                "method names none; accepted: layers, channels, magnitude, n_m, or several of them"
+                "method is empty; accepted: layers, channels, magnitude, n_m, or several of them"
             )
         for name in self.method:
             if self.method.count(name) > 1:
                 raise ValueError(f"method names '{name}' twice; each can be used once")
         if {"magnitude", "n_m"} <= set(self.method):
-            raise ValueError("methods 'magnitude' and 'n_m' exclude each other: both mask the same kernels")
+            raise ValueError("methods 'magnitude' and 'n_m' cannot be combined: both mask the same kernels")
         order = [*(name for name in SMALLER if name in self.method), *(set(self.method) - set(SMALLER))]
         if list(self.method) != order:
             raise ValueError(
-                f"methods have an order, for each works on what the one before left: {', '.join(order)}"
+                "methods must be in this order, because each works on the result of the one before: "
+                f"{', '.join(order)}"
             )
         return self
 
@@ -158,8 +169,9 @@ class PruneParams(Parameters):
         counted = self.layers.blocks is not None
         if self.target is not None and not shrinking:
             raise ValueError(
-                f"target belongs to methods 'channels' and 'layers'; method '{self.method[0]}' takes"
-                f" {'sparsity' if self.method[0] == 'magnitude' else 'n and m'}; set method: channels for the target"
+                f"target applies to methods 'channels' and 'layers'; method '{self.method[0]}' takes "
+                f"{'sparsity' if self.method[0] == 'magnitude' else 'n and m'}; set method: channels for "
+                "the target"
             )
         if "channels" in shrinking and self.target is None:
             raise ValueError("method 'channels' needs a target, such as target: {macs: 0.5}")
@@ -169,16 +181,15 @@ class PruneParams(Parameters):
             )
         if shrinking == ["layers", "channels"] and not counted:
             raise ValueError(
-                "methods 'layers' and 'channels' need layers.blocks: how many blocks go before channels meet the target"
+                "methods 'layers' and 'channels' together need layers.blocks, the number of blocks to "
+                "remove before channels meet the target"
             )
         if shrinking == ["layers"] and self.target is not None and self.target.name == "latency_ms":
-            raise ValueError("target latency_ms belongs to method 'channels'; method 'layers' takes a share")
+            raise ValueError("target latency_ms applies to method 'channels'; method 'layers' takes a share")
         if (self.rounds > 1 or self.sparse_training is not None) and "channels" not in shrinking:
-            raise ValueError("rounds and sparse_training belong to method 'channels'")
+            raise ValueError("rounds and sparse_training apply only to method 'channels'")
         if self.rounds > 1 and self.target is not None and self.target.name == "latency_ms":
-            raise ValueError(
-                "rounds are shares of the way, which target latency_ms has not; give macs instead"
-            )
+            raise ValueError("rounds cannot be combined with target latency_ms; give macs instead")
         return self
 
     @model_validator(mode="after")
@@ -186,7 +197,9 @@ class PruneParams(Parameters):
         if self.n >= self.m:
             raise ValueError(f"n is {self.n} and m is {self.m}, which prunes nothing; n must be below m")
         if "n_m" in self.method and self.schedule == "gradual":
-            raise ValueError("schedule 'gradual' belongs to method 'magnitude'; method 'n_m' is one_shot")
+            raise ValueError(
+                "schedule 'gradual' applies only to method 'magnitude'; method 'n_m' is one_shot"
+            )
         if self.schedule == "gradual" and self.gradual.initial_sparsity >= self.sparsity:
             raise ValueError(
                 f"gradual.initial_sparsity is {self.gradual.initial_sparsity:g}; it must be below sparsity, "

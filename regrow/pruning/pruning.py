@@ -1,4 +1,4 @@
-"""What a pruning method returns: surgery and masks, as one value."""
+"""The result of a pruning method: surgery and masks, as one value."""
 
 import io
 import itertools
@@ -26,8 +26,8 @@ SURGERY, MASKS = "surgery.json", "masks.npz"
 
 @dataclass(frozen=True, kw_only=True)
 class Pruning:
-    """``surgery``: what was cut out of the parent's arrays; empty where all was kept. An axis of which nothing was
-    kept says that the array went with its layer.
+    """``surgery``: which indices of the parent's arrays were kept; empty if all were. An axis of which none was kept
+    means that the array was removed with its layer.
 
     ``masks``: uint8 arrays of 0 and 1 by prunable kernel, in the shape that the kernel has after surgery; kernels
     without one are dense.
@@ -42,9 +42,9 @@ class Pruning:
     surgery: Surgery = field(default_factory=Surgery)
 
     def then(self, later: "Pruning") -> "Pruning":
-        """This pruning and a later one of its result, as one of the parent.
+        """This pruning followed by ``later``, a pruning of its result, as one pruning of the parent.
 
-        Masks are cut as their kernels were and go with them; a weight is masked if either pruning masks it.
+        Masks are cut like their kernels and removed with them; a weight is masked if either pruning masks it.
         """
         cut = {name: Surgery(kept=later.surgery.kept).apply(name, mask) for name, mask in self.masks.items()}
         masks = {name: mask for name, mask in cut.items() if mask.size}
@@ -53,7 +53,7 @@ class Pruning:
         return Pruning(masks=masks, surgery=self.surgery.then(later.surgery))
 
     def apply(self, model: Any) -> None:
-        """Set the masked weights of ``model`` to +0, in place; a product would leave −0 and NaN.
+        """Set the masked weights of ``model`` to +0, in place; multiplying by the mask would leave −0 and NaN.
 
         Raises:
             RegrowError: the model has no such kernel, or it has another shape.
@@ -64,10 +64,10 @@ class Pruning:
             kernels[name].assign(np.where(mask == 0, np.zeros_like(weights), weights))
 
     def verify(self, model: Any) -> None:
-        """Check that every masked weight of ``model`` is zero and every array as long as surgery left it.
+        """Check that every masked weight of ``model`` is zero and every array has the length that surgery left.
 
         Raises:
-            RegrowError: one is not; its kernel or array is named.
+            RegrowError: one does not; the message names its kernel or array.
         """
         self._verify_sizes(model)
         kernels = _matching(self.masks, model)
@@ -87,7 +87,7 @@ class Pruning:
         for name, axes in self.surgery.kept.items():
             if not all(len(kept) for kept in axes.values()):
                 if name in shapes:
-                    raise RegrowError(f"{name}: the model has it, but surgery left nothing of it")
+                    raise RegrowError(f"{name}: the model has this array, but surgery removed it")
                 continue
             if name not in shapes:
                 raise RegrowError(f"the model has no array '{name}', which the surgery names")
@@ -110,7 +110,7 @@ class Pruning:
 
     @classmethod
     def read(cls, directory: Path) -> "Pruning":
-        """Read what `write` wrote.
+        """Read the files written by `write`.
 
         Raises:
             RegrowError: a file is missing or broken.
@@ -130,7 +130,7 @@ class Pruning:
 
 
 def _surgery_text(surgery: Surgery) -> str:
-    """JSON with an array to a line: a large model has some hundred thousand indices."""
+    """JSON with one array per line, because a large model has several hundred thousand indices."""
     lines = [
         f"  {json.dumps(name, ensure_ascii=False)}: {json.dumps(axes, allow_nan=False)}"
         for name, axes in sorted(surgery.to_json().items())

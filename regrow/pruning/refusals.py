@@ -1,4 +1,4 @@
-"""Why a target cannot be met, and which layers stand in its way."""
+"""Messages for a target that cannot be met: the reason, and the layers responsible."""
 
 from typing import Any
 
@@ -18,13 +18,15 @@ WORTH_NAMING = 0.02
 
 
 class NotMetError(RegrowError):
-    """A target cannot be met with the options at hand; the text says what can."""
+    """A target cannot be met with the given options; the message says what can."""
 
 
 def refusal(
     channels: Channels, target: Target, options: ChannelOptions, found: Found, *, scale: float
 ) -> NotMetError:
-    """The error of a target that cannot be met; ``found`` are the nearest prices, ``scale`` what a share of 1 costs."""
+    """The error for a target that cannot be met; ``found`` are the nearest costs, ``scale`` is the cost of a share of
+    1.
+    """
     field = f"prune.target.{target.name}"
     limits = (
         f"floor {options.floor:g}, min_channels {options.minimums[0]}, round_to"
@@ -35,18 +37,18 @@ def refusal(
     if found.below is None:
         least = found.above[1] if found.above is not None else None
         return NotMetError(
-            f"{field}: {target.value:g}{unit} cannot be reached; with {limits} the least is {reached[0]:.3g}{unit}"
-            f"{blocking(channels, target.name, least)}{_way_out(channels, options)}"
+            f"{field}: {target.value:g}{unit} cannot be reached; with {limits} the smallest value is "
+            f"{reached[0]:.3g}{unit}{blocking(channels, target.name, least)}{_way_out(channels, options)}"
         )
     near = " and ".join(f"{value:.3g}{unit}" for value in reached)
-    finer = "; a lower round_to gives more choices" if options.round_to > 1 else ""
+    finer = "; a lower round_to allows more sizes" if options.round_to > 1 else ""
     return NotMetError(
         f"{field}: {target.value:g}{unit} cannot be met within 3%; with {limits} the nearest are {near}{finer}"
     )
 
 
 def _way_out(channels: Channels, options: ChannelOptions) -> str:
-    """Which options, if lowered, let some layer shrink further, as the end of a sentence; "" if none does."""
+    """The end of a sentence that names options which, if lowered, let a layer shrink further; "" if none does."""
     given: dict[str, Any] = {
         "floor": options.floor,
         "min_channels": options.minimums[0],
@@ -61,9 +63,9 @@ def _way_out(channels: Channels, options: ChannelOptions) -> str:
 
 
 def blocking(channels: Channels, cost: str, removed: Array | None) -> str:
-    """The layers that hold most of what is left without ``removed``, as the end of a sentence; "" if there are none.
+    """The end of a sentence that names the layers with most of the cost left after ``removed``; "" if there are none.
 
-    Shares are of the whole model's ``cost``; latencies are told by MACs.
+    Shares are of the whole model's ``cost``; for a latency target, of its MACs.
     """
     if removed is None:
         return ""
@@ -77,7 +79,11 @@ def blocking(channels: Channels, cost: str, removed: Array | None) -> str:
         if left[layer] >= WORTH_NAMING * whole
     ]
     unit = "MACs" if cost == "macs" else cost
-    return f"; most of what is left, in shares of all {unit} before: {', '.join(named)}" if named else ""
+    return (
+        f"; the largest remaining layers, as shares of the original {unit}: {', '.join(named)}"
+        if named
+        else ""
+    )
 
 
 def _why(channels: Channels, layer: str, removed: Array) -> str:
@@ -88,7 +94,7 @@ def _why(channels: Channels, layer: str, removed: Array) -> str:
     # What a depthwise layer has of its channels is of this role alone.
     units = [slot.units for slot in own if slot.role != "channel"] or [slot.units for slot in own]
     if not units:
-        return "none of its channels are traced"
+        return "its channels cannot be traced"
     flat = np.unique(np.concatenate(units))
     reasons = reasons_of(channels, flat)
     if reasons:

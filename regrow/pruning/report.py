@@ -1,4 +1,4 @@
-"""The pruning report: what each layer lost."""
+"""The pruning report: the sparsity and costs of each layer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,13 +17,13 @@ def pruning_report(
     blocks: Mapping[str, Any] | None = None,
     channels: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Sparsity of the whole and of each kernel; ``left_dense`` gives the reason for kernels that were spared.
+    """Sparsity of the whole model and of each kernel; ``left_dense`` gives the reasons for kernels that stayed dense.
 
-    All kernels count, those that were spared too: ``left_dense_share`` is the part of the weights that these have.
-    ``macs`` are those of the whole layer that a kernel lies in.
+    All kernels count, including dense ones; ``left_dense_share`` is their share of the weights.
+    ``macs`` are those of the whole layer that contains the kernel.
 
-    ``blocks`` is what `regrow.pruning.layers` says, where residual blocks were dropped, and ``channels`` what
-    `regrow.pruning.channel_report` says, where channels were removed.
+    ``blocks`` comes from `regrow.pruning.layers` if residual blocks were dropped, and ``channels`` from
+    `regrow.pruning.channel_report` if channels were removed.
     """
     costs = {cost.name: cost for cost in layer_costs(model)}
     found, counts = kernels(model), zero_counts(model)

@@ -1,4 +1,4 @@
-"""Scores change while channels go: kernels lose the slices that took the removed ones in."""
+"""Recomputing scores during removal, because kernels lose the slices that read removed channels."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -24,15 +24,15 @@ def rescored_moves(
     savings: Callable[[Channels], Array] | None = None,
     **rules: Any,
 ) -> Moves:
-    """All moves in order, scores computed anew ``rounds`` times on the way from the whole model to ``budget``.
+    """All moves in order, with scores recomputed ``rounds`` times between the whole model and ``budget``.
 
     Args:
         channels: of the whole model.
-        score: what each unit of what is left is worth.
-        price: of the model without units; never rises with more of them removed.
-        budget: the price that is wanted in the end; each round but the last goes an equal part of the way.
-        rounds: how often scores are computed; 1 is scoring the whole model only.
-        savings: what is saved without each unit of what is left, where scores are per unit of that.
+        score: the score of each remaining unit.
+        price: the model's cost without some units; never rises as more are removed.
+        budget: the cost to reach; each round but the last goes an equal part of the way.
+        rounds: how often scores are computed; 1 scores only the whole model.
+        savings: the cost saved by removing each remaining unit, if scores are divided by it.
         rules: ``scope``, ``floor``, ``min_channels`` and ``round_to`` of `order_moves`.
     """
     removed = np.zeros(channels.count, np.bool_)
@@ -54,7 +54,7 @@ def rescored_moves(
 
 
 def without(channels: Channels, removed: Array) -> Channels:
-    """The channels that are left, under the numbers that they had; the graph is without ``removed``."""
+    """The remaining channels, with their original numbers; the graph lacks ``removed``."""
     graph, _ = remove(channels, removed)
     found: dict[int, Ids] = {}
 

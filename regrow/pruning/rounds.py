@@ -1,4 +1,4 @@
-"""Channels in several rounds: a part of the way, a short recovery, the next part; with sparse training where asked."""
+"""Removing channels in several rounds with training between them, and sparse training if requested."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from regrow.training.settings import FitSettings
 
 
 class Trainer:
-    """Trains a model on data; what rounds and sparse training need."""
+    """Trains a model on data, for rounds and sparse training."""
 
     def __init__(
         self,
@@ -72,9 +72,9 @@ def prune_in_rounds(
     trainer: Trainer | None,
     reference: dict[str, float] | None = None,
 ) -> ChannelPruning:
-    """Remove channels of ``model`` in ``params.rounds`` rounds, each the same share of what the last one left.
+    """Remove channels of ``model`` in ``params.rounds`` rounds, each an equal share of what the last one left.
 
-    ``model`` is trained in place where ``params`` ask for sparse training.
+    ``model`` is trained in place if ``params`` asks for sparse training.
 
     Raises:
         RegrowError: as `regrow.pruning.channels.choose_channels`.
@@ -106,7 +106,7 @@ def costs(model: Any) -> dict[str, float]:
 
 
 def _part(target: Target, share: float) -> Target:
-    """The target after ``share`` of the way, so that every round takes the same share of what is left."""
+    """The target after ``share`` of the way, so that every round removes the same share of what is left."""
     return target if share == 1 else Target(**{target.name: target.value**share})
 
 
@@ -154,7 +154,7 @@ def _shrink(
 
 
 def _joined(reports: list[dict[str, Any]], params: PruneParams) -> dict[str, Any]:
-    """One report: counts before of the first round, after of the last."""
+    """One report, with the counts before the first round and after the last."""
     first, last = reports[0], reports[-1]
     joined = {**last, "before": first["before"], "rounds": [report["after"] for report in reports]}
     lowered = [left for report in reports if (left := report.get("min_channels_lowered_to")) is not None]
@@ -172,7 +172,7 @@ def _joined(reports: list[dict[str, Any]], params: PruneParams) -> dict[str, Any
 
 
 def _keyed(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Each row under its name and how many of this name were before it: an attention layer has four groups."""
+    """Each row by its name and how many rows of this name precede it, because an attention layer has four groups."""
     seen: Counter[Any] = Counter()
     for row in rows:
         name = tuple(row[key] for key in keys)

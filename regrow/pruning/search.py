@@ -14,7 +14,7 @@ CANDIDATES = 10
 
 @dataclass(kw_only=True)
 class Found:
-    """The masks that were priced nearest to a budget from both sides: what can be reached."""
+    """The masks whose costs are nearest to a budget from both sides, that is, the nearest reachable targets."""
 
     budget: float
     below: tuple[float, Array] | None = None
@@ -22,7 +22,7 @@ class Found:
     seen: int = field(default=0)
 
     def note(self, price: float, removed: Array) -> float:
-        """Keep ``removed`` if it is nearer to the budget than what was seen on its side; gives the price back."""
+        """Keep ``removed`` if it is the nearest to the budget so far on its side; returns the price."""
         self.seen += 1
         if price <= self.budget:
             if self.below is None or price > self.below[0]:
@@ -33,7 +33,7 @@ class Found:
 
     @property
     def met(self) -> tuple[float, Array] | None:
-        """The price and mask within 3% of the budget; rather below it than above."""
+        """The price and mask within 3% of the budget, preferably below it."""
         for side in (self.below, self.above):
             if side is not None and abs(side[0] / self.budget - 1) <= TOLERANCE:
                 return side
@@ -72,7 +72,7 @@ def meet(moves: Moves, price: Price, budget: float) -> Found:
 
 
 def _take_back(moves: Moves, number: int, noted: Price, budget: float) -> None:
-    """Price the first ``number`` moves without those of other groups than the last's, the latest taken back first.
+    """Price the first ``number`` moves while taking back moves of groups other than the last's, latest first.
 
     A group's later moves are taken back before its earlier ones; one that cannot be is the last of its group.
     """
@@ -92,13 +92,13 @@ def _take_back(moves: Moves, number: int, noted: Price, budget: float) -> None:
 
 
 def fewest(moves: Moves, price: Price, budget: float) -> int | None:
-    """The smallest number of moves after which ``price`` is at most ``budget``; None if it is not after all."""
+    """The smallest number of moves after which ``price`` is at most ``budget``; None if all do not suffice."""
     number = bisect_left(range(len(moves) + 1), True, key=lambda count: price(moves.removed(count)) <= budget)
     return number if number <= len(moves) else None
 
 
 def meet_by_measuring(moves: Moves, price: Price, estimate: Price, budget: float) -> Found:
-    """As `meet`, for a ``price`` that is dear and noisy, such as a latency: at most ten candidates.
+    """As `meet`, for an expensive and noisy ``price`` such as a latency: tries at most ten candidates.
 
     ``estimate`` is cheap, exact and about linear in ``price`` (MACs): each candidate is where the line between
     the two nearest measurements meets the budget, or half-way where that has moved the same end twice. The first

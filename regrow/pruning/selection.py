@@ -1,4 +1,4 @@
-"""What is pruned, and why the rest is not."""
+"""Which kernels are pruned, and why others are not."""
 
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
@@ -12,21 +12,21 @@ from regrow.pruning.targets import Target
 
 
 def layer_of(kernel: str) -> str:
-    """The path of the layer that holds ``kernel``: ``backbone/conv1`` of ``backbone/conv1/kernel``.
+    """The path of the layer that has ``kernel``: ``backbone/conv1`` for ``backbone/conv1/kernel``.
 
-    It may lie inside another: ``encoder/attention/query_dense`` of ``encoder/attention/query_dense/kernel``.
+    It may lie inside another: ``encoder/attention/query_dense`` for ``encoder/attention/query_dense/kernel``.
     """
     return kernel.rpartition("/")[0]
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Whether the shell-style ``pattern`` names the layer at ``path``, or a nested model or a layer that it is in."""
+    """Whether the shell-style ``pattern`` matches the layer at ``path``, or a nested model or layer around it."""
     parts = path.split("/")
     return any(fnmatchcase("/".join(parts[:count]), pattern) for count in range(1, len(parts) + 1))
 
 
 def check_patterns(paths: Collection[str], skip: Sequence[str], *, field: str = "prune.skip") -> None:
-    """Check that each pattern in ``skip``, which the parameter ``field`` gives, matches one of the layers ``paths``.
+    """Check that each pattern in ``skip``, from the parameter ``field``, matches one of the layers ``paths``.
 
     Raises:
         RegrowError: one does not.
@@ -47,7 +47,7 @@ def chosen_kernels(model: Any, skip: Sequence[str] = ()) -> dict[str, Any]:
     if not prunable:
         reasons = "; ".join(f"{name}: {kernel.unknown}" for name, kernel in list(every.items())[:3])
         raise RegrowError(
-            "parent: has no layer that could be pruned; layers of Keras with kernels or embeddings can"
+            "parent: has no layer that can be pruned; accepted: Keras layers with kernels or embeddings"
             + (f" ({reasons})" if reasons else "")
         )
     layers = {layer_of(name) for name in every}
@@ -61,13 +61,14 @@ def chosen_kernels(model: Any, skip: Sequence[str] = ()) -> dict[str, Any]:
     }
     if not chosen:
         raise RegrowError(
-            f"prune.skip: {', '.join(skip)} leaves no layer to prune of {', '.join(sorted(layers))}"
+            f"prune.skip: {', '.join(skip)} skips every layer that could be pruned: "
+            f"{', '.join(sorted(layers))}"
         )
     return chosen
 
 
 def check_countable(graph: Graph, target: Target) -> None:
-    """Refuse a share of MACs that cannot be told.
+    """Refuse a share of MACs that cannot be computed.
 
     Raises:
         RegrowError: the model takes pictures of any size.
@@ -75,6 +76,6 @@ def check_countable(graph: Graph, target: Target) -> None:
     unknown = unknown_size(graph) if target.name == "macs" else None
     if unknown is not None:
         raise RegrowError(
-            f"prune.target.macs: {unknown}, and which share a layer has of the MACs depends on it; build the model for"
-            " one size, or choose parameters or bytes"
+            f"prune.target.macs: {unknown}, and the MACs depend on it; build the model for one size, or "
+            "choose parameters or bytes"
         )

@@ -1,4 +1,4 @@
-"""Sparse training: what is to be removed is driven to zero first, so that its removal costs little.
+"""Sparse training: drive channels towards zero before they are removed, so that removal costs little accuracy.
 
 Each penalty acts after the optimizer's step in its proximal or decoupled form, so that it is the same for every
 optimizer and, for the lasso and for slimming, gives exact zeros (Parikh & Boyd 2014, section 6.5). How much it takes
@@ -27,27 +27,29 @@ Penalty = Literal["group_lasso", "growing_l2", "slimming"]
 
 
 class SparseTraining(Parameters):
-    """Training on with a penalty before channels are removed."""
+    """Section `prune.sparse_training`: further training with a penalty before channels are removed."""
 
     penalty: Penalty = Field(
         "growing_l2",
-        description="group_lasso: all channels with all that is coupled to them; growing_l2: those chosen for removal"
-        " (GReg); slimming: scales of batch normalisations",
+        description=(
+            "what is penalised: group_lasso: all slices coupled to each channel; growing_l2: channels "
+            "chosen for removal (GReg); slimming: scales of batch normalisation"
+        ),
     )
     strength: float | None = Field(
         None,
         gt=0,
-        description="how much the penalty takes off in all; null: "
+        description="total shrinkage by the penalty; null:  "
         + ", ".join(f"{strength:g} for {penalty}" for penalty, strength in STRENGTHS.items()),
     )
     fit: OwnFitSettings = Field(
         default_factory=lambda: FitSettings(**SPARSE_FIT),
-        description="how to train meanwhile; 6 epochs unless given",
+        description="how to train meanwhile; default: 6 epochs",
     )
 
     @property
     def weight(self) -> float:
-        """What ``strength`` comes to."""
+        """The effective ``strength``."""
         return self.strength or STRENGTHS[self.penalty]
 
 
@@ -97,7 +99,7 @@ def _group_shrinker(
     group_of, sizes = _groups(channels)
 
     def means(lengths: Any) -> Any:
-        """For each unit the mean length of those of its group that may go."""
+        """For each unit, the mean norm of the removable units of its group."""
         sums = tf.math.unsorted_segment_sum(tf.where(allowed, lengths, 0.0), group_of, len(sizes))
         return tf.gather(tf.math.divide_no_nan(sums, sizes), group_of)
 
@@ -137,8 +139,8 @@ def _slimmer(model: Any, channels: Channels, slots: list[Slot], amounts: Array) 
     count = sum(int(tf.math.count_nonzero(free)) for _, free in scales)
     if count == 0:
         raise RegrowError(
-            "prune.sparse_training.penalty: 'slimming' shrinks the scales of batch normalisations, and no channel that"
-            " may go has one; accepted for this model: group_lasso, growing_l2"
+            "prune.sparse_training.penalty: 'slimming' needs batch normalisation, but no removable channel "
+            "has any; accepted for this model: group_lasso, growing_l2"
         )
 
     def mean() -> Any:
@@ -161,7 +163,7 @@ def _slimmer(model: Any, channels: Channels, slots: list[Slot], amounts: Array) 
 
 
 def _amount(model: Any, amounts: Array) -> Any:
-    """What falls to the step that the optimizer has just made."""
+    """The part of the strength that belongs to the optimizer's last step."""
     import tensorflow as tf
 
     step = tf.cast(model.optimizer.iterations, tf.int32) - 1
@@ -169,7 +171,7 @@ def _amount(model: Any, amounts: Array) -> Any:
 
 
 def _groups(channels: Channels) -> tuple[Any, Any]:
-    """The number of each unit's group, and how many units of each group may go; units of no group share a last one."""
+    """Each unit's group number, and the removable units of each group; units without a group share the last number."""
     import tensorflow as tf
 
     numbers = np.full(channels.count, len(channels.groups), np.int32)

@@ -1,4 +1,4 @@
-"""What pruning did to a model file, as tables for the terminal. No TensorFlow here."""
+"""Tables for the terminal that show what pruning did to a model file. No TensorFlow here."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from regrow.evaluation.model_latency import FORMATS, Latencies
 from regrow.model_files.inspection import Inspection
 
 UNMEASURED = (
-    "a share of MACs is seldom the same share of time: --latency measures both models as fp32 and int8 TFLite"
+    "fewer MACs rarely mean proportionally less time: --latency measures both models as fp32 and int8 TFLite"
 )
 SHOWN_REASONS = 5
 SHOWN_LAYERS = 2
@@ -26,10 +26,10 @@ def outcome_tables(
     latencies: Latencies | None = None,
     unmeasured: str = UNMEASURED,
 ) -> Group:
-    """The whole before and after, the blocks that went, the groups that shrank, and why others did not.
+    """Costs before and after, the removed blocks, the groups that shrank, and why others did not.
 
-    ``latencies`` are those of ``parent`` and ``pruned``; where the model has become smaller and they are not there,
-    the last line is ``unmeasured``.
+    ``latencies`` are those of ``parent`` and ``pruned``; without them, the last line of a smaller model is
+    ``unmeasured``.
     """
     rows = [
         ("MACs", before.macs, after.macs),
@@ -78,8 +78,8 @@ def _dropped(blocks: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _shrunk(groups: Sequence[Mapping[str, Any]]) -> Table:
-    """Groups in the order of the model; one is named by the layers that make its channels."""
-    table = Table(title="channels that are made together", title_justify="left")
+    """Groups in model order, each named by the layers that make its channels."""
+    table = Table(title="layers that share channels", title_justify="left")
     table.add_column("made by", overflow="fold")
     table.add_column("channels", justify="right")
     table.add_column("kept", justify="right")
@@ -94,14 +94,14 @@ def _shrunk(groups: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _named(layers: Sequence[str]) -> str:
-    """The layers of a group so that a line of the table holds them; report.json has all."""
+    """A group's layers, shortened to one line of the table; report.json has all."""
     if len(layers) > SHOWN_LAYERS:
         return f"{layers[0]} and {len(layers) - 1} more"
     return ", ".join(layers)
 
 
 def _untouched(groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line for all groups that could have lost channels and did not; report.json has each."""
+    """One line for all groups that kept all channels though they could shrink; report.json lists each."""
     kept = [group for group in groups if group["after"] == group["before"] and "left_whole" not in group]
     if not kept:
         return []
@@ -109,9 +109,9 @@ def _untouched(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     more = f" and {len(names) - SHOWN_REASONS} more" if len(names) > SHOWN_REASONS else ""
     number = f"{len(kept)} group{'s' * (len(kept) != 1)}"
     return [
-        f"lost nothing: {number} of {sum(group['before'] for group in kept):,} channels"
-        f" ({'; '.join(names[:SHOWN_REASONS])}{more}): others were worth less, or floor, min_channels and round_to"
-        f" leave no smaller size"
+        f"lost nothing: {number} of {sum(group['before'] for group in kept):,} channels "
+        f"({'; '.join(names[:SHOWN_REASONS])}{more}): other channels scored lower, or floor, min_channels "
+        "and round_to allow no smaller size"
     ]
 
 
@@ -124,6 +124,6 @@ def _whole(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(lines) > SHOWN_REASONS:
         return [
             *lines[:SHOWN_REASONS],
-            f"left whole: {len(lines) - SHOWN_REASONS} groups more; see report.json",
+            f"left whole: {len(lines) - SHOWN_REASONS} more groups; see report.json",
         ]
     return lines

@@ -1,4 +1,4 @@
-"""What the user wants to reach, and how channels may be removed on the way there."""
+"""Sections for the target, and for how channels and blocks are chosen."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -12,20 +12,22 @@ Ratio = Literal["macs", "parameters", "bytes"]
 
 
 def listed(value: Any) -> Any:
-    """A single pattern as a list of one."""
+    """Turn a single pattern into a list."""
     return [value] if isinstance(value, str) else value
 
 
 class Target(Parameters):
-    """Exactly one of these: a share of the model to keep, or a latency."""
+    """Section `prune.target`: exactly one of a share of the model to keep, or a latency."""
 
     macs: float | None = Field(
-        None, gt=0, lt=1, description="share of multiply-accumulates kept; 0.5 is half"
+        None, gt=0, lt=1, description="share of multiply-accumulates to keep; 0.5 is half"
     )
-    parameters: float | None = Field(None, gt=0, lt=1, description="share of the parameters kept")
-    bytes: float | None = Field(None, gt=0, lt=1, description="share of the arrays' bytes kept")
+    parameters: float | None = Field(None, gt=0, lt=1, description="share of the parameters to keep")
+    bytes: float | None = Field(None, gt=0, lt=1, description="share of the arrays' bytes to keep")
     latency_ms: float | None = Field(
-        None, gt=0, description="milliseconds on this machine: TFLite fp32, one example, one thread"
+        None,
+        gt=0,
+        description="latency on this machine in milliseconds: TFLite fp32, one example, one thread",
     )
 
     @property
@@ -53,94 +55,111 @@ class Target(Parameters):
 
 
 class ChannelOptions(Parameters):
-    """How channels are chosen."""
+    """Section `prune.channels`: how channels are chosen."""
 
     criterion: CriterionName = Field(
-        "relative_l2", description="what a channel is worth; taylor and apoz need the dataset"
+        "relative_l2", description="how channels are scored; taylor and apoz need the dataset"
     )
     normalise: NormalisationName | None = Field(
         None,
-        description="scores are divided by this of their group; mean unless given, but none for relative_l2, lamp,"
-        " apoz, random",
+        description=(
+            "divide scores by the mean or max of their group; default: mean, but none for relative_l2, "
+            "lamp, apoz and random"
+        ),
     )
     scope: Literal["global", "per_layer"] = Field(
-        "global", description="one threshold for all groups, or the same share of each"
+        "global", description="global: one threshold for all groups; per_layer: the same share of each group"
     )
     floor: float = Field(
-        0.1, ge=0, lt=1, description="share of each layer's channels that stays, at least one"
+        0.1,
+        ge=0,
+        lt=1,
+        description="smallest share of channels that each layer keeps, and at least one channel",
     )
     min_channels: int | None = Field(
         None,
         ge=1,
-        description="number of each layer's channels that stays, all of a layer that has no more; 4 unless given, 2 or"
-        " 1 where the target cannot be met otherwise",
+        description=(
+            "smallest number of channels that each layer keeps (all, if it has fewer); default: 4, or 2 "
+            "or 1 if the target cannot be met otherwise"
+        ),
     )
     rank: Literal["score", "score_per_cost"] | None = Field(
         None,
-        description="scope global: the lowest scores go first, or (score_per_cost, unless given) the lowest per unit"
-        " of the target that is saved, more of it the less of their group is left",
+        description=(
+            "for scope global, which channels are removed first: score: the lowest scores; score_per_cost "
+            "(default): the lowest score per cost saved, scaled up as a group gets narrower"
+        ),
     )
     round_to: int = Field(
         1,
         ge=1,
-        description="channels of each layer that shrinks become a multiple of this, of half of it (not below 4) where"
-        " this does not fit",
+        description=(
+            "each layer that shrinks keeps a multiple of this many channels; of half of it (not below 4) "
+            "if this does not fit"
+        ),
     )
     rescore: int | None = Field(
         None,
         ge=1,
         le=1000,
-        description="times that scores are computed on the way to the target; 10 unless given, 3 where they need data",
+        description="how often scores are computed on the way to the target; default: 10, or 3 if they need data",
     )
-    examples: int = Field(512, ge=1, description="calibration examples for taylor and apoz")
-    batch_size: int = Field(64, ge=1, description="calibration examples at a time")
+    examples: int = Field(512, ge=1, description="number of calibration examples, for taylor and apoz")
+    batch_size: int = Field(64, ge=1, description="calibration examples per batch")
 
     @property
     def scorings(self) -> int:
-        """What ``rescore`` comes to."""
+        """The effective ``rescore``."""
         return self.rescore or (3 if needs_examples(self.criterion) else 10)
 
     @property
     def minimums(self) -> tuple[int, ...]:
-        """What ``min_channels`` may come to: the first that meets the target."""
+        """The values of ``min_channels`` to try, in order; the first that meets the target is used."""
         return (4, 2, 1) if self.min_channels is None else (self.min_channels,)
 
     @property
     def normalisation(self) -> NormalisationName:
-        """What ``normalise`` comes to."""
+        """The effective ``normalise``."""
         return self.normalise or ("none" if criteria()[self.criterion].comparable else "mean")
 
     @property
     def per_cost(self) -> bool:
-        """What ``rank`` comes to."""
+        """The effective ``rank``."""
         return self.scope == "global" and self.rank != "score"
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if criteria()[self.criterion].shares and self.normalise in ("mean", "max"):
             raise ValueError(
-                f"normalise '{self.normalise}' and criterion '{self.criterion}' exclude each other: its scores are"
-                " shares already"
+                f"normalise '{self.normalise}' cannot be combined with criterion '{self.criterion}', whose "
+                "scores are already shares"
             )
         if self.scope == "per_layer" and self.rank is not None:
             raise ValueError(
-                f"rank '{self.rank}' belongs to scope 'global'; scope 'per_layer' takes the same share of each"
+                f"rank '{self.rank}' applies only to scope 'global'; scope 'per_layer' removes the same "
+                "share of each group"
             )
         return self
 
 
 class LayerOptions(Parameters):
-    """How residual blocks are chosen."""
+    """Section `prune.layers`: how residual blocks are chosen."""
 
     blocks: int | None = Field(
-        None, ge=1, description="how many residual blocks go; unless given, as many as the target asks for"
+        None, ge=1, description="number of residual blocks to remove; default: as many as the target requires"
     )
     skip: Annotated[
         tuple[str, ...], BeforeValidator(listed, json_schema_input_type=str | tuple[str, ...])
     ] = Field(
         (),
-        description="patterns of layer names; a block that holds one stays whole, while its channels may go",
+        description=(
+            "patterns of layer names; a block that contains a match is not removed, though its channels "
+            "may be"
+        ),
     )
-    criterion: CriterionName = Field("l2", description="what a block is worth: the mean over its channels")
-    examples: int = Field(512, ge=1, description="calibration examples for taylor and apoz")
-    batch_size: int = Field(64, ge=1, description="calibration examples at a time")
+    criterion: CriterionName = Field(
+        "l2", description="how blocks are scored: by the mean over their channels"
+    )
+    examples: int = Field(512, ge=1, description="number of calibration examples, for taylor and apoz")
+    batch_size: int = Field(64, ge=1, description="calibration examples per batch")

@@ -1,1 +1,1 @@
-"""Recovery: what wins back the accuracy that pruning cost, and the curve that shows it."""
+"""Recovery: techniques that restore the accuracy lost in pruning, and the recovery curve."""

@@ -22,14 +22,14 @@ class Adapter:
     bias: Any
 
     def __call__(self, features: Any) -> Any:
-        """``features`` float (batch, …, student's channels), with the parent's channels in their place, float32."""
+        """``features`` float (batch, …, student's channels), mapped to the parent's channels, float32."""
         import tensorflow as tf
 
         return tf.tensordot(tf.cast(features, tf.float32), self.kernel, [[-1], [0]]) + self.bias
 
 
 def widened(student: Any, parent: Any, layers: Sequence[str]) -> list[str]:
-    """Those of ``layers`` of which the student has another number of channels than its parent."""
+    """Those of ``layers`` for which student and parent differ in the number of channels."""
     own, theirs = points(student), points(parent)
     return [name for name in layers if own[name].tensor.shape[-1] != theirs[name].tensor.shape[-1]]
 
@@ -37,10 +37,10 @@ def widened(student: Any, parent: Any, layers: Sequence[str]) -> list[str]:
 def least_squares_adapters(
     student: Any, teacher: Teacher, layers: Sequence[str], batches: Sequence[Any]
 ) -> dict[str, Adapter]:
-    """For each of ``layers`` the adapter with the least squared error on ``batches``, as NumPy arrays.
+    """For each of ``layers``, the least-squares adapter on ``batches``, as NumPy arrays.
 
-    Training starts from the best map there is, and its gradient goes into the student at once rather than into
-    adapters that are still random: (XᵀX + λI)⁻¹XᵀY over all positions, X the student's features with a column of ones.
+    Training then starts from the best linear map, so that gradients train the student at once instead of random
+    adapters: (XᵀX + λI)⁻¹XᵀY over all positions, X the student's features with a column of ones.
 
     Args:
         student: the pruned model, run in inference mode.

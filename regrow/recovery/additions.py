@@ -1,4 +1,4 @@
-"""Which layer closes an addition, such as a residual block's: fitted last, it makes up for what the others lack."""
+"""Which layer closes an addition, such as a residual block's: it is fitted last and compensates the others' errors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Addition:
 
 
 def addition_behind(view: View, call: Call) -> Addition | None:
-    """The addition that takes what ``call`` makes, alone or normalised, and nothing else does; None: there is none.
+    """The addition that alone reads the output of ``call``, directly or after normalisation; None if there is none.
 
     Dropout on the way passes what it is given, as it does outside training. Tensors that are broadcast while they are
     added are none of one layer's rows: None, too.
@@ -46,13 +46,15 @@ def addition_behind(view: View, call: Call) -> Addition | None:
 
 
 def _passes(call: Call) -> bool:
-    """Whether ``call`` changes nothing outside training; one that is always in training mode does."""
+    """Whether ``call`` is the identity outside training; a call fixed to training mode is not."""
     always = len(call.arguments) > 1 or call.keywords.get("training")
     return call.keras and call.class_name in DROPOUTS and not always
 
 
 def _follower(view: View, call: Call) -> Call | None:
-    """The only call that takes what ``call`` makes, where it is no output of the model; None for a shared layer's."""
+    """The only call that reads the output of ``call``; None if there are several, it is a model output or a layer is
+    shared.
+    """
     (made,) = call.outputs
     takers = [other for other in view.calls if made in other.inputs]
     if len(takers) != 1 or made in view.outputs:
@@ -61,7 +63,7 @@ def _follower(view: View, call: Call) -> Call | None:
 
 
 def closing_places(widths: Sequence[int], paths: Mapping[int, str]) -> dict[str, int]:
-    """For each addition the place of the layer that closes it: the widest before it, which can make up for most.
+    """For each addition, the index of the layer that closes it: the widest, which can compensate most.
 
     Args:
         widths: how many inputs an output of each layer to fit has.
@@ -75,7 +77,8 @@ def closing_places(widths: Sequence[int], paths: Mapping[int, str]) -> dict[str,
 
 
 def closing_order(view: View, calls: Sequence[Call], closing: Mapping[str, int]) -> list[int]:
-    """The order in which ``calls`` are fitted: the model's, but those that close an addition behind all it takes in.
+    """The order in which ``calls`` are fitted: the model's, except that closing layers follow all other inputs of the
+    sum.
 
     Args:
         view: the model's.

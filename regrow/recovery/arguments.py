@@ -66,7 +66,7 @@ def _put(document: dict[str, Any], path: tuple[str, ...], value: Any, name: str)
         place[part] = dict(inner or {})
         place = place[part]
     if path[-1] in place:
-        raise RegrowError(f"{name}: is given twice, as {name}={value!r} and in fit; leave one of them out")
+        raise RegrowError(f"{name}: is given twice, as {name}={value!r} and in fit; remove one of them")
     place[path[-1]] = value
 
 

@@ -1,10 +1,10 @@
-"""A callback that both `tf_keras` and Keras 3 take, which is of neither and imports neither."""
+"""A callback base class that both `tf_keras` and Keras 3 accept, without importing either."""
 
 from typing import Any
 
 
 class AnyCallback:
-    """All that either library asks of a callback, each hook doing nothing.
+    """All methods that either library expects of a callback; each hook does nothing.
 
     Both call a callback's methods by their names and ask for no class of theirs. `tf_keras` asks besides whether it has
     hooks for batches, and Keras 3 whether these may run beside the training.

@@ -49,7 +49,7 @@ class RecoveryCurve(Shown):
     def add(
         self, stage: str, metrics: dict[str, float], *, epoch: int | None = None, attempt: int = 1
     ) -> None:
-        """Add a point measured on the validation split; the first is what there is to go on from."""
+        """Add a point measured on the validation split; the first is the starting point."""
         place = {} if epoch is None else {"epoch": epoch}
         if attempt > 1:
             place["attempt"] = attempt
@@ -69,7 +69,7 @@ class RecoveryCurve(Shown):
     def keep_if_better(
         self, model: Any, point: dict[str, Any] | None, among: Iterable[dict[str, Any]], *, before: list[Any]
     ) -> bool:
-        """Keep ``model`` as it is at ``point`` where that is an improvement, else give it the weights ``before`` back.
+        """Keep ``model`` as it is at ``point`` if that is an improvement; otherwise restore the weights ``before``.
 
         ``among`` are the points that led there, which give way to ``point`` or are undone with it.
         """
@@ -82,28 +82,28 @@ class RecoveryCurve(Shown):
         return False
 
     def keep(self, point: dict[str, Any]) -> None:
-        """Say that the model is left as it was at ``point``, one of the curve's."""
+        """Record that the model is kept as it was at ``point``, one of the curve's points."""
         self.best = point
         point["outcome"] = KEPT
 
     def replace(self, point: dict[str, Any]) -> None:
-        """Keep ``point`` though it may be less accurate: what was there before was not to be gone on from."""
+        """Keep ``point`` even if it is less accurate, because new starting weights were requested."""
         self.best["outcome"] = REPLACED
         self.keep(point)
 
     def undo(self, points: Iterable[dict[str, Any]]) -> None:
-        """Say that the model was put back to what it was before ``points``."""
+        """Record that the model was restored to its state before ``points``."""
         for point in points:
             point["outcome"] = UNDONE
 
     def pass_over(self, points: Iterable[dict[str, Any]]) -> None:
-        """Say that of an attempt's epochs, ``points``, those that are not kept gave way to one that is."""
+        """Record that of an attempt's epochs, ``points``, one was kept and the others were passed over."""
         for point in points:
             point.setdefault("outcome", PASSED_OVER)
 
     @property
     def lost(self) -> bool:
-        """Whether the model that is kept is less accurate than the pruned one; only other first weights can do that."""
+        """Whether the kept model is less accurate than the pruned one, which only new starting weights can cause."""
         kept, pruned = score(self.best), score(self.points[0])
         return kept[0] < pruned[0] if "val_accuracy" in self.best else kept < pruned
 

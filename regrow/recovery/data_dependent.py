@@ -44,7 +44,7 @@ def standardise_preactivations(model: Any, features: Any) -> int:
 
 @contextlib.contextmanager
 def _standardising(found: list[Any]) -> Iterator[None]:
-    """Let each layer set its own weights when it is first called, before it answers."""
+    """Make each layer set its own weights when it is first called, before it computes."""
     try:
         for layer in found:
             layer.call = _standardised(layer, layer.call)

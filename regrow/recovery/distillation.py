@@ -1,4 +1,6 @@
-"""Knowledge distillation: the pruned model learns its parent's answers, features and attention besides the labels."""
+"""Knowledge distillation: the pruned model learns its parent's predictions, features and attention as well as the
+labels.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -157,10 +159,10 @@ def distillation(
 
 
 def compared_layers(options: Distill, *, student: Any, parent: Any) -> tuple[Sequence[str], Sequence[str]]:
-    """Names of the layers whose features, and of those whose attention is compared.
+    """Names of the layers whose features are compared, and of those whose attention is.
 
     Raises:
-        RegrowError: a pattern names no layer, a layer has no attention map, or none can be compared.
+        RegrowError: a pattern matches no layer, a layer has no attention map, or no layer can be compared.
     """
     features: Sequence[str] = ()
     attention: Sequence[str] = ()
@@ -179,8 +181,9 @@ def _spatial(model: Any, names: Sequence[str]) -> Sequence[str]:
     for name in names:
         if not found[name].spatial:
             raise RegrowError(
-                f"{FIELD}.attention: layer '{name}' gives {tuple(found[name].tensor.shape)}, which has no positions to"
-                f" attend to; accepted: outputs of convolutions; name others under layers, or set attention to null"
+                f"{FIELD}.attention: layer '{name}' gives {tuple(found[name].tensor.shape)}, which has no "
+                "spatial positions; accepted: outputs of convolutions; name other layers under layers, or "
+                "set attention to null"
             )
     return names
 

@@ -1,4 +1,4 @@
-"""How far a student is from its teacher: losses on tensors, each a scalar float32, the mean over the batch."""
+"""Distillation losses between student and teacher tensors; each is a scalar float32, the mean over the batch."""
 
 from typing import Any
 
@@ -30,9 +30,9 @@ def softened_divergence(teacher: Any, student: Any, *, temperature: float) -> An
 def unexplained_variance(teacher: Any, features: Any) -> Any:
     """Σ(A_t − A)²/Σ(A_t − mean A_t)²: the share of the teacher's variance that ``features`` do not explain.
 
-    The squared error of FitNets' hints (Romero 2015), divided by the variance of the batch's features, so that
-    layers count the same whatever their size: 0 where equal, 1 for the constant that fits best. The variance counts
-    as `LEAST_SHARE` of the mean square where it is less, so that a batch of one example has no boundless loss.
+    The squared error of FitNets' hints (Romero 2015), divided by the variance of the batch's features, so that layers
+    of any scale count equally: 0 if equal, 1 for the best constant. The variance counts as `LEAST_SHARE` of the mean
+    square where it is less, so that a batch of one example has no boundless loss.
 
     Args:
         teacher: float (batch, …, channels); the mean is taken for each channel.

@@ -1,4 +1,4 @@
-"""Where in two models of the same origin features are compared: the parent's layers that the pruned model still has."""
+"""Where features of parent and pruned model are compared: at layers that both still have."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -88,7 +88,9 @@ def chosen_points(student: Any, parent: Any, *, patterns: Sequence[str] | None, 
         return _matching(own, patterns, field)
     found = list(_ends_of_stages(own)) or list(_last_hidden(own))
     if not found:
-        raise RegrowError(f"{field}: finds no layer to compare that both models have; name some under layers")
+        raise RegrowError(
+            f"{field}: finds no comparable layer that both models have; name layers under layers"
+        )
     return found
 
 
@@ -96,8 +98,8 @@ def _matching(own: dict[str, Point], patterns: Sequence[str], field: str) -> lis
     for pattern in patterns:
         if not any(matches(name, pattern) for name in own):
             raise RegrowError(
-                f"{field}.layers: '{pattern}' matches no layer that parent and pruned model both have outside nested"
-                f" models{nearest(pattern, own)}"
+                f"{field}.layers: '{pattern}' matches no layer outside nested models that both parent and "
+                f"pruned model have{nearest(pattern, own)}"
             )
     return [name for name in own if any(matches(name, pattern) for pattern in patterns)]
 
@@ -118,7 +120,7 @@ def _ends_of_stages(own: dict[str, Point]) -> Iterator[str]:
 
 
 def _last_hidden(own: dict[str, Point]) -> Iterator[str]:
-    """The last layer before the last one with weights that is not noisy."""
+    """The last layer before the last one with weights, skipping noise layers."""
     names = list(own)
     weighted = [name for name in names if own[name].layer.weights]
     if len(weighted) > 1:

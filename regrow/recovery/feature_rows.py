@@ -1,4 +1,4 @@
-"""A layer with a kernel as a linear map of rows: which inputs make which output, at some of its positions."""
+"""A layer with a kernel as a linear map of rows: the inputs of each output, at selected positions."""
 
 import math
 from collections.abc import Sequence

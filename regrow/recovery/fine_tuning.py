@@ -1,4 +1,4 @@
-"""Fine-tuning with all that acts meanwhile: again at half the rate where it diverges, and the control from scratch."""
+"""Fine-tuning with its accompanying techniques, restarts after divergence, and the control from scratch."""
 
 import time
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class FineTuning:
     _kept_parts: list[Part] | None = field(default=None, init=False)
 
     def run(self) -> None:
-        """Fine-tune; a model that has met its goal is left as it is, and one that got no better is put back.
+        """Fine-tune, unless the goal is already met; restore the earlier weights if the model did not improve.
 
         Raises:
             RegrowError: fine-tuning diverged once more than ``retries`` allows, or had no time for another attempt; its
@@ -41,10 +41,13 @@ class FineTuning:
         """
         goal, best = self._goal(), self.curve.best.get("val_accuracy", 0.0)
         if goal is not None and best >= goal:
-            self.curve.fine_tuning = {"left_out": "stop_when is met without it"}
+            self.curve.fine_tuning = {"left_out": "stop_when was already met"}
             emit(
                 "notice",
-                message=f"{self.job.step}: stop_when is met without fine-tuning: {best:.4f} of {goal:.4f}",
+                message=(
+                    f"{self.job.step}: stop_when is already met without fine-tuning: {best:.4f}, goal "
+                    f"{goal:.4f}"
+                ),
             )
             return
         self.curve.techniques = self.job.params.techniques
@@ -77,7 +80,8 @@ class FineTuning:
         except DivergedError as error:
             # The recovery stands without its control.
             emit(
-                "notice", message=f"{error}; that was the control from scratch, and the recovered model stays"
+                "notice",
+                message=f"{error}; this was the control from scratch, so the recovered model is not affected",
             )
             best = error.best_epoch
         if best is not None:
@@ -108,7 +112,10 @@ class FineTuning:
                 if error.range_test is not None:
                     tested, settings = error.range_test, settings.with_peak(error.range_test.rate)
                 settings = settings.model_copy(update={"time_budget_s": left})
-                emit("notice", message=f"{error}; again at half the rate, from the best weights so far")
+                emit(
+                    "notice",
+                    message=f"{error}; restarting at half the learning rate, from the best weights so far",
+                )
             else:
                 tested = result.range_test or tested
                 if tested is not None:
@@ -139,10 +146,10 @@ class FineTuning:
             else ("val_accuracy", "accuracies")
         )
         shown = ", ".join(f"{point[key]:.4f}" for point in self.curve.points[-12:])
-        why = "; fit.time_budget_s leaves no time for another" if no_time else ""
+        why = "; fit.time_budget_s leaves no time for another attempt" if no_time else ""
         return RegrowError(
-            f"{error}; {attempts} attempts diverged, the last at "
-            f"{0.5 ** (attempts - 1):g} of the rate{why}; validation {name}: {shown}{place}"
+            f"{error}; {attempts} attempts diverged, the last at {0.5 ** (attempts - 1):g} of the learning "
+            f"rate{why}; validation {name}: {shown}{place}"
         )
 
     def _point(self, stage: str, epoch: int, attempt: int) -> dict[str, Any]:
@@ -244,5 +251,5 @@ class FineTuning:
 
 
 def _left(budget: float | None, spent: float) -> float | None:
-    """Seconds that are left of ``budget``; 0 where that is none, None where there is no limit."""
+    """Seconds left of ``budget``, at least 0; None if there is no limit."""
     return None if budget is None else max(0.0, budget - spent)

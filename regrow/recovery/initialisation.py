@@ -1,4 +1,4 @@
-"""What the pruned model's weights are when fine-tuning starts: as pruning left them, from early on, or new."""
+"""The weights from which fine-tuning starts: as pruned, the parent's early ones, or new ones."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,14 +37,16 @@ class Reinitialise(Parameters):
         None,
         ge=0,
         lt=2**31,
-        description="of the weights; recover.seed unless given. Equal to train.seed or not: they are never the parent's"
-        " first ones",
+        description=(
+            "seed of the new weights; default: recover.seed; guaranteed to differ from the parent's "
+            "initial weights even with equal seeds"
+        ),
     )
     data_dependent: bool = Field(
         False,
         description="scale each layer so that its pre-activations have mean 0 and variance 1 on one batch",
     )
-    examples: int = Field(256, ge=2, description="training examples in that batch")
+    examples: int = Field(256, ge=2, description="number of training examples in that batch")
 
 
 OPTIONS: dict[str, type[Parameters]] = {
@@ -58,14 +60,14 @@ Tagged = Annotated[Options, Field(discriminator="name")]
 
 
 def _named(value: Any) -> Any:
-    """Turn the short form, a bare name, into the long one; name the nearest if unknown."""
+    """Turn a bare name into the long form; suggest the nearest name for an unknown one."""
     if isinstance(value, BaseModel):
         return value
     name = value.get("name") if isinstance(value, dict) else value
     if not isinstance(name, str):
         raise ValueError(f"needs a name{nearest('', OPTIONS)}")
     if name not in OPTIONS:
-        raise ValueError(f"initialisation '{name}' is not known{nearest(name, OPTIONS)}")
+        raise ValueError(f"unknown initialisation '{name}'{nearest(name, OPTIONS)}")
     return value if isinstance(value, dict) else {"name": value}
 
 
@@ -84,7 +86,7 @@ class Source:
 
 
 def initialise(model: Any, options: Options, source: Source) -> None:
-    """Set the weights of the pruned ``model``, in place, as ``options`` say; architecture and masks stay.
+    """Set the starting weights of the pruned ``model``, in place; architecture and masks stay.
 
     Statistics of batch normalisation go with the weights: those of the early model, or those of a new layer.
 
@@ -120,7 +122,7 @@ def rewind(model: Any, options: Any, source: Source) -> None:
         for name, variable in own.items():
             key = f"{path}/{name}"
             if key not in arrays:
-                raise RegrowError(f"{early / MODEL}: has no array '{key}', which the pruned model has")
+                raise RegrowError(f"{early / MODEL}: lacks array '{key}' of the pruned model")
             array = source.pruning.surgery.apply(key, arrays[key])
             if array.shape != tuple(variable.shape):
                 raise RegrowError(
@@ -136,13 +138,14 @@ def _no_early_weights(training: Path | None) -> str:
     accepted = "accepted: pruned, reinitialise"
     if training is None or is_imported(training):
         return (
-            f"recover.initialise: 'rewind' needs the parent's early weights, but the parent was imported and has none;"
-            f" {accepted}"
+            "recover.initialise: 'rewind' needs the parent's early weights, but an imported parent has "
+            f"none; {accepted}"
         )
     epochs = ParentTraining.read(training).epochs
     return (
-        f"recover.initialise: 'rewind' needs the parent's early weights, but training stopped after epoch {epochs},"
-        f" before train.rewind_epoch, so none were kept; {accepted}, or a smaller train.rewind_epoch"
+        "recover.initialise: 'rewind' needs the parent's early weights, but training stopped after epoch "
+        f"{epochs}, before train.rewind_epoch, so none were saved; {accepted}, or a smaller "
+        "train.rewind_epoch"
     )
 
 

@@ -107,8 +107,8 @@ class Job:
         objective, params = self.data.objective, self.params
         if params.stop_when is not None and objective.metric is None:
             raise RegrowError(
-                f"{self.step}: stop_when is '{params.stop_when}', but this model is judged by its loss alone and has no"
-                f" accuracy; leave stop_when out"
+                f"{self.step}: stop_when is '{params.stop_when}', but this model has a loss and no "
+                "accuracy; remove stop_when"
             )
         asked = {
             "distill.logits": params.distill is not None and params.distill.logits is not None,
@@ -118,8 +118,8 @@ class Job:
         wrong = [name for name, is_asked in asked.items() if is_asked]
         if wrong and not objective.probabilities:
             raise RegrowError(
-                f"{self.step}: {wrong[0]} needs a model that is trained with plain cross-entropy on one of several"
-                f" classes, but this one is trained with {_named(objective.loss)}; leave {wrong[0]} out"
+                f"{self.step}: {wrong[0]} needs a classifier trained with plain cross-entropy, but this "
+                f"model is trained with {_named(objective.loss)}; remove {wrong[0]}"
             )
 
 

@@ -15,8 +15,8 @@ from regrow.recovery.callback import AnyCallback
 Array = np.ndarray[Any, np.dtype[Any]]
 Pairs = list[tuple[str, Any, Array]]
 ACCEPTED = (
-    "accepted: what regrow.prune or regrow.recover gave, a directory that they were saved to, or the model to train,"
-    " whose zeros are then kept as they are"
+    "accepted: a result of regrow.prune or regrow.recover, a directory with a saved result, or the model "
+    "to train, whose present zeros are then kept"
 )
 
 
@@ -58,11 +58,11 @@ class KeepZeros(AnyCallback):
             return
         if self._own is not None and model is not self._own:
             raise RegrowError(
-                f"KeepZeros: was given model '{self._own.name}', but model '{model.name}' is trained; give it the one"
-                " that is trained"
+                f"KeepZeros: was given model '{self._own.name}', but model '{model.name}' is being trained; "
+                "give it the trained model"
             )
         if not is_live(model) and not _of_tf_keras(model):
-            raise RegrowError(f"KeepZeros: model '{model.name}' is of neither Keras 3 nor tf_keras")
+            raise RegrowError(f"KeepZeros: model '{model.name}' is neither a Keras 3 nor a tf_keras model")
         self._kernels = _zeros_of(model) if self._masks is None else _matched(model, self._masks)
         self._model = model
 
@@ -144,14 +144,14 @@ def _source(pruned: Any) -> tuple[Mapping[str, Array] | None, Any]:
         return found.masks, None
     if hasattr(pruned, "fit") and hasattr(pruned, "layers"):
         return None, pruned
-    raise RegrowError(f"KeepZeros: is given a {type(pruned).__name__}; {ACCEPTED}")
+    raise RegrowError(f"KeepZeros: was given a {type(pruned).__name__}; {ACCEPTED}")
 
 
 def _read(directory: Path) -> Pruning:
     for place in (directory, directory / "pruning"):
         if (place / MASKS).is_file():
             return Pruning.read(place)
-    raise RegrowError(f"KeepZeros: {directory}: holds no {MASKS}; {ACCEPTED}")
+    raise RegrowError(f"KeepZeros: {directory}: contains no {MASKS}; {ACCEPTED}")
 
 
 def _of_tf_keras(model: Any) -> bool:
@@ -167,8 +167,8 @@ def _zeros_of(model: Any) -> Pairs:
     found = [pair for pair in pairs if not pair[2].all()]
     if not found:
         raise RegrowError(
-            f"KeepZeros: model '{model.name}' has no zeros in its {len(pairs)} kernels, so there is nothing to keep;"
-            " give it what regrow.prune gave, or train without it"
+            f"KeepZeros: model '{model.name}' has no zeros in its {len(pairs)} kernels, so there is nothing "
+            "to keep; give it the result of regrow.prune, or train without it"
         )
     return found
 
@@ -185,13 +185,13 @@ def _matched(model: Any, masks: Mapping[str, Array]) -> Pairs:
         found = "none" if kernel is None else f"one of shape {tuple(kernel.shape)}"
         if kernel is None or tuple(kernel.shape) != mask.shape:
             raise RegrowError(
-                f"KeepZeros: the pruned model has a kernel '{name}' of shape {mask.shape}, but model '{model.name}',"
-                f" which is trained, has {found}; accepted: the pruned model, or one of the same layers"
+                f"KeepZeros: the pruned model has a kernel '{name}' of shape {mask.shape}, but the trained "
+                f"model '{model.name}' has {found}; accepted: the pruned model, or one with the same layers"
             )
         if moved := _moved(kernel, mask == 1):
             raise RegrowError(
-                f"KeepZeros: {name}: {moved} weights that were pruned are not zero in model '{model.name}'; train the"
-                " pruned model"
+                f"KeepZeros: {name}: {moved} pruned weights are not zero in model '{model.name}'; train the "
+                "pruned model"
             )
         pairs.append((name, kernel, mask == 1))
     return pairs

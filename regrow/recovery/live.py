@@ -14,8 +14,8 @@ from regrow.recovery.recovered import Recovered
 from regrow.recovery.recovering import recover_model
 
 ACCEPTED = (
-    "accepted: what regrow.prune or regrow.recover gave, or a directory that it was saved to, with parent= the model"
-    " before pruning"
+    "accepted: a result of regrow.prune or regrow.recover, or a directory with a saved result and parent= "
+    "the model before pruning"
 )
 
 
@@ -46,6 +46,6 @@ def _taken(pruned: Any, parent: Any) -> tuple[Live, Live, Pruning]:
     if not isinstance(pruned, str | Path):
         raise RegrowError(f"pruned: got a {type(pruned).__name__}; {ACCEPTED}")
     if parent is None:
-        raise RegrowError(f"parent: is needed with a directory, {pruned}; {ACCEPTED}")
+        raise RegrowError(f"parent: is required with a directory, {pruned}; {ACCEPTED}")
     model = model_of(pruned, name="pruned")
     return model, model_of(parent, name="parent"), Pruning.read(Path(pruned) / PRUNING)

@@ -1,6 +1,6 @@
-"""Multi-task learning: further heads on the model's trunk, whose losses join the loss of a batch.
+"""Multi-task learning: auxiliary heads on the model's trunk, whose losses are added to the batch's loss.
 
-The heads are variables of the part, not of the model: the model that is saved has none of them.
+The heads' variables belong to the loss part, not to the model, so the saved model has no heads.
 """
 
 from collections.abc import Mapping
@@ -25,12 +25,12 @@ TURNS = 4
 
 
 class MultiTaskPart(Part):
-    """A part of the loss: cross-entropies of further heads.
+    """A part of the loss: cross-entropies of auxiliary heads.
 
     A head is pooled features of the layer before the classifier → dense → softmax. GradNorm's weights are ``state``.
 
     Args:
-        params: the tasks and how they are weighed.
+        params: the auxiliary heads and how their losses are weighted.
         classes: the number of each task's classes by the task's name, see `task_classes`.
         labels: of the tasks of kind ``label``, of all training examples, see `further_labels`.
         seed: of the heads.
@@ -182,10 +182,10 @@ def multi_task_part(params: MultiTask, data: Data, *, seed: int = 0) -> MultiTas
 
 
 def task_classes(params: MultiTask, data: Data) -> dict[str, int]:
-    """The number of classes of each task.
+    """The number of classes of each auxiliary head.
 
     Raises:
-        RegrowError: the data lacks a target that is asked for, or rotation is asked for what are no square images.
+        RegrowError: the data lacks a requested label, or rotation is requested for examples that are not square images.
     """
     found = {}
     for task in params.tasks:
@@ -193,16 +193,16 @@ def task_classes(params: MultiTask, data: Data) -> dict[str, int]:
             shape = data.feature_shape
             if shape is None or len(shape) != 3 or shape[0] != shape[1]:
                 raise RegrowError(
-                    f"recover.multi_task: rotation needs square images, but {data} holds"
-                    f" {'several inputs' if shape is None else f'examples of shape {shape}'}"
+                    f"recover.multi_task: rotation needs square images, but {data} has "
+                    f"{'several inputs' if shape is None else f'examples of shape {shape}'}"
                 )
             found[task.name] = TURNS
             continue
         there = data.further_targets
         if task.name not in there:
             raise RegrowError(
-                f"recover.multi_task.tasks: no further target '{task.name}' in {data}; accepted:"
-                f" {', '.join(there) or 'none'}; list the column in prepare.source.further_labels"
+                f"recover.multi_task.tasks: {data} has no auxiliary label '{task.name}'; accepted: "
+                f"{', '.join(there) or 'none'}; list the column in prepare.source.further_labels"
             )
         found[task.name] = there[task.name]
     return found

@@ -1,4 +1,4 @@
-"""The heads of multi-task learning after training: how good they are, and a model that keeps them."""
+"""The auxiliary heads after training: their accuracy, and a model that keeps them as outputs."""
 
 import re
 from collections.abc import Collection

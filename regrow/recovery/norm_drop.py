@@ -1,4 +1,4 @@
-"""How much of the parent's weights pruning took: what the adaptive learning rate goes by."""
+"""How much of the parent's weights pruning removed, which sets the adaptive learning rate."""
 
 from typing import Any
 

@@ -20,12 +20,12 @@ UNLIMITED = 10_000  # epochs, where seconds are the limit
 ROUNDING = 1e-6  # measured accuracies are float32: 0.93 is a little less than 0.93 there
 GOAL = re.compile(r"\s*accuracy\s*>=\s*(?:(parent)\s*(?:-\s*([0-9.]+))?|([0-9.]+))\s*")
 PLUS = re.compile(r"parent\s*\+")
-ACCEPTED = "accepted: 'accuracy >= parent - 0.01' or 'accuracy >= 0.93', in shares of 1"
+ACCEPTED = "accepted: 'accuracy >= parent - 0.01' or 'accuracy >= 0.93', as shares between 0 and 1"
 
 
 def _is_text(value: Any) -> Any:
     if value is not None and not isinstance(value, str):
-        raise ValueError(f"{value} is no condition; {ACCEPTED}")
+        raise ValueError(f"{value} is not a condition; {ACCEPTED}")
     return value
 
 
@@ -36,7 +36,11 @@ def _goal(text: str) -> str:
     except ValueError:
         found = None
     if found is None or not all(0 <= number <= 1 for number in numbers):
-        above = "; parent takes '-' alone, and a goal above it is a share" if PLUS.search(text) else ""
+        above = (
+            "; only '-' may follow parent; write a goal above the parent's accuracy as a share"
+            if PLUS.search(text)
+            else ""
+        )
         raise ValueError(f"'{text}' is not understood; {ACCEPTED}{above}")
     return text
 
@@ -49,7 +53,7 @@ Goal = Annotated[str, BeforeValidator(_is_text), AfterValidator(_goal)]
 
 
 def goal_accuracy(goal: str, parent: float) -> float:
-    """The validation accuracy from which on ``goal`` is met, with ``parent`` that of the parent.
+    """The smallest validation accuracy that meets ``goal``; ``parent`` is the parent's.
 
     >>> round(goal_accuracy("accuracy >= parent - 0.01", 0.9), 5)
     0.89
@@ -61,19 +65,21 @@ def goal_accuracy(goal: str, parent: float) -> float:
 
 
 class Recalibrate(Parameters):
-    """Batch-normalisation recalibration on unaugmented training examples; it changes a model that has some."""
+    """Recalibration of batch normalisation on unaugmented training examples."""
 
-    enabled: bool = Field(True, description="re-estimate batch-normalisation statistics before fine-tuning")
-    batches: int = Field(100, ge=1, description="calibration batches, as far as the training split reaches")
+    enabled: bool = Field(
+        True, description="recalibrate the statistics of batch normalisation before fine-tuning"
+    )
+    batches: int = Field(100, ge=1, description="calibration batches; fewer if the training split is smaller")
     batch_size: int = Field(128, ge=2, description="examples per calibration batch")
 
 
 class RecoverParams(Parameters):
-    """What wins the accuracy back; each technique works alone and has its own points in the recovery curve."""
+    """Section `recover` of `params.yaml`: techniques; each works alone and has its own points in the recovery curve."""
 
     initialise: Initialisation = Field(
         default_factory=Pruned,
-        description="weights to start from: pruned, rewind (the parent's early ones) or reinitialise (new ones)",
+        description="starting weights: pruned, rewind (the parent's early weights) or reinitialise (new weights)",
     )
     recalibrate: Recalibrate = Field(
         default_factory=Recalibrate, description="batch-normalisation recalibration"
@@ -87,25 +93,29 @@ class RecoverParams(Parameters):
     fine_tune: bool = Field(True, description="masked fine-tuning with the settings in `fit`")
     fit: FitSettings = Field(
         default_factory=lambda: FitSettings(**RECOVERY_FIT),
-        description="how to fine-tune; 15 epochs and linear_decay unless given",
+        description="how to fine-tune; default: 15 epochs with linear_decay",
     )
     distill: Distill | None = Field(None, description="knowledge distillation from the parent")
     regularise: Regularise = Field(
-        default_factory=Regularise, description="what the model gets for the time of fine-tuning"
+        default_factory=Regularise, description="regularisation applied only while fine-tuning"
     )
-    multi_task: MultiTask | None = Field(None, description="further tasks that are learned along")
+    multi_task: MultiTask | None = Field(None, description="auxiliary heads trained at the same time")
     stop_when: Goal | None = Field(
         None,
-        description="validation accuracy at which fine-tuning ends: 'accuracy >= parent - 0.01', 'accuracy >= 0.93'",
+        description=(
+            "validation accuracy at which fine-tuning stops, such as 'accuracy >= parent - 0.01' or "
+            "'accuracy >= 0.93'"
+        ),
     )
     retries: int = Field(
-        2, ge=0, description="how often fine-tuning that diverged is begun again at half the rate"
+        2, ge=0, description="restarts allowed after divergence, each at half the previous learning rate"
     )
     control: bool = Field(
-        False, description="also train the pruned architecture from scratch with the same budget, to compare"
+        False,
+        description="also train the pruned architecture from scratch with the same budget, for comparison",
     )
     seed: int = Field(
-        0, ge=0, lt=2**31, description="seed of the calibration examples; fit.seed unless given there"
+        0, ge=0, lt=2**31, description="seed of the calibration examples, and the default of fit.seed"
     )
 
     @model_validator(mode="before")
@@ -128,28 +138,28 @@ class RecoverParams(Parameters):
     def _combination(self) -> Self:
         if self.reconstruct.enabled and self.initialise.name == "reinitialise":
             raise ValueError(
-                "reconstruct fits the parent's weights to its features, but initialise is 'reinitialise', which keeps "
-                "none of them; set reconstruct.enabled: false"
+                "reconstruct starts from the parent's weights, but initialise: reinitialise discards them; "
+                "set reconstruct.enabled: false"
             )
         if not self.fine_tune:
             for name, (is_used, off) in self._of_fine_tuning().items():
                 if is_used:
-                    raise ValueError(f"{name} acts while fine-tuning, but fine_tune is false; {off}")
+                    raise ValueError(f"{name} applies only while fine-tuning, but fine_tune is false; {off}")
         return self
 
     def _of_fine_tuning(self) -> dict[str, tuple[bool, str]]:
-        """Whether each is used, and how it is switched off."""
+        """Whether each technique is used, and how to switch it off."""
         return {
             "distill": (self.distill is not None, "set distill: null"),
             "multi_task": (self.multi_task is not None, "set multi_task: null"),
             "stop_when": (self.stop_when is not None, "set stop_when: null"),
-            "regularise": (self.regularise.active, "leave it out"),
+            "regularise": (self.regularise.active, "remove it"),
             "control": (self.control, "set control: false"),
         }
 
     @property
     def techniques(self) -> list[str]:
-        """What fine-tuning consists of, by the names of the parameters."""
+        """The techniques that fine-tuning uses, by the names of their parameters."""
         fit = self.fit
         found = {
             "distill": self.distill is not None,

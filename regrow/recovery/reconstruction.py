@@ -1,4 +1,4 @@
-"""Least-squares feature reconstruction: each layer is fitted to what the parent's layer made, without gradients.
+"""Least-squares feature reconstruction: fit each layer to its parent layer's output, without gradients.
 
 Layer by layer, W ← argmin ‖Y − XW‖² + λ‖W − W₀‖², where the rows of X are the pruned model's inputs to the layer,
 upstream layers fitted already, and the rows of Y are what the parent's layer makes, before its activation, of its
@@ -6,8 +6,8 @@ own inputs for the same examples; of the parent's channels, those that are left.
 pruning for accelerating very deep neural networks", 2017, equation 2, with the channels given; for masks, each
 output has its own support, as in Frantar and Alistarh, "Optimal brain compression", 2022.
 
-Of the layers whose outputs are added, as at the end of a residual block, one is fitted last, to what the parent's sum
-is less what the others make: it makes up for what they and the layers before them have lost.
+Of the layers whose outputs are added, as at the end of a residual block, one is fitted last, to the parent's sum minus
+the others' outputs. It thus compensates for the errors of the others and of earlier layers.
 """
 
 import contextlib
@@ -100,7 +100,7 @@ def reconstruct(
 
     Batch normalisations that are called once are recalibrated on the way, each before a later layer is fitted to what
     it makes.
-    A layer whose error on the examples held out, one of eight, would not fall is left as it was.
+    Every eighth example is held out; a layer whose error on these would not fall stays unchanged.
 
     Args:
         model: the pruned model, with one input; biases are solved for where a layer has one.
@@ -170,7 +170,8 @@ def reconstruct(
 def _check(model: Any, features: Any) -> None:
     if len(model.inputs) != 1:
         raise RegrowError(
-            f"reconstruction: the model has {len(model.inputs)} inputs, and examples have one array; switch it off"
+            f"reconstruction: the model has {len(model.inputs)} inputs, but examples have one array; set "
+            "recover.reconstruct.enabled: false"
         )
     wanted, found = tuple(model.inputs[0].shape[1:]), tuple(features.shape[1:])
     if len(wanted) != len(found) or any(
@@ -180,29 +181,29 @@ def _check(model: Any, features: Any) -> None:
 
 
 def _stage(call: Call, views: tuple[View, View], models: tuple[Any, Any], pruning: Pruning) -> _Stage | str:
-    """What is needed to fit the layer of ``call``, or why it is left."""
+    """The data needed to fit the layer of ``call``, or why it is not fitted."""
     path, kind = call.layer, call.class_name
     if kind.endswith("Transpose"):
-        return "outputs of a transposed convolution overlap, so that it is not a map of one row of inputs"
+        return "outputs of a transposed convolution overlap, so it is not a linear map of single rows"
     if kind not in KERNEL_OF or not call.keras:
         return f"layers of class {kind} are not supported"
     if call.repeated:
-        return "it is run at each step of a TimeDistributed model"
+        return "it runs at each step of a TimeDistributed model"
     calls = [[other for other in view.calls if other.layer == path] for view in views]
     if not calls[1] or calls[1][0].class_name != kind:
         return "the parent has no such layer"
     if max(map(len, calls)) > 1:
-        return "it is called several times, and later calls see what earlier ones made"
+        return "it is called several times, and later calls read the outputs of earlier ones"
     own, theirs = (by_path(model)[path] for model in models)
     if getattr(own, "data_format", "channels_last") != "channels_last":
-        return "its channels come first"
+        return "its channels are on the first axis"
     layer, parent = LinearLayer(own), LinearLayer(theirs)
     if layer.features > MAX_FEATURES:
-        return f"an output has {layer.features} inputs, and at most {MAX_FEATURES} are solved for"
+        return f"an output has {layer.features} inputs; at most {MAX_FEATURES} are supported"
     name = f"{path}/{KERNEL_OF[kind]}"
     kept = parent.outputs_left(pruning.surgery, name)
     if len(kept) != layer.groups * layer.outputs:
-        return "its outputs are not the parent's that surgery left"
+        return "its outputs are not those that surgery kept of the parent's"
     mask = pruning.masks.get(name, np.ones(tuple(layer.kernel.shape), np.uint8)) == 1
     bias = np.full(len(kept), layer.bias is not None)
     return _Stage(layer, parent, call, calls[1][0], kept, layer.arranged(mask, bias))
@@ -295,7 +296,7 @@ def _fitted(stage: _Stage, fit: NormalEquations, held: NormalEquations, ridge: f
     closing, free = stage.closing, stage.free
     row: dict[str, Any] = {} if closing is None else {"closes": closing.addition.layer}
     if not (fit.finite and held.finite):
-        return {**row, "left": "what it takes in or the parent's makes is not finite"}
+        return {**row, "left": "its inputs or the parent layer's outputs are not finite"}
     start = present = stage.layer.weights()
     if closing is not None:
         start = start * closing.factor
@@ -308,11 +309,11 @@ def _fitted(stage: _Stage, fit: NormalEquations, held: NormalEquations, ridge: f
     before = held.error(present) / scale
     row |= {"error_before": before, "error_after": before}
     if before < EQUAL:
-        return {**row, "left": "it makes what the parent's does"}
+        return {**row, "left": "its output already equals the parent's"}
     weights = solve(fit, start, free, ridge=ridge).astype(np.float32)
     after = held.error(weights) / scale
     if not after < before or not fit.error(weights) <= fit.error(present):
-        return {**row, "left": f"the error on examples held out would be {after:.3g}"}
+        return {**row, "left": f"the error on held-out examples would be {after:.3g}"}
     if closing is None:
         stage.layer.assign(weights)
     else:

@@ -125,12 +125,13 @@ def _data(
         for name, value in unfit.items():
             if value is not None:
                 raise RegrowError(
-                    f"{name}: does not go with a dataset directory as train, which has a validation split; leave it out"
+                    f"{name}: cannot be combined with a dataset directory as train, which has its own "
+                    "validation split; remove it"
                 )
         return _of_directory(train, augmentation, expected, goal)
     if augmentation is not None:
         raise RegrowError(
-            "augmentation: goes with a dataset directory as train; leave it out, and augment in your own data"
+            "augmentation: needs a dataset directory as train; remove it, and augment in your own data"
         )
     return own_data(
         train,
@@ -158,17 +159,17 @@ def _of_directory(train: Any, augmentation: str | Path | None, expected: Any, go
     if len(expected.shapes) != 1 or not fits(dataset.feature_shape, expected.shapes[0]):
         wanted = " and ".join(map(shown, expected.shapes))
         raise RegrowError(
-            f"train: {dataset.path} holds examples of shape {shown(dataset.feature_shape)}, but the model takes"
-            f" {wanted}"
+            f"train: {dataset.path} has examples of shape {shown(dataset.feature_shape)}, but the model "
+            f"takes {wanted}"
         )
     if goal.classes is None:
         raise RegrowError(
-            f"train: {dataset.path} holds classes, which are learned by plain cross-entropy, but the model's loss is"
-            f" {loss_name(goal.loss)}; pass loss='sparse_categorical_crossentropy', or arrays (x, y)"
+            f"train: {dataset.path} has class labels, which need plain cross-entropy, but the model's loss "
+            f"is {loss_name(goal.loss)}; pass loss='sparse_categorical_crossentropy', or arrays (x, y)"
         )
     if goal.classes != len(dataset.classes):
         raise RegrowError(
-            f"train: {dataset.path} holds {len(dataset.classes)} classes, but the model gives {goal.classes}"
+            f"train: {dataset.path} has {len(dataset.classes)} classes, but the model has {goal.classes}"
         )
     return AugmentedDataset(dataset, Path(augmentation) if augmentation is not None else None)
 

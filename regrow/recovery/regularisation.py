@@ -1,4 +1,4 @@
-"""Regularisation that belongs to fine-tuning alone: a copy of the model has it, the model that is kept does not."""
+"""Regularisation only while fine-tuning: it is applied to a copy; the kept model does not have it."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,27 +24,32 @@ DROPOUTS = frozenset(
 
 
 class Regularise(Parameters):
-    """What a model gets for the time of fine-tuning; null leaves what it has."""
+    """Section `recover.regularise`: regularisation while fine-tuning; null keeps the model's own."""
 
     l2: float | None = Field(
         None,
         ge=0,
-        description="l2 · Σ w² of every kernel of Keras' layers in the loss, in place of the layers' own "
-        "(0: none); decoupled decay is fit.optimizer.weight_decay",
+        description=(
+            "add l2 · Σ w² of every Keras layer's kernel to the loss, replacing the layers' own penalties "
+            "(0: none); for decoupled decay use fit.optimizer.weight_decay"
+        ),
     )
     dropout: float | None = Field(
         None,
         ge=0,
         lt=1,
-        description="rate of the model's dropout layers; one before the head where it has none",
+        description="rate of the model's dropout layers; if it has none, one is inserted before the head",
     )
     stochastic_depth: float | None = Field(
-        None, ge=0, lt=1, description="drop rate of the last residual block; earlier ones less, linearly"
+        None,
+        ge=0,
+        lt=1,
+        description="drop rate of the last residual block; earlier blocks have linearly smaller rates",
     )
 
     @property
     def active(self) -> bool:
-        """Whether anything is asked for."""
+        """Whether any regularisation is requested."""
         return any(value is not None for value in (self.l2, self.dropout, self.stochastic_depth))
 
 
@@ -91,8 +96,8 @@ def transfer(source: Any, target: Any) -> None:
             if value is None or value.shape != variable.shape:
                 found = "no such variable" if value is None else f"shape {tuple(value.shape)}"
                 raise RegrowError(
-                    f"layer '{path}': '{name}' has shape {tuple(variable.shape)}, but the model that was trained in "
-                    f"its place has {found}"
+                    f"layer '{path}': '{name}' has shape {tuple(variable.shape)}, but its trained copy has "
+                    f"{found}"
                 )
             pairs.append((variable, value))
     for variable, value in pairs:
@@ -162,8 +167,8 @@ def with_stochastic_depth(graph: "Graph", rate: float, *, seed: int = 0) -> "Gra
     branches = _one_side_kept(residual_blocks(graph))
     if not branches:
         raise RegrowError(
-            f"recover.regularise.stochastic_depth: model '{graph.config['name']}' has no residual block; accepted: "
-            f"models with additions that a branch with weights leads into"
+            f"recover.regularise.stochastic_depth: model '{graph.config['name']}' has no residual block; "
+            "accepted: models in which a branch with weights ends in an addition"
         )
     graph = replace(graph, config=copy.deepcopy(graph.config))
     rates = drop_rates(len(branches), rate)

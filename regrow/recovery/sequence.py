@@ -1,4 +1,4 @@
-"""The techniques one after the other: what is free first, what costs epochs last."""
+"""Apply the techniques in order: cheap ones first, those that cost epochs last."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from regrow.recovery.technique import techniques
 
 
 def recover(job: Job) -> RecoveryCurve:
-    """Apply the techniques to ``job.model``; one after which it is less accurate is undone. The curve of it all.
+    """Apply the techniques to ``job.model``, undoing any that lowers accuracy; returns the recovery curve.
 
-    Other first weights are exempt: what follows starts from them, and is held against them.
+    New starting weights are never undone; later techniques start from them and are compared with them.
 
     Raises:
         RegrowError: what is asked of fine-tuning does not fit the parent, the model, the dataset or the devices; or it
@@ -41,19 +41,23 @@ def recover(job: Job) -> RecoveryCurve:
 def _loss(job: Job, curve: RecoveryCurve) -> str:
     if "val_accuracy" in curve.best:
         kept, pruned = (item["val_accuracy"] for item in (curve.best, curve.points[0]))
-        fact = f"the recovered model is right on {kept:.1%} of the validation examples, the pruned one on {pruned:.1%}"
+        fact = (
+            f"the recovered model reaches {kept:.1%} validation accuracy, less than the pruned model's "
+            f"{pruned:.1%}"
+        )
     else:
         kept, pruned = (item["val_loss"] for item in (curve.best, curve.points[0]))
-        fact = f"the recovered model's validation loss is {kept:.4g}, the pruned one's is {pruned:.4g}"
+        fact = (
+            f"the recovered model's validation loss is {kept:.4g}, more than the pruned model's {pruned:.4g}"
+        )
     return (
-        f"{fact}:"
-        f" initialise is '{job.params.initialise.name}', whose weights are started from however good they are, and"
-        f" fine-tuning did not win back what they lost; accepted: more epochs, or initialise: pruned"
+        f"{fact}: initialise: {job.params.initialise.name} replaced the pruned weights, and fine-tuning did "
+        "not make up for that; use more epochs, or initialise: pruned"
     )
 
 
 def _check(job: Job) -> None:
-    """Refuse what fine-tuning would refuse, before any work is done."""
+    """Refuse everything that fine-tuning would refuse, before any work is done."""
     from regrow.recovery.distillation import compared_layers
     from regrow.recovery.multi_task import multi_task_part
     from regrow.recovery.regularisation import training_copy

@@ -1,4 +1,4 @@
-"""A model run from one of its tensors to the next, over many examples, in bounded memory."""
+"""Run a model from one of its tensors to the next, over many examples, in bounded memory."""
 
 import contextlib
 import shutil
@@ -161,7 +161,10 @@ class _Batches:
             self.remove()
             emit(
                 "notice",
-                message=f"feature maps are not kept, which takes longer: {self._folder}: {error.strerror or error}",
+                message=(
+                    f"feature maps are not stored but recomputed, which takes longer: {self._folder}: "
+                    f"{error.strerror or error}"
+                ),
             )
             return None
         self._held.append(files)

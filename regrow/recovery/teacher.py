@@ -1,4 +1,4 @@
-"""The parent as teacher: one frozen forward pass for all that is compared, kept where it is the same every epoch."""
+"""The parent as teacher: one frozen forward pass for all terms, stored if it is the same in every epoch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ LOGITS, FEATURES, ATTENTION = "distill/logits", "distill/features/", "distill/at
 
 
 class Teacher:
-    """What a model answers, in inference mode: its weights get no gradient and do not change.
+    """A model's outputs in inference mode; its weights receive no gradient and do not change.
 
     Called on float32 features (batch, …), it gives a dict: under `LOGITS` log-probabilities (batch, classes), under
     `FEATURES` and `ATTENTION` with a layer's name its output and its attention map; those only that are asked for.

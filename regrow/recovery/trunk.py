@@ -1,4 +1,4 @@
-"""What the tasks of a model share: its layers up to the classifier."""
+"""The trunk that the heads share: the model's layers up to the classifier."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ def features_of(model: Any) -> Any:
     """The Keras tensor that the classifier of ``model`` reads.
 
     Raises:
-        RegrowError: the model has not one classifier, or it lies in a nested model.
+        RegrowError: the model does not have exactly one classifier, or it is inside a nested model.
     """
     from regrow.graph.heads import head
     from regrow.graph.view import view_of
@@ -17,8 +17,8 @@ def features_of(model: Any) -> Any:
     call = head(view_of(model), model=model.name)
     if "/" in call.layer:
         raise RegrowError(
-            f"recover.multi_task: the classifier '{call.layer}' of model '{model.name}' lies in a nested model; "
-            f"accepted: a model whose own layer it is"
+            f"recover.multi_task: the classifier '{call.layer}' of model '{model.name}' is inside a nested "
+            "model; accepted: a model with the classifier at its top level"
         )
     return model.get_layer(call.layer).get_input_at(call.number)
 

@@ -1,4 +1,4 @@
-"""How the losses of several tasks are weighed: learned uncertainties, and gradients of equal size."""
+"""Weighting the losses of several heads: by learned uncertainties, or by equal gradient norms."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def gradient_norms(losses: list[Any], kernel: Any) -> Any:
 def gradnorm_step(
     weights: Any, *, norms: Any, losses: Any, initial: Any, alpha: float, learning_rate: float
 ) -> Any:
-    """The tasks' weights after a step that brings the norms of their gradients towards each other.
+    """The weights after a step that moves the norms of the heads' gradients towards each other.
 
     Chen et al., GradNorm (2018): with G_i = w_i ‖∇ L_i‖, its mean Ḡ and the inverse training rate
     r_i = (L_i / L_i(0)) / mean(L / L(0)), the loss Σ |G_i − Ḡ r_i^α| is descended, the target held constant:

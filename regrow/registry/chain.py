@@ -1,4 +1,4 @@
-"""The chain of statements behind a model: whether its links close, and the digests that name it."""
+"""The chain of statements behind a model: verifying its links, and digests that identify it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,15 +46,15 @@ def check_chain(statements: Mapping[str, Statement], artifacts: Mapping[str, Pat
         if name in made and tree_digest(path) != made[name][1]:
             step = made[name][0]
             raise RegrowError(
-                f"{path}: is not the '{name}' that the statement of step '{step}' describes; run '{step}' again"
+                f"{path}: differs from the '{name}' in the statement of step '{step}'; run '{step}' again"
             )
     for step, item in statements.items():
         for used in item.dependencies:
             name, sha = str(used.get("name")), used.get("digest", {}).get("sha256")
             if name in made and made[name][0] != step and sha and sha != made[name][1]:
                 raise RegrowError(
-                    f"step '{step}' used another '{name}' than step '{made[name][0]}' made: the chain of"
-                    f" statements is broken; run '{step}' again"
+                    f"step '{step}' used a different '{name}' from the one made by step '{made[name][0]}', "
+                    f"so the chain of statements is broken; run '{step}' again"
                 )
 
 

@@ -1,4 +1,4 @@
-"""The version that an alias points to, and its Keras file."""
+"""The version that has an alias, and its Keras file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,8 +100,8 @@ def fetch_model(client: Any, champion: Champion, directory: Path) -> bool:
         file = Path(client.download_artifacts(champion.run_id, stored, scratch))
         if file_digest(file) != champion.tags[KERAS_TAG]:
             raise RegrowError(
-                f"models:/{champion.name}@{champion.alias}: the {KERAS_FILE} in MLflow's artifact store is not"
-                f" the one that was registered as version {champion.version} (its sha256 differs)"
+                f"models:/{champion.name}@{champion.alias}: the {KERAS_FILE} in MLflow's artifact store "
+                f"differs from the registered version {champion.version} (different sha256)"
             )
         file.rename(directory / KERAS_FILE)
     return True

@@ -1,4 +1,4 @@
-"""Where MLflow is, whether it answers, and a client that gives up soon instead of retrying for minutes."""
+"""Finding and checking MLflow, and a client that fails quickly instead of retrying for minutes."""
 
 import contextlib
 import functools
@@ -55,7 +55,10 @@ def tell_what_can_be_read(uri: str) -> None:
     if sent:
         emit(
             "notice",
-            message=f"{without_credentials(uri)} is not encrypted: {sent} can be read on the way to {host}; use https://",
+            message=(
+                f"{without_credentials(uri)} is not encrypted: {sent} can be intercepted on the way to "
+                f"{host}; use https://"
+            ),
             once=True,
         )
 
@@ -96,8 +99,8 @@ def check_reachable(uri: str) -> None:
         socket.create_connection((host, port), CONNECT_S).close()
     except OSError as error:
         raise UnreachableError(
-            f"{WHERE}: MLflow at {shown} cannot be reached ({error});"
-            f" start it, correct the address, or leave it out to use {DATABASE} in this folder"
+            f"{WHERE}: MLflow at {shown} cannot be reached ({error}); start it, correct the address, or "
+            f"remove the address to use {DATABASE} in this folder"
         ) from None
 
 
@@ -125,7 +128,7 @@ def _database_url(uri: str) -> Any:
         raise RegrowError(f"MLflow is not installed here ({error}); `pip install regrow[register]`") from None
     except Exception:  # SQLAlchemy's own, ValueError for a port: its text may hold the password
         raise RegrowError(
-            f"{WHERE}: {without_credentials(uri)!r} is no address of a database that SQLAlchemy can read"
+            f"{WHERE}: {without_credentials(uri)!r} is not a database address that SQLAlchemy can read"
         ) from None
 
 
@@ -147,8 +150,8 @@ def require_file(url: Any, file: Path) -> None:
     """
     if Path(url.database).absolute() != file:
         raise RegrowError(
-            f"{WHERE}: SQLAlchemy cannot take the path {str(file)!r}; name a file without '%', '?' or bytes that are no"
-            " UTF-8 in its path, or move this folder"
+            f"{WHERE}: SQLAlchemy does not accept the path {str(file)!r}; use a path without '%', '?' and "
+            "bytes that are not UTF-8, or move this folder"
         )
 
 
@@ -215,7 +218,7 @@ def experiment_id(client: Any, name: str) -> str:
                 raise
     if found.lifecycle_stage != "active":
         raise RegrowError(
-            f"MLFLOW_EXPERIMENT_NAME: experiment '{name}' was deleted in MLflow; restore it or name another"
+            f"MLFLOW_EXPERIMENT_NAME: experiment '{name}' was deleted in MLflow; restore it or choose another"
         )
     return str(found.experiment_id)
 
@@ -253,8 +256,9 @@ def connection(uri: str, *, seconds: int = REQUEST_S, retries: int = 0) -> Itera
                 raise
             # Only where artifacts do not go through the server.
             raise RegrowError(
-                f"MLflow's artifact store behind {without_credentials(uri)}: {first_line(error)}; AWS_ENDPOINT_URL,"
-                " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must let this process read and write it"
+                f"MLflow's artifact store behind {without_credentials(uri)}: {first_line(error)}; "
+                "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must give this process read "
+                "and write access"
             ) from error
 
 
@@ -262,18 +266,18 @@ def _refusal(error: Exception) -> str:
     """For an ``MlflowException`` of a server with login that knows or lets this user not: what to do; else empty."""
     code, user = getattr(error, "error_code", ""), os.environ.get("MLFLOW_TRACKING_USERNAME", "")
     if code == "UNAUTHENTICATED" and not user:
-        return "asks for a login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        return "requires a login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     if code == "UNAUTHENTICATED":
         return (
-            f"does not know user '{user}' with this password; correct MLFLOW_TRACKING_USERNAME or"
-            " MLFLOW_TRACKING_PASSWORD"
+            f"rejects user '{user}' with this password; correct MLFLOW_TRACKING_USERNAME or "
+            "MLFLOW_TRACKING_PASSWORD"
         )
     if code == "PERMISSION_DENIED":
         asked = re.search(r"endpoint (\S+)", str(error))
         what = asked[1].partition("/mlflow/")[2] if asked else first_line(error)
         return (
-            f"user '{user}' may not do what is needed ({what}); an administrator must grant EDIT on the experiment,"
-            " and MANAGE on the registered model and on its log NAME.decisions"
+            f"user '{user}' lacks permissions ({what}); an administrator must grant EDIT on the experiment, "
+            "and MANAGE on the registered model and on its log NAME.decisions"
         )
     return ""
 

@@ -1,4 +1,4 @@
-"""MLflow's SQLite file: it appears with all its tables or not at all, and it belongs to the folder that it lies in."""
+"""MLflow's SQLite file: created complete or not at all, and tied to its folder."""
 
 import contextlib
 import os
@@ -59,17 +59,21 @@ def check_database(file: Path, *, experiment: str) -> None:
     old = _folder_of_artifacts(file, experiment)
     if old is None or _same(old, file.parent) or _same(old / file.name, file):
         return
-    told = f"experiment '{experiment}' in it keeps its artifacts in {old / ARTIFACTS}"
-    anew = f"remove {file} to begin anew, or name another experiment with tracking.experiment, whose files lie here"
+    told = f"its experiment '{experiment}' stores artifacts in {old / ARTIFACTS}"
+    anew = (
+        f"remove {file} to start afresh, or choose another experiment by tracking.experiment, to store "
+        "files here"
+    )
     if os.access(old / file.name, os.F_OK):  # unlike `is_file`, no error where the folder is somebody else's
         raise RegrowError(
-            f"{file}: was copied from {old}: {told}, to which nothing is written from here; {anew}, or set"
-            f" tracking.uri: {sqlite_uri(old / file.name)} to share that folder's"
+            f"{file}: was copied from {old}: {told}, where this folder's runs must not write; {anew}, or "
+            f"set tracking.uri: {sqlite_uri(old / file.name)} to share that database"
         )
     if not os.access(old / ARTIFACTS, os.W_OK):
         raise RegrowError(
-            f"{file}: was made in {old}: {told}, which is not there now or cannot be written; move or mount the folder"
-            f" back, or put a link to {file.parent} in its place, to go on with what is registered; {anew}"
+            f"{file}: was made in {old}: {told}, which does not exist any more or cannot be written; to "
+            f"keep the registered models, move or mount the folder back or link it to {file.parent}; or "
+            f"{anew}"
         )
     emit("notice", message=f"{file}: {told}, not beside it", once=True)
 

@@ -1,4 +1,4 @@
-"""What the gate said of a version, each time it was asked: numbered tags that are added and never changed."""
+"""The gate's decisions on a version, as numbered tags that are added and never changed."""
 
 import datetime
 import json

@@ -1,4 +1,4 @@
-"""How a run of the pipeline ended: recorded in MLflow and told to a webhook, whatever went wrong before.
+"""The outcome of a pipeline run: recorded in MLflow and sent to a webhook, whatever went wrong before.
 
 `resolve` and `register` note what they found on an MLflow run of the pipeline's own (`note`); the exit handler ends
 that run (`conclude`). So a run that ended early because nothing had changed can be told from one that did its work:
@@ -46,7 +46,7 @@ def note(job: str, figures: Mapping[str, Any]) -> None:
             for name, value in facts.items():
                 client.set_tag(run_id, f"{FACT}.{name}", value)
     except Exception as error:
-        emit("notice", message=f"the run's outcome: MLflow did not take a note ({first_line(error)})")
+        emit("notice", message=f"the run's outcome: MLflow did not accept a note ({first_line(error)})")
 
 
 def conclude(status: Mapping[str, Any], *, job: str, hurried: bool = False) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A version's parent, kept in its run: the model before pruning, which a retraining can go on from."""
+"""A version's parent (the model before pruning), stored in its run so that a later training can start from it."""
 
 from collections.abc import Mapping
 from pathlib import Path

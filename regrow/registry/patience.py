@@ -1,4 +1,4 @@
-"""Trying again while MLflow is away: a server that is restarted must not cost the work of hours.
+"""Retrying while MLflow is unavailable, so that a server restart does not cost hours of work.
 
 Only for work that can be repeated: what it did before MLflow went away it must find and not do again.
 """
@@ -42,7 +42,7 @@ def patience_s(default: float = DEFAULT_S) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1e6:
-        raise RegrowError(f"{PATIENCE}: is {text!r}; accepted: seconds, 0 or more")
+        raise RegrowError(f"{PATIENCE}: is {text!r}; accepted: a number of seconds, 0 or more")
     return value
 
 

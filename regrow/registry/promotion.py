@@ -1,4 +1,4 @@
-"""Moving the alias ``champion``: it follows the log of decisions, `regrow.registry.ledger`.
+"""Moving the alias ``champion`` so that it follows the log of decisions, `regrow.registry.ledger`.
 
 The protocol of one promotion:
 
@@ -115,8 +115,10 @@ def decide_promotion(
     if kind == WITHHELD:
         emit(
             "notice",
-            message=f"models:/{name}/{version} is not the {CHAMPION}: somebody took the alias from it;"
-            f" `regrow rollback {name} --to {version}` gives it back",
+            message=(
+                f"models:/{name}/{version} is not the {CHAMPION}: someone removed its alias; give it back "
+                f"with `regrow rollback {name} --to {version}`"
+            ),
         )
     if kind != PASSED:
         return
@@ -182,6 +184,6 @@ def overtaken(name: str, version: str, holder: str, how: str) -> str:
     """Why ``version`` is not the champion though the gate let it pass."""
     other = f"version {holder} took" if holder else "somebody removed"
     return (
-        f"models:/{name}/{version} is not the {CHAMPION}: {other} the alias {how};"
-        " run again to have the two compared"
+        f"models:/{name}/{version} is not the {CHAMPION}: {other} the alias {how}; run again to compare the "
+        "two"
     )

@@ -1,4 +1,4 @@
-"""A model version that is there whole or not at all, and once for each model."""
+"""Registering a model version: complete or not at all, and once per model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,13 +23,15 @@ MODEL_PATH = "model"
 
 
 class RegisteredModel(Parameters):
-    """What a section of ``params.yaml`` says of the registered model."""
+    """Keys that name the registered model."""
 
     model_name: str = Field(
         "regrow",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,199}$",
         examples=["flowers", "kws small-2.1"],
-        description="name of the registered model in MLflow: letters, digits, space, dot, dash, underscore",
+        description=(
+            "name of the registered model in MLflow; accepted: letters, digits, space, dot, dash, underscore"
+        ),
     )
 
     @field_validator("model_name")
@@ -47,7 +49,7 @@ def name_fault(name: str) -> str | None:
     """
     if not name.strip().lower().endswith(SUFFIX):
         return None
-    return f"ends in '{SUFFIX}', the name of the log of decisions on a model; accepted: another ending"
+    return f"ends in '{SUFFIX}', which is reserved for the log of decisions on a model; choose another ending"
 
 
 def check_servable(directory: Path) -> None:

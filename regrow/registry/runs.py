@@ -1,4 +1,4 @@
-"""The parent run of a pipeline run, one child run for each step, and what they are given."""
+"""The pipeline run in MLflow, with one child run per step."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The champion's parent: the model before pruning, from whose weights a retraining goes on."""
+"""The champion's parent (the model before pruning), whose weights a new training can start from."""
 
 import tempfile
 from pathlib import Path
@@ -89,8 +89,8 @@ def _fetch(client: Any, start: Start, stored: str, sha256: str, directory: Path)
     folder, _, name = stored.rpartition("/")
     if stored not in {item.path for item in client.list_artifacts(start.run_id, folder)}:
         raise RegrowError(
-            f"train.start: {start}: MLflow's run {start.run_id} no longer holds {stored}; restore it, or set"
-            " train.start: new"
+            f"train.start: {start}: MLflow's run {start.run_id} no longer has {stored}; restore it, or set "
+            "train.start: new"
         )
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / name
@@ -98,8 +98,8 @@ def _fetch(client: Any, start: Start, stored: str, sha256: str, directory: Path)
         file = Path(client.download_artifacts(start.run_id, stored, scratch))
         if file_digest(file) != sha256:
             raise RegrowError(
-                f"train.start: {start}: {stored} in MLflow's artifact store is not the one that was registered (its"
-                " sha256 differs)"
+                f"train.start: {start}: {stored} in MLflow's artifact store differs from the registered one "
+                "(different sha256)"
             )
         file.replace(target)
     return target

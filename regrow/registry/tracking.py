@@ -1,4 +1,4 @@
-"""Streaming to an MLflow run, and a W&B one where asked, while a step works.
+"""Streaming to an MLflow run, and to a W&B run if requested, while a step works.
 
 Best effort: tracking never fails or stalls the work.
 """
@@ -131,7 +131,7 @@ class Stream:
             with _short_patience(seconds=PATIENCE_S):
                 log_parameters(self._client, self.run_id, parameters)
         except Exception as error:
-            emit("notice", message=f"tracking: MLflow did not take the parameters ({first_line(error)})")
+            emit("notice", message=f"tracking: MLflow did not accept the parameters ({first_line(error)})")
 
     def _flush(self) -> None:
         if time.monotonic() < self._silent_until:
@@ -140,7 +140,7 @@ class Stream:
             self._send()
         except Exception as error:
             if not self._silent_until:
-                emit("notice", message=f"tracking: MLflow did not take the metrics ({first_line(error)})")
+                emit("notice", message=f"tracking: MLflow did not accept the metrics ({first_line(error)})")
             self._silent_until = time.monotonic() + RETRY_AFTER_S
 
     def _send(self) -> None:
@@ -160,7 +160,10 @@ class Stream:
         try:
             patiently(lambda: self._end(status), what="tracking", seconds=CLOSING_S)
         except Exception as error:
-            emit("notice", message=f"tracking: MLflow run {self.run_id} was not closed ({first_line(error)})")
+            emit(
+                "notice",
+                message=f"tracking: MLflow run {self.run_id} could not be closed ({first_line(error)})",
+            )
 
     def _end(self, status: str) -> None:
         self._send()

@@ -1,4 +1,4 @@
-"""Telling a webhook how a run ended: JSON over HTTPS."""
+"""Sending a run's outcome to a webhook, as JSON over HTTPS."""
 
 import http.client
 import json
@@ -37,9 +37,9 @@ def check_address(url: str) -> None:
     except ValueError:  # its message shows what stands where the port should
         known = False
     if not known or re.search(r"\s", url.strip()):
-        raise RegrowError(f"{WEBHOOK}: is no web address; accepted: https://HOST/…")
+        raise RegrowError(f"{WEBHOOK}: is not a web address; accepted: https://HOST/…")
     if parts.username is not None or parts.password is not None:
-        raise RegrowError(f"{WEBHOOK}: holds a user name or password before the host; leave them out")
+        raise RegrowError(f"{WEBHOOK}: contains a user name or password before the host; remove them")
     if parts.scheme == "http" and parts.hostname not in LOCAL:
         raise RegrowError(
             f"{WEBHOOK}: the address of {parts.hostname} is not encrypted; accepted: https://…, and http://… for"
@@ -77,4 +77,4 @@ def notify(url: str, payload: Mapping[str, Any]) -> None:
             cause = getattr(error, "reason", None) or error
             reason = " ".join(str(cause).split())[:200] or type(error).__name__
     host = urllib.parse.urlsplit(url).hostname
-    raise RegrowError(f"{WEBHOOK}: {host} did not take the message ({reason})")
+    raise RegrowError(f"{WEBHOOK}: {host} did not accept the message ({reason})")

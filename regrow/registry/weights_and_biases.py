@@ -1,4 +1,4 @@
-"""A Weights & Biases run beside MLflow's while a step works. Best effort: it never fails or stalls the work.
+"""A Weights & Biases run in addition to MLflow's. Best effort: it never fails or stalls a step.
 
 What is asked for travels in the environment, not in a step's parameters: where a result is shown is no input of it.
 """
@@ -59,12 +59,12 @@ class WeightsAndBiases(Parameters):
         pattern=r"^[^/\\#?%:]+$",
         description="W&B project; no / \\ # ? % : in it",
     )
-    entity: Name | None = Field(None, description="user or team; default: that of the API key")
+    entity: Name | None = Field(None, description="W&B user or team; default: that of the API key")
     mode: Literal["online", "offline", "disabled"] = Field(
         "online",
-        description="online sends while training; offline writes files that `wandb sync` sends; disabled does neither",
+        description="online: send during training; offline: write files for `wandb sync`; disabled: neither",
     )
-    group: Name | None = Field(None, description="what W&B shows the runs under")
+    group: Name | None = Field(None, description="group of the runs in W&B")
     tags: tuple[Tag, ...] = Field((), description="W&B tags of the runs")
 
 
@@ -128,7 +128,7 @@ class Beside:
         try:
             self._run.config.update(dict(parameters))
         except Exception as error:
-            emit("notice", message=f"tracking: W&B did not take the parameters ({first_line(error)})")
+            emit("notice", message=f"tracking: W&B did not accept the parameters ({first_line(error)})")
 
     def _send(self, values: dict[str, Any]) -> None:
         if self._run is None:
@@ -137,7 +137,7 @@ class Beside:
             self._run.log(values)
         except Exception as error:
             self._run = None
-            emit("notice", message=f"tracking: W&B did not take the metrics ({first_line(error)})")
+            emit("notice", message=f"tracking: W&B did not accept the metrics ({first_line(error)})")
 
     def close(self, *, succeeded: bool) -> None:
         """End the run; what cannot be sent within ten seconds stays in its files."""
@@ -149,8 +149,10 @@ class Beside:
         except Exception as error:
             emit(
                 "notice",
-                message=f"tracking: the W&B run was not closed ({first_line(error)});"
-                f" `wandb sync --include-online` can send what is left in {place() / 'wandb'}",
+                message=(
+                    f"tracking: the W&B run could not be closed ({first_line(error)}); send the rest with "
+                    f"`wandb sync --include-online` from {place() / 'wandb'}"
+                ),
             )
 
 
@@ -182,13 +184,15 @@ def _online_or_offline(section: WeightsAndBiases, mode: str, *, step: str, confi
             _check_answers(wandb.setup(settings=wandb.Settings(silent=True)).settings.base_url)
             # Without this, wandb asks for a key on a terminal and waits.
             if not wandb.login(prompt=False):
-                raise RegrowError("there is no API key: set WANDB_API_KEY or run `wandb login`")
+                raise RegrowError("no API key is set: set WANDB_API_KEY or run `wandb login`")
             return _init(section, mode, step=step, config=config)
         except Exception as error:
             emit(
                 "notice",
-                message=f"tracking: W&B is not online ({first_line(error)});"
-                f" `wandb sync` can send the run from {place() / 'wandb'}",
+                message=(
+                    f"tracking: W&B cannot be reached ({first_line(error)}); send the run later with "
+                    f"`wandb sync` from {place() / 'wandb'}"
+                ),
             )
     return _init(section, "offline", step=step, config=config)
 

@@ -1,1 +1,1 @@
-"""What people are shown: credentials are left out, control characters are made visible."""
+"""Output for people: credentials are removed, control characters are made visible."""

@@ -1,4 +1,4 @@
-"""What TensorFlow's libraries say on every start is kept off the terminal; all else they say gets through."""
+"""Keep the start-up messages of TensorFlow's libraries off the terminal; other messages pass."""
 
 import contextlib
 import os

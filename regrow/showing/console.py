@@ -1,4 +1,4 @@
-"""Tables and lines of a terminal, laid out by rich."""
+"""Tables and lines for a terminal, laid out by rich."""
 
 from typing import IO, cast
 
@@ -11,7 +11,7 @@ from regrow.showing.redaction import redacted
 
 
 def console(*, width: int | None = None, file: IO[str] | None = None) -> Console:
-    """A console that takes texts as they are, with control characters made visible.
+    """A console that prints texts literally, with control characters made visible.
 
     ``width`` is that of what is no terminal; ``file`` gets plain text instead of standard output.
     """

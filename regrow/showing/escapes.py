@@ -1,4 +1,4 @@
-"""Control characters are made visible: a value from outside must not move the cursor or turn the text around."""
+"""Make control characters visible, so that values from outside cannot move the cursor or reverse text."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""Where lines for people leave the process, and what libraries print by themselves."""
+"""Printing lines for people, and redacting what libraries print."""
 
 import contextlib
 import os
@@ -19,11 +19,11 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 class OutputError(RegrowError):
-    """What was to be printed cannot be: the reader has gone, or the disk is full."""
+    """Output failed: the reader has gone, or the disk is full."""
 
 
 class RedactedStream:
-    """A text stream that leaves credentials out of what is written to it.
+    """A text stream that removes credentials from what is written to it.
 
     Writing and flushing raise `OutputError` where the stream is ``named`` and takes nothing more.
     """
@@ -61,7 +61,7 @@ class RedactedStream:
 
 
 def guard_streams() -> None:
-    """From now on nothing that this process writes to standard output or error by Python shows a credential.
+    """From now on, remove credentials from all that Python writes to standard output and error.
 
     A letter that the streams' encoding lacks is escaped; it is no reason to fail.
     """

@@ -1,4 +1,4 @@
-"""Credentials are left out of what is shown or written down, whatever form of address they come in.
+"""Remove credentials from output and records, whatever form of address contains them.
 
 A password may hold any character, also those that end it by the rules for addresses (``/``, ``#``, ``?``, ``@``,
 quotes). Where what follows a colon cannot be a port, all up to the last ``@`` is therefore taken for a password. What

@@ -1,6 +1,6 @@
 """The steps, in the order in which they run. A step never imports another: they meet in files.
 
-A step's module is reached by its name: were all of them imported here, the code digest of each would be that of all.
+A step's module is imported by name; if all were imported here, every step's code digest would cover all steps.
 """
 
 import importlib

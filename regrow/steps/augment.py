@@ -1,4 +1,4 @@
-"""`augment`: make the overlay: a policy, a picture of it, and variants where they are materialised."""
+"""`augment`: write the augmentation: a policy, a contact sheet, and variants if materialised."""
 
 from collections.abc import Iterator
 from typing import Any, Self
@@ -20,13 +20,17 @@ SHEET_ROWS = 8
 
 
 class AugmentParams(Parameters):
-    """Section `augment` of `params.yaml`: which operations, in which order, and when they run."""
+    """Section `augment` of `params.yaml`: the operations, their order, and when they run."""
 
-    mode: Mode = Field("online", description="apply while training, beforehand (materialise), or not at all")
-    operations: tuple[Operation, ...] = Field(
-        (), description="operations in order: a name, or a name with its ranges; none: nothing is changed"
+    mode: Mode = Field(
+        "online",
+        description="when operations are applied: during training (online), in advance (materialise), or never",
     )
-    factor: int = Field(2, ge=1, le=100, description="materialise: variants per training example")
+    operations: tuple[Operation, ...] = Field(
+        (),
+        description="operations in order, each a name or a name with its ranges; an empty list changes nothing",
+    )
+    factor: int = Field(2, ge=1, le=100, description="variants per training example, for mode materialise")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the variants")
 
     @model_validator(mode="after")
@@ -34,9 +38,11 @@ class AugmentParams(Parameters):
         if self.mode != "materialise":
             return self
         if not self.operations:
-            raise ValueError("mode 'materialise' needs operations; accepted without: none, online")
+            raise ValueError("mode 'materialise' needs operations; accepted without operations: none, online")
         if any(operation.name == "mixup" for operation in self.operations):
-            raise ValueError("mixup blends labels, which variants on disk cannot hold; accepted: mode online")
+            raise ValueError(
+                "mixup blends labels, which variants on disk cannot store; accepted: mode online"
+            )
         return self
 
 
@@ -76,12 +82,12 @@ def _policy(params: AugmentParams, dataset: Dataset) -> Policy:
 
 
 def _deviations(rows: Array) -> tuple[float, ...]:
-    """Standard deviation of each column: columns of a table have units of their own."""
+    """Standard deviation of each column, because each column of a table has its own unit."""
     return tuple(float(value) for value in np.std(rows, axis=0, dtype=np.float64).ravel())
 
 
 def _materialise(context: StepContext[AugmentParams], dataset: Dataset, policy: Policy) -> int:
-    """Write ``factor`` variants of each training example in the dataset's own type; how many there are."""
+    """Write ``factor`` variants of each training example in the dataset's dtype; returns their number."""
     folder = context.outputs["overlay"] / "extra"
     folder.mkdir()
     features, labels = dataset.features("train"), np.asarray(dataset.labels("train"), np.int32)
@@ -96,7 +102,7 @@ def _materialise(context: StepContext[AugmentParams], dataset: Dataset, policy: 
 
 
 def _variants(features: Rows, policy: Policy, *, progress: Progress) -> Iterator[Array]:
-    """Rounds of variants of all ``features``, one behind the other, batch by batch."""
+    """Variants of all ``features``, round after round, in batches."""
     import tensorflow as tf
 
     count = len(features)
@@ -119,10 +125,10 @@ def _variants(features: Rows, policy: Policy, *, progress: Progress) -> Iterator
 
 SPEC = StepSpec(
     name="augment",
-    summary="Make the augmentation overlay and a contact sheet of it.",
+    summary="Write the augmentation and a contact sheet of it.",
     inputs=(Input(name="dataset", producer="prepare", output="dataset", help="the prepared dataset"),),
     outputs=(
-        Output(name="overlay", kind="dataset", help="policy, contact sheet, variants where materialised"),
+        Output(name="overlay", kind="dataset", help="policy, contact sheet, and variants if materialised"),
     ),
     params=AugmentParams,
     run=run,

@@ -1,8 +1,8 @@
-"""What travels between components as a value, not as an artifact: it is what Kubeflow's cache looks at.
+"""Values passed between components as parameters, because Kubeflow's cache ignores artifacts' content.
 
-Kubeflow's key for a cached step holds the values of its parameters, but of its artifacts no more than a name. What
-must not be answered with an older result is therefore handed on as text: the data that `resolve` saw, the champion,
-and of every step a version that follows from what it made and by which code.
+Kubeflow's cache key holds the values of a step's parameters, but only the names of its artifacts. Whatever must
+invalidate the cache is therefore passed as text: the data that `resolve` saw, the champion, and for each step a version
+derived from its outputs and its code.
 """
 
 import json
@@ -17,22 +17,22 @@ from regrow.storage.documents import parse_json
 
 
 def literal(text: str) -> str:
-    """JSON of the same value in which Kubeflow, and Argo below it, find no placeholder of theirs (``{{$.…}}``) to fill.
+    """JSON of the same value without anything that Kubeflow or Argo would take for a placeholder (``{{$.…}}``).
 
-    Two braces that follow each other in canonical JSON stand in a string, where one may be escaped.
+    Two braces in a row occur in canonical JSON only inside a string, where one may be escaped.
     """
     return text.replace("{{", "{\\u007b")
 
 
 def version(step: str, *, outputs: Mapping[str, str], code: str) -> str:
-    """What a step's result is known by: the digests of its outputs, by name, and of its code."""
+    """The identity of a step's result: the digests of its outputs, by name, and of its code."""
     return text_digest(canonical_json({"step": step, "outputs": dict(outputs), "code": code}))
 
 
 def write_values(values: Mapping[str, str], folder: Path) -> dict[str, Path]:
     """Input directories made of JSON texts: ``NAME/NAME.json`` below ``folder``, as the producing step would write it.
 
-    An empty text stands for an input that there is none of.
+    An empty text stands for an absent input.
     """
     given = {name: text for name, text in values.items() if text}
     for name, text in given.items():
@@ -41,12 +41,12 @@ def write_values(values: Mapping[str, str], folder: Path) -> dict[str, Path]:
 
 
 def resolved(data: Path) -> str:
-    """The data that ``resolve`` saw, source and digests: its ``data.json`` on one line."""
+    """The data that ``resolve`` saw (source and digests): its ``data.json`` on one line."""
     return literal(json.dumps(read_json(data / "data.json"), separators=(",", ":"), ensure_ascii=False))
 
 
 def rival(champion: Path) -> str:
-    """The version that the new one is compared with, and its digest; empty where there is none."""
+    """The version that the new one is compared with, and its digest; empty if there is none."""
     found = read_json(champion / "champion.json")
     if found.get("version") is None:
         return ""
@@ -55,7 +55,7 @@ def rival(champion: Path) -> str:
 
 
 def start(figures: Mapping[str, Any]) -> str:
-    """What the training starts from, as JSON, where ``resolve`` says so in its figure ``start``; else empty."""
+    """What training starts from, as JSON, if ``resolve`` has it in its figure ``start``; else empty."""
     found = figures.get("start")
     if not found:
         return ""
@@ -63,13 +63,13 @@ def start(figures: Mapping[str, Any]) -> str:
 
 
 def measured(candidate: str, measurement: Path) -> str:
-    """What a sweep's candidate (its index, name, group and seed as JSON) is worth, for `select`."""
+    """The measurement of a sweep's candidate (index, name, group and seed as JSON), for `select`."""
     found = read_json(measurement / "measurement.json")
     return literal(canonical_json({"candidate": json.loads(candidate), "measurement": found}))
 
 
 def listed(measurements: Sequence[str]) -> str:
-    """The texts of `measured` as one, in the order of the candidates: Kubeflow does not promise any."""
+    """The texts of `measured` as one, in the order of the candidates, because Kubeflow does not keep it."""
     found = [json.loads(text) for text in measurements]
     return canonical_json(sorted(found, key=lambda item: int(item["candidate"]["index"])))
 
@@ -81,6 +81,6 @@ def chosen(candidates: Sequence[Mapping[str, str]], index: int) -> Mapping[str, 
 
 
 def front(selection: Path) -> str:
-    """A sweep's front, for the report; without what was measured of each seed, which is in the artifact."""
+    """A sweep's front, for the report, without the measurements of single seeds, which are in the artifact."""
     found = read_json(selection / "front.json")
     return literal(canonical_json({**found, "candidates": []}))

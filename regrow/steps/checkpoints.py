@@ -1,4 +1,4 @@
-"""Where a step that resumes keeps what a killed process left: on a cluster, a store that outlives the pod.
+"""Where a resuming step finds what a killed process left: on a cluster, a store that outlives the pod.
 
 ``REGROW_CHECKPOINTS`` names a directory (a mounted volume) for it. Without it, the place is beside the cache of step
 results, or in the working folder, and goes with the pod. The directory of one piece of work is named by its cache
@@ -33,7 +33,7 @@ def keep_days() -> float:
     """``REGROW_CHECKPOINTS_DAYS``: after how many days without a change the checkpoints of other work are removed.
 
     Raises:
-        RegrowError: it is no number above 0.
+        RegrowError: it is not a number above 0.
     """
     text = os.environ.get(DAYS, "")
     try:
@@ -41,7 +41,7 @@ def keep_days() -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < 1e5:
-        raise RegrowError(f"{DAYS}: is {text!r}; accepted: days, above 0")
+        raise RegrowError(f"{DAYS}: is {text!r}; accepted: a number of days above 0")
     return value
 
 
@@ -49,8 +49,8 @@ def keep_days() -> float:
 def scratch_for(step: str, key: str, *, root: Path, resumes: bool) -> Iterator[Path]:
     """A directory for the work ``key`` of ``step``; removed when the block ends well.
 
-    The same work finds that of a step that resumes again. Without a store it lies in ``root``, as does that of a step
-    that does not resume, which is another one for every process.
+    For a step that resumes, the same work finds the same directory. Without a store the directory is in ``root``; so is
+    that of a step that does not resume, which gets a new one in every process.
 
     Raises:
         RegrowError: the store cannot be used.
@@ -87,7 +87,7 @@ def _name(step: str, key: str) -> str:
 
 
 def _enter(scratch: Path, *, said: str) -> Path:
-    """Make ``scratch`` and this process's mark in it; the mark.
+    """Make ``scratch`` and this process's mark in it; returns the mark.
 
     Raises:
         RegrowError: nothing can be written there.
@@ -106,7 +106,7 @@ def _enter(scratch: Path, *, said: str) -> Path:
 
 
 def _remove(folder: Path) -> None:
-    """Remove ``folder`` at once: who begins the same work now makes a new one, of which nothing is removed."""
+    """Remove ``folder`` in one move, so that a process that begins the same work now gets a new one."""
     sweep(folder.parent)
     gone = scratch_beside(folder)
     with contextlib.suppress(OSError):  # another process was faster
@@ -115,15 +115,15 @@ def _remove(folder: Path) -> None:
 
 
 def others_at_work(scratch: Path) -> bool:
-    """Whether another process is at work in ``scratch``; the marks of those that are gone are removed."""
+    """Whether another process works in ``scratch``; marks of dead processes are removed."""
     sweep(scratch, name=USER)
     return any(scratch.glob(f".{USER}{MARK}*"))
 
 
 def remove_old(store: Path, *, days: float, but: Path) -> None:
-    """Remove checkpoints in ``store`` in which nothing has changed for ``days``, except ``but``.
+    """Remove checkpoints in ``store`` that have not changed for ``days``, except ``but``.
 
-    Directories that no step has named are left alone: the store may be a folder that other things lie in too.
+    Other directories are left alone, because the store may also hold unrelated files.
     """
     limit = time.time() - days * 86_400
     for folder in store.iterdir():
@@ -135,9 +135,9 @@ def remove_old(store: Path, *, days: float, but: Path) -> None:
 
 
 def _sweep_all(store: Path) -> None:
-    """Remove what killed processes were writing for any work: files of feature maps may be gigabytes.
+    """Remove half-written files of killed processes; files of feature maps may be gigabytes.
 
-    What they had written stays, for their work may be taken up again.
+    Finished files stay, because the work may be resumed.
     """
     sweep(store)
     for folder in store.iterdir() if store.is_dir() else ():

@@ -1,4 +1,4 @@
-"""The one entry through which a Kubeflow component runs its step."""
+"""The entry point through which a Kubeflow component runs its step."""
 
 import atexit
 import os
@@ -29,7 +29,7 @@ LOGS = "REGROW_LOGS"
 
 
 def _log_to_file(name: str) -> None:
-    """Send all that this process prints from now on, C++ libraries included, to ``$REGROW_LOGS/NAME.log``."""
+    """Redirect all output of this process, C++ libraries included, to ``$REGROW_LOGS/NAME.log``."""
     folder = os.environ.get(LOGS)
     if not folder:
         return
@@ -43,7 +43,7 @@ def _log_to_file(name: str) -> None:
 
 
 class _Ending:
-    """Ends a process that has succeeded without unloading its libraries: TensorFlow takes most of a second for that.
+    """Ends a successful process without unloading its libraries, which takes TensorFlow most of a second.
 
     What was registered with `atexit` after this still runs. Kubeflow's executor, which writes down the outputs when the
     step is done, may yet fail: its exception is seen, and the process then ends as any other.
@@ -67,7 +67,7 @@ class _Ending:
 
 
 class Done(NamedTuple):
-    """A step that has run: its key figures, and the version that the next steps' cache keys hold."""
+    """A finished step: its key figures, and the version that goes into the next steps' cache keys."""
 
     figures: dict[str, object]
     version: str
@@ -95,7 +95,7 @@ def run_component(
     try:
         parsed = spec.params.model_validate(parse_json(params, where="its JSON"))
     except (RegrowError, ValidationError) as error:
-        message = f"step '{name}' was given parameters that it cannot use: {' '.join(str(error).split())}"
+        message = f"step '{name}': its parameters are not valid: {' '.join(str(error).split())}"
         emit("failed", step=name, message=message)
         raise RegrowError(message) from None
     paths = {key: Path(path) for key, path in outputs.items()}

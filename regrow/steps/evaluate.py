@@ -20,8 +20,8 @@ from regrow.storage.artifacts import disk_errors, read_json, write_json
 class Latency(Parameters):
     """How the exported files are timed."""
 
-    rounds: int = Field(300, ge=10, description="calls of each model, models taking turns")
-    warmup: int = Field(20, ge=0, description="calls before that are not counted")
+    rounds: int = Field(300, ge=10, description="timed calls of each model; models are called in turns")
+    warmup: int = Field(20, ge=0, description="calls before the timed ones, not counted")
     formats: tuple[TimedFormat, ...] | None = Field(
         None,
         description=f"which exports are timed; null: {', '.join(DEFAULT_TIMED)}, as far as they were made",
@@ -29,9 +29,9 @@ class Latency(Parameters):
 
 
 class EvaluateParams(Parameters):
-    """How the models are measured."""
+    """Section `evaluate` of `params.yaml`: how the models are measured."""
 
-    batch_size: int = Field(256, ge=1, description="examples at a time; changes no figure")
+    batch_size: int = Field(256, ge=1, description="examples per batch; does not change results")
     bins: int = Field(15, ge=2, description="bins of the expected calibration error")
     latency: Latency = Field(default_factory=Latency)
 
@@ -40,14 +40,14 @@ def run(context: StepContext[EvaluateParams]) -> None:
     """Write ``metrics.json``, ``confusion_matrix.json``, ``predictions.csv`` and ``report.html``.
 
     Raises:
-        RegrowError: there are no test examples, or a model answers NaN or infinity.
+        RegrowError: there are no test examples, or a model predicts NaN or infinity.
     """
     from regrow.evaluation import comparison, statistics
     from regrow.evaluation.mistakes import find_mistakes
 
     dataset = open_dataset(context.inputs["dataset"])
     if "test" not in dataset.info.examples or not dataset.size("test"):
-        raise RegrowError(f"{dataset.path}: has no test examples, so nothing can be measured")
+        raise RegrowError(f"{dataset.path}: has no test examples, so the models cannot be measured")
     labels = np.asarray(dataset.labels("test"))
     models, notes = _models(context, dataset)
     front = read_json(context.inputs["front"] / "front.json") if "front" in context.inputs else None
@@ -97,7 +97,7 @@ def run(context: StepContext[EvaluateParams]) -> None:
 
 
 def _models(context: StepContext[EvaluateParams], dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
-    """The models to measure; a champion that cannot be compared is left out with a note."""
+    """The models to measure; a champion that cannot be compared is omitted with a note."""
     from regrow.evaluation.champion import incomparable
     from regrow.model_files.files import load_model
 
@@ -110,21 +110,21 @@ def _models(context: StepContext[EvaluateParams], dataset: Dataset) -> tuple[dic
     if difference is None:
         return {**models, "champion": model}, []
     note = (
-        f"The champion is not comparable: {difference}. It was left out, and is replaced only where"
-        " register.gate.not_worse_than_champion is false."
+        f"The champion cannot be compared: {difference}. It is not in this report, and the gate replaces it "
+        "only if register.gate.not_worse_than_champion is false."
     )
     emit("notice", message=note)
     return models, [note]
 
 
 def _made_again(front: dict[str, Any] | None, recovered: Path) -> list[str]:
-    """A note where a sweep's chosen model was made anew, as without a cache, and came out otherwise."""
+    """A note if a sweep's chosen model was made again, without a cache, and differs."""
     measured = front["chosen"].get("recovered_sha256") if front is not None else None
     if front is None or measured in (None, tree_digest(recovered)):
         return []
     note = (
-        f"This is not the very model of '{front['chosen']['name']}' that the sweep measured: it was made again and"
-        " differs, so that its validation accuracy may differ from the one it was chosen for."
+        f"This is not exactly the model of '{front['chosen']['name']}' that the sweep measured: it was made "
+        "again and differs, so its validation accuracy may differ, too."
     )
     emit("notice", message=note)
     return [note]
@@ -138,13 +138,13 @@ def _predict(model: Any, dataset: Dataset, batch_size: int, *, path: Path) -> An
     if not np.isfinite(answers).all():
         broken = int((~np.isfinite(answers)).any(axis=1).sum())
         raise RegrowError(
-            f"{path}: the model answers NaN or infinity for {broken} of {len(answers)} test examples"
+            f"{path}: the model predicts NaN or infinity for {broken} of {len(answers)} test examples"
         )
     return answers
 
 
 def _exported(context: StepContext[EvaluateParams]) -> list[str]:
-    """The formats that both models were exported to and that have a runtime to time."""
+    """The formats that both models were exported to and that have a runtime."""
     folders = [context.inputs[f"{role}_exports"] for role in ("parent", "recovered")]
     return [name for name in timed() if all((folder / FILES[name]).is_file() for folder in folders)]
 
@@ -158,7 +158,7 @@ def _export_metrics(
     parent: Any,
     done: int,
 ) -> dict[str, float]:
-    """Accuracy of what has a runtime of its own; the recovered model's exports are compared with the parent.
+    """Accuracy of exports that have their own runtime; those of the recovered model are compared with the parent.
 
     ``parent`` says whether the parent's Keras model is right, bool ``(n,)``: what a recovered model is
     shipped as, int8 perhaps, must keep the accuracy that the parent has, not that of its own int8 export.
@@ -190,7 +190,7 @@ def _export_metrics(
 def _latency(
     context: StepContext[EvaluateParams], dataset: Dataset, names: list[str], metrics: dict[str, Any]
 ) -> list[str]:
-    """Time the exports that are wanted and there; a note for those that are not there."""
+    """Time the requested exports; a note names those that were not made."""
     from regrow.evaluation import comparison
 
     options = context.params.latency
@@ -205,7 +205,7 @@ def _latency(
             warmup=options.warmup,
         )
     missing = ", ".join(name for name in options.formats or () if name not in names)
-    return [f"Not exported, hence neither timed nor measured: {missing}."] if missing else []
+    return [f"Not exported, so neither timed nor measured: {missing}."] if missing else []
 
 
 def _report(
@@ -299,20 +299,20 @@ SPEC = StepSpec(
         Input(name="parity", producer="export", output="parity", help="how far each export agrees"),
         Input(name="data_report", producer="prepare", output="data_report", help="what prepare saw"),
         Input(
-            name="champion", producer="resolve", output="champion", help="the present champion", optional=True
+            name="champion", producer="resolve", output="champion", help="the current champion", optional=True
         ),
         Input(name="dataset", producer="prepare", output="dataset", help="the dataset"),
         Input(
             name="front",
             producer="select",
             output="selection",
-            help="what the pruned model was chosen from",
+            help="the sweep from which the pruned model was chosen",
             optional=True,
         ),
     ],
     outputs=[
         Output(name="metrics", kind="metrics", help="all numbers"),
-        Output(name="report", kind="artifact", help="one page to look at"),
+        Output(name="report", kind="artifact", help="the report as one HTML page"),
     ],
     params=EvaluateParams,
     run=run,

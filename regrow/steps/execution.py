@@ -1,4 +1,4 @@
-"""Running one step: check, look in the cache, work in scratch directories, rename, state what was made."""
+"""Run one step: check inputs, look in the cache, work in scratch directories, rename, write the statement."""
 
 import contextlib
 import datetime
@@ -31,7 +31,7 @@ CHECKPOINTS = "checkpoints"  # in the cache
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What became of a step. ``imports_s`` and ``work_s`` are seconds; a cached step has neither."""
+    """The outcome of a step. ``imports_s`` and ``work_s`` are seconds; a cached step has neither."""
 
     statement: Statement
     cached: bool
@@ -47,10 +47,10 @@ def execute(
     outputs: Mapping[str, Path],
     statement: Path,
 ) -> StepResult:
-    """Run ``spec`` on ``inputs``, leaving ``outputs`` and ``statement`` (a directory) whole or not at all.
+    """Run ``spec`` on ``inputs``; ``outputs`` and ``statement`` (a directory) appear complete or not at all.
 
-    With ``REGROW_CACHE`` set to a directory, a finished step with the same inputs, parameters, code and
-    library versions is taken from there, once the digests in its statement have been verified.
+    If ``REGROW_CACHE`` names a directory, a finished step with the same inputs, parameters, code and library versions
+    is taken from there, after the digests in its statement are verified.
 
     Raises:
         RegrowError: an input is missing, the parameters or data cannot be used, or the disk is full.
@@ -149,10 +149,10 @@ def _check_ports(spec: StepSpec[Any], inputs: Mapping[str, Path], outputs: Mappi
 
 
 def _used(spec: StepSpec[Any], name: str, path: Path) -> Resource:
-    """The input ``name`` with its digest, checked against its producer's statement where that lies beside it.
+    """The input ``name`` with its digest, checked against its producer's statement if that lies beside it.
 
     Raises:
-        RegrowError: the input is not what its producer made; the file is named.
+        RegrowError: the input differs from what its producer made; the message names the file.
     """
     files = file_digests(path)
     (port,) = (item for item in spec.inputs if item.name == name)
@@ -165,12 +165,12 @@ def _used(spec: StepSpec[Any], name: str, path: Path) -> Resource:
 
 
 def _withdraw(statement: Path) -> None:
-    """Remove a statement before what it describes is replaced: it must not be found beside other outputs."""
+    """Remove a statement before its outputs are replaced, so that it never lies beside other outputs."""
     (statement / FILE_NAME).unlink(missing_ok=True)
 
 
 def _import(spec: StepSpec[Any]) -> float:
-    """Import the step's slow libraries now, so that their time is not taken for the step's work."""
+    """Import the step's slow libraries now, so that their time does not count as the step's work."""
     clock = time.monotonic()
     for module in spec.imports:
         importlib.import_module(module)
@@ -200,7 +200,7 @@ def _store(spec: StepSpec[Any], key: str) -> Path | None:
 def _restore(
     spec: StepSpec[Any], store: Path, *, outputs: Mapping[str, Path], statement: Path
 ) -> Statement | None:
-    """Take outputs from the cache when they are what their statement says; throw a damaged entry away."""
+    """Take outputs from the cache if they match their statement; discard a damaged entry."""
     if not (store / "statement").is_dir():
         return None
     try:
@@ -209,7 +209,7 @@ def _restore(
             raise RegrowError(f"{store}: holds the result of step '{found.step}' with key {found.cache_key}")
         found.verify({name: store / name for name in outputs})
     except RegrowError as error:
-        emit("notice", message=f"a cached result is damaged and is made again: {error}")
+        emit("notice", message=f"a cached result is damaged and will be made again: {error}")
         shutil.rmtree(store, ignore_errors=True)
         return None
     _withdraw(statement)

@@ -1,4 +1,4 @@
-"""``measure``: what one candidate of a sweep is worth, on the validation split; the test split is not looked at."""
+"""``measure``: measure one candidate of a sweep on the validation split; the test split stays unused."""
 
 import tempfile
 from pathlib import Path
@@ -19,26 +19,32 @@ from regrow.storage.artifacts import write_json
 
 
 class MeasureParams(Parameters):
-    """What is measured of a candidate; made of the sections `sweep`, `export` and `evaluate`."""
+    """How a candidate is measured; composed from the sections `sweep`, `export` and `evaluate`."""
 
-    format: TimedFormat = Field("tflite_int8", description="the export that is weighed and timed")
-    calibration_examples: int = Field(256, ge=1, description="training examples that set int8's ranges")
-    seed: int = Field(0, ge=0, description="of the calibration examples")
-    rounds: int = Field(300, ge=10, description="calls of each model, parent and candidate taking turns")
-    warmup: int = Field(20, ge=0, description="calls before that are not counted")
-    batch_size: int = Field(256, ge=1, description="examples at a time; changes no figure")
+    format: TimedFormat = Field("tflite_int8", description="the export whose size and latency are measured")
+    calibration_examples: int = Field(
+        256, ge=1, description="training examples used to calibrate int8 ranges"
+    )
+    seed: int = Field(0, ge=0, description="seed for drawing the calibration examples")
+    rounds: int = Field(
+        300, ge=10, description="timed calls of each model; parent and candidate are called in turns"
+    )
+    warmup: int = Field(20, ge=0, description="calls before the timed ones, not counted")
+    batch_size: int = Field(256, ge=1, description="examples per batch; does not change results")
 
 
 def run(context: StepContext[MeasureParams]) -> None:
-    """Write ``measurement.json``: accuracy, costs, bytes and latency of the candidate beside its parent's.
+    """Write ``measurement.json``: accuracy, costs, size and latency of the candidate and its parent.
 
     Raises:
-        RegrowError: there are no validation examples, a model answers NaN or infinity, or it cannot be converted.
+        RegrowError: there are no validation examples, a model predicts NaN or infinity, or it cannot be converted.
     """
     params = context.params
     dataset = open_dataset(context.inputs["dataset"])
     if "validation" not in dataset.info.examples or not dataset.size("validation"):
-        raise RegrowError(f"{dataset.path}: has no validation examples, by which candidates are compared")
+        raise RegrowError(
+            f"{dataset.path}: has no validation examples, which are needed to compare candidates"
+        )
     measurement = {
         "schema_version": 1,
         "split": "validation",
@@ -58,7 +64,7 @@ def run(context: StepContext[MeasureParams]) -> None:
 
 
 def _measured(context: StepContext[MeasureParams], progress: Progress) -> dict[str, Any]:
-    """What the process that measures says; it converts too, which can be its death."""
+    """The result of the measuring process, which is separate because a conversion can crash it."""
     params, role = context.params, ""
     with (
         tempfile.TemporaryDirectory(dir=context.outputs["measurement"]) as scratch,
@@ -85,7 +91,7 @@ def _measured(context: StepContext[MeasureParams], progress: Progress) -> dict[s
                 if not role:
                     raise RegrowError(f"{path}: cannot be measured: {why}")
                 raise RegrowError(
-                    f"{path}: cannot be exported as {params.format}: {why}; sweep.format may name another"
+                    f"{path}: cannot be exported as {params.format}: {why}; choose another sweep.format"
                 )
     raise RegrowError(
         f"{context.inputs['recovered']}: cannot be measured: the process ended without a result"
@@ -101,7 +107,11 @@ SPEC = StepSpec(
         Input(name="dataset", producer="prepare", output="dataset", help="the dataset"),
     ],
     outputs=[
-        Output(name="measurement", kind="artifact", help="measurement.json: what the candidate is worth")
+        Output(
+            name="measurement",
+            kind="artifact",
+            help="measurement.json: the candidate's accuracy, size and latency",
+        )
     ],
     params=MeasureParams,
     run=run,

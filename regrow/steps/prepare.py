@@ -30,17 +30,21 @@ FETCHED = "raw_data_content"
 
 
 class PrepareParams(Parameters):
-    """Where the data is and how it becomes a dataset."""
+    """Section `prepare` of `params.yaml`: where the data is and how it becomes a dataset."""
 
     source: Source = Field(default_factory=Digits, description="raw data")
-    splits: SplitOptions = Field(default_factory=SplitOptions, description="splits the source does not make")
-    normalisation: Scaling = Field(
-        "unit", description="what the first layer of a model built here does to raw values"
+    splits: SplitOptions = Field(
+        default_factory=SplitOptions, description="fractions for splits that the source does not define"
     )
-    image: ImageOptions = Field(default_factory=ImageOptions, description="how images are made alike")
+    normalisation: Scaling = Field(
+        "unit", description="how the first layer of a model trained here normalises raw values"
+    )
+    image: ImageOptions = Field(
+        default_factory=ImageOptions, description="how images are converted to one size and mode"
+    )
     on_error: Literal["fail", "skip"] = Field(
         "fail",
-        description="stop at an example that cannot be used, or leave it out and list it in the report",
+        description="fail: stop at the first unusable example; skip: omit it and list it in the data report",
     )
 
 
@@ -48,7 +52,7 @@ def run(context: StepContext[PrepareParams]) -> None:
     """Read, check, split and write the data; see `regrow.dataset.preparation`.
 
     Raises:
-        RegrowError: the data cannot be read or used, or is not what ``resolve`` saw.
+        RegrowError: the data cannot be read or used, or has changed since ``resolve``.
     """
     params = context.params
     found = identify(params.source)
@@ -68,7 +72,7 @@ def run(context: StepContext[PrepareParams]) -> None:
 
 
 def _settled(params: PrepareParams, inputs: Mapping[str, Path]) -> PrepareParams:
-    """``params`` with the data's repository at the commit that `resolve` found: its branch may have moved on since."""
+    """``params`` with the data's repository pinned to the commit that `resolve` found."""
     file = inputs["data"] / "data.json" if "data" in inputs else None
     source = params.source
     if file is None or not isinstance(source, Dvc) or not file.is_file():
@@ -80,18 +84,20 @@ def _settled(params: PrepareParams, inputs: Mapping[str, Path]) -> PrepareParams
 
 
 def _tell(report: Mapping[str, Any]) -> None:
-    """Say what was left out and what deserves a look: who skips bad examples must not be surprised."""
+    """Print what was skipped and what may need attention."""
     if report["rejected"]:
         first = report["rejects"][0]
         emit(
             "notice",
-            message=f"prepare: {report['rejected']:,} of {report['read']:,} examples are left out, such as "
-            f"{first['name']}: {first['reason']}; all are listed in the data report",
+            message=(
+                f"prepare: {report['rejected']:,} of {report['read']:,} examples were skipped, for example "
+                f"{first['name']}: {first['reason']}; the data report lists them all"
+            ),
         )
     for warning in report["warnings"][:WARNINGS_SHOWN]:
         emit("notice", message=f"prepare: {warning}")
     if len(report["warnings"]) > WARNINGS_SHOWN:
-        emit("notice", message=f"prepare: {len(report['warnings']) - WARNINGS_SHOWN} more such warnings")
+        emit("notice", message=f"prepare: {len(report['warnings']) - WARNINGS_SHOWN} more warnings")
 
 
 def _prepare(
@@ -130,19 +136,20 @@ def _prepare(
 
 
 def _placed(place: object, sentence: str) -> str:
-    """``sentence`` behind the place that it speaks of; rows of a table begin with the file's name already."""
+    """``sentence`` preceded by its place; rows of a table already begin with the file's name."""
     if isinstance(place, Path) and sentence.startswith(f"{place.name}:"):
         return f"{place}{sentence.removeprefix(place.name)}"
     return f"{place}: {sentence}" if place else sentence
 
 
 def _check_unchanged(resolved: Any, found: list[Resource]) -> None:
-    """Raises `RegrowError` where ``data.json`` names other data than is there now."""
+    """Raises `RegrowError` if the data differs from that recorded in ``data.json``."""
     expected = [(item.get("name"), item.get("digest")) for item in resolved.get("resources", [])]
     if expected != [(item.name, dict(item.digest)) for item in found]:
         raise RegrowError(
-            f"{found[0].uri}: data changed since resolve: its digest is {_shown(found[0].digest)}, but resolve saw"
-            f" {', '.join(_shown(digest) for _, digest in expected) or 'none'}; start the run again"
+            f"{found[0].uri}: the data changed since resolve: its digest is now {_shown(found[0].digest)}, "
+            f"but resolve saw {', '.join(_shown(digest) for _, digest in expected) or 'none'}; start the "
+            "run again"
         )
 
 
@@ -158,13 +165,15 @@ SPEC = StepSpec(
             name="data",
             producer="resolve",
             output="data",
-            help="the data version that was resolved; checked",
+            help="the resolved data version, which is verified",
             optional=True,
         ),
     ),
     outputs=(
         Output(name="dataset", kind="dataset", help="the dataset directory"),
-        Output(name="data_report", kind="artifact", help="class balance, sizes, duplicates, rejects"),
+        Output(
+            name="data_report", kind="artifact", help="class balance, sizes, duplicates, skipped examples"
+        ),
     ),
     params=PrepareParams,
     run=run,

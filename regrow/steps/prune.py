@@ -1,4 +1,4 @@
-"""``prune``: take residual blocks or channels out of the parent, or zero weights of it."""
+"""``prune``: remove residual blocks or channels from the parent, or set weights to zero."""
 
 import contextlib
 from collections.abc import Mapping
@@ -119,17 +119,17 @@ def _prune_file(use: FileUse[PruneParams], stack: contextlib.ExitStack) -> Any:
 
 
 def _tell(done: int, note: str) -> None:
-    """Say what is going on with a model file; each a report of its own, for none may be left out as too early."""
+    """Print a notice about a model file at once; a shared progress report could drop it as too early."""
     Progress("prune", total=3).update(done, note)
 
 
 SPEC = StepSpec(
     name="prune",
-    summary="Prune the parent: residual blocks, channels, unstructured magnitude or N:M.",
+    summary="Prune the parent: remove residual blocks or channels, or zero weights (magnitude or N:M).",
     inputs=[
         Input(name="parent", producer="train", output="parent", help="the trained or imported model"),
         Input(name="dataset", producer="prepare", output="dataset", help="the dataset"),
-        Input(name="overlay", producer="augment", output="overlay", help="the augmentation overlay"),
+        Input(name="overlay", producer="augment", output="overlay", help="the augmentation"),
         Input(name="training", producer="train", output="training", help="how the parent was trained"),
     ],
     outputs=[

@@ -1,4 +1,4 @@
-"""``recover``: win the pruned model's accuracy back; what costs nothing comes first."""
+"""``recover``: restore the pruned model's accuracy, cheapest techniques first."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from regrow.training.tensorboard import log_directory
 def run(context: StepContext[RecoverParams]) -> None:
     """Write the recovered model and the recovery curve.
 
-    A technique after which the validation accuracy is lower than before, or equal with a higher loss, is undone.
+    A technique is undone if it lowers validation accuracy, or leaves it equal and raises the loss.
 
     Raises:
-        RegrowError: the pruned model does not fit its masks, or training diverged again and again.
+        RegrowError: the pruned model does not fit its masks, or training diverged in every attempt.
     """
     from regrow.augmentation.dataset import AugmentedDataset
     from regrow.model_files.files import load_model, save_model
@@ -75,14 +75,14 @@ def _figures(curve: Any) -> dict[str, Any]:
 
 SPEC = StepSpec(
     name="recover",
-    summary="Win the pruned model's accuracy back: recalibration, reconstruction, masked fine-tuning.",
+    summary="Restore the pruned model's accuracy by recalibration, reconstruction and masked fine-tuning.",
     inputs=[
         Input(name="pruned", producer="prune", output="pruned", help="the pruned model"),
         Input(name="pruning", producer="prune", output="pruning", help="surgery and masks"),
         Input(name="parent", producer="train", output="parent", help="the model before pruning"),
         Input(name="training", producer="train", output="training", help="how the parent was trained"),
         Input(name="dataset", producer="prepare", output="dataset", help="the dataset"),
-        Input(name="overlay", producer="augment", output="overlay", help="the augmentation overlay"),
+        Input(name="overlay", producer="augment", output="overlay", help="the augmentation"),
     ],
     outputs=[
         Output(name="recovered", kind="model", help="the recovered model"),

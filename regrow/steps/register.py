@@ -1,4 +1,4 @@
-"""``register``: the pipeline's run in MLflow, the model version, the gate and the aliases."""
+"""``register``: write the pipeline run to MLflow, register a version, apply the gate, move the aliases."""
 
 import datetime
 from collections.abc import Mapping
@@ -66,9 +66,11 @@ RETRIES = 3
 
 
 class RegisterParams(RegisteredModel):
-    """How the result is registered and when it becomes the champion."""
+    """Section `register` of `params.yaml`: the registered model, and when a version becomes the champion."""
 
-    gate: GateParams = Field(default_factory=GateParams, description="limits for the alias `champion`")
+    gate: GateParams = Field(
+        default_factory=GateParams, description="limits that a version must meet to become the champion"
+    )
 
 
 def run(context: StepContext[RegisterParams]) -> None:
@@ -79,7 +81,7 @@ def run(context: StepContext[RegisterParams]) -> None:
     the step goes on with the run that it began, completes what is missing and repeats nothing.
 
     Raises:
-        RegrowError: the chain of statements does not close, the model cannot be served, or MLflow refuses.
+        RegrowError: the statements do not form a closed chain, the model cannot be served, or MLflow refuses.
     """
     inputs = context.inputs
     statements = _statements(inputs)
@@ -122,7 +124,7 @@ def _register(
     statements: Mapping[str, Statement],
     progress: Progress,
 ) -> tuple[str, Any, Verdict, list[str]]:
-    """The id of the run, the version, the verdict and the version's aliases. Can be repeated."""
+    """The run's id, the version, the verdict and the version's aliases. Safe to repeat."""
     inputs, name = context.inputs, context.params.model_name
     run_id = _begin(client, context, statements)
     progress.update(1, "children linked")
@@ -177,13 +179,15 @@ def _statements(inputs: Mapping[str, Path]) -> dict[str, Statement]:
             continue
         statement = read_statement(path)
         if statement.step != step:
-            raise RegrowError(f"{path}: is the statement of step '{statement.step}'; '{step}' is needed here")
+            raise RegrowError(
+                f"{path}: is the statement of step '{statement.step}'; that of '{step}' is needed"
+            )
         found[step] = statement
     return found
 
 
 def _judge(context: StepContext[RegisterParams], *, present: str | None, version: Any) -> Verdict:
-    """Hold the metrics against the gate; a version that is the champion already is not its own rival."""
+    """Check the metrics against the gate; a version is not compared with itself if it is already the champion."""
     champion = context.inputs.get("champion")
     compared = read_json(champion / "champion.json")["version"] if champion is not None else None
     own = version is not None and present == str(version.version)
@@ -204,7 +208,7 @@ def _decided(
     version: Any,
     verdict: Verdict,
 ) -> tuple[Any, Decision]:
-    """The version with this decision on record: made with it, or, when it is there already, given it."""
+    """The version that carries this decision: a new one, or an existing one to which it is added."""
     metrics = read_json(context.inputs["metrics"] / "metrics.json")
     provenance = _provenance(context.inputs, statements)
     decision = decide(
@@ -231,7 +235,7 @@ def _decided(
 
 
 def _provenance(inputs: Mapping[str, Path], statements: Mapping[str, Statement]) -> dict[str, str]:
-    """Tags: what `resolve` compares with later, and what ties a version to its chain."""
+    """The tags that `resolve` compares later and that link a version to its statements."""
     tags = {CHAIN_TAG: chain_digest(statements)}
     data = raw_data(inputs)
     if data:
@@ -280,13 +284,13 @@ def _summary(verdict: Verdict) -> str:
 
 SPEC = StepSpec(
     name="register",
-    summary="Register the model version, record the gate's verdict and move the aliases.",
+    summary="Register the model as a version, record the gate's verdict and move the aliases.",
     inputs=(
         Input(
             name="recovered_exports",
             producer="export",
             output="recovered_exports",
-            help="the recovered model's files, MLflow's directory among them",
+            help="the recovered model's files, including MLflow's directory",
         ),
         Input(name="metrics", producer="evaluate", output="metrics", help="metrics.json"),
         Input(name="report", producer="evaluate", output="report", help="report.html"),
@@ -300,7 +304,7 @@ SPEC = StepSpec(
             name="champion",
             producer="resolve",
             output="champion",
-            help="the champion that was compared with",
+            help="the champion used for comparison",
             optional=True,
         ),
         *(

@@ -1,4 +1,4 @@
-"""``resolve``: fix the data version, the code version and the champion; say whether there is work to do."""
+"""``resolve``: pin the data version, the code version and the champion; decide whether there is work to do."""
 
 import importlib.metadata
 import json
@@ -40,31 +40,33 @@ SHORT = 12
 
 
 class ResolveParams(RegisteredModel):
-    """What `resolve` looks at. All but ``when_unchanged`` is copied from elsewhere."""
+    """Section `resolve` of `params.yaml`; all keys but ``when_unchanged`` are copied from other sections."""
 
     source: Source = Field(default_factory=Digits, description="raw data; copied from `prepare.source`")
     when_unchanged: Literal["continue", "stop"] = Field(
         "continue",
-        description="what to do when data, code and parameters are those of the champion, or of a version that did not"
-        " pass the gate beside this champion",
+        description=(
+            "what to do if data, code and parameters equal those of the champion, or of a version that "
+            "failed the gate against this champion"
+        ),
     )
     start: Literal["new", "champion"] = Field(
-        "new", description="whether to look for the champion's parent; copied from `train.start`"
+        "new", description="whether training starts from the champion's parent; copied from `train.start`"
     )
     fingerprint: str = Field(
-        "", description="digest of the other sections of params.yaml; filled in, empty means unknown"
+        "", description="digest of the other sections of params.yaml, set automatically; empty means unknown"
     )
     sections: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="sections of later steps that read files besides their inputs; copied from there",
+        description="sections of later steps that read files besides their inputs; copied automatically",
     )
 
 
 def run(context: StepContext[ResolveParams]) -> None:
-    """Ask the data, git and MLflow, in this order, and write down what they say.
+    """Look up the data, git and MLflow, in this order, and record the results.
 
     Raises:
-        RegrowError: the data or MLflow cannot be reached; said here, before any training.
+        RegrowError: the data or MLflow cannot be reached.
     """
     params = context.params
     progress = context.progress(3)
@@ -87,9 +89,9 @@ def run(context: StepContext[ResolveParams]) -> None:
             if not fetch_model(client, champion, context.outputs["champion"]):
                 emit(
                     "notice",
-                    message=f"models:/{champion.name}/{champion.version} {_no_file(champion)}:"
-                    " the new model cannot be compared with it, and replaces it only"
-                    " where register.gate.not_worse_than_champion is false",
+                    message=f"models:/{champion.name}/{champion.version} {_no_file(champion)}: the new "
+                    "model cannot be compared with it, and replaces it only if "
+                    "register.gate.not_worse_than_champion is false",
                 )
     progress.update(3, "champion found")
     described = [item.to_json() for item in resources]
@@ -122,21 +124,24 @@ def run(context: StepContext[ResolveParams]) -> None:
 
 def _no_file(champion: Champion) -> str:
     if KERAS_TAG not in champion.tags:
-        return "has no Keras file that Regrow wrote"
-    return f"was registered with a Keras file that MLflow's artifact store no longer holds (run {champion.run_id})"
+        return "has no Keras file written by Regrow"
+    return f"had a Keras file that is no longer in MLflow's artifact store (run {champion.run_id})"
 
 
 def _no_start(champion: Champion) -> str:
     if champion.version is None:
-        return f"train.start is champion, but models:/{champion.name} has none yet: training starts new"
+        return (
+            f"train.start is champion, but models:/{champion.name} has no champion yet: training starts "
+            "from new weights"
+        )
     return (
-        f"train.start is champion, but the run of models:/{champion.name}/{champion.version} does not hold its parent,"
-        " as it was registered by an older Regrow or by something else: training starts new"
+        f"train.start is champion, but the run of models:/{champion.name}/{champion.version} has no parent "
+        "model, because an older Regrow or another tool registered it: training starts from new weights"
     )
 
 
 def _used(params: ResolveParams) -> dict[str, Resource]:
-    """What decides the result besides raw data and parameters, by the tag that keeps its digest.
+    """Whatever determines the result besides raw data and parameters, by the tag that stores its digest.
 
     The code; the libraries of all steps and the lock file; what later steps read from outside the pipeline.
     The specifications are asked, so that a step's own list is the only one.
@@ -161,7 +166,7 @@ def _used(params: ResolveParams) -> dict[str, Resource]:
 
 
 def _version(package: str) -> str:
-    """The package's version here; in a container of `resolve`'s own most are absent, and the lock file counts."""
+    """The package's version here; in `resolve`'s own container most are absent, and the lock file counts instead."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -169,7 +174,7 @@ def _version(package: str) -> str:
 
 
 def _changed(champion: Champion, present: Mapping[str, str]) -> bool:
-    """Whether this would be other work than the champion's; what is not known counts as different.
+    """Whether this work differs from the champion's; anything unknown counts as different.
 
     Equal models share a version, whatever other data, code or parameters made one of them: it suffices that
     one of the decisions on the champion was taken on what is present.
@@ -184,7 +189,7 @@ def _same(seen: Mapping[str, str], present: Mapping[str, str]) -> bool:
 
 
 def _refused(entries: Sequence[Entry], champion: Champion, present: Mapping[str, str]) -> str | None:
-    """What became of the last version that was made of what is present and did not pass; None: there is none.
+    """Why the last version made from the same data, code and parameters did not pass; None if there is none.
 
     Only a decision on the present champion counts: beside another one the same work may pass. So does one that the
     gate could not take because somebody promoted another in the meantime: run again, it has the two compared.
@@ -195,32 +200,30 @@ def _refused(entries: Sequence[Entry], champion: Champion, present: Mapping[str,
         decision = json.loads(entry.decision or "{}")
         if not _same(decision.get("provenance", {}), present):
             continue
-        made = f"version {entry.version} was made of this"
+        made = f"version {entry.version} was made from the same data, code and parameters"
         if entry.kind == WITHHELD:
-            return f"{made}, and somebody took the alias from it"
+            return f"{made}, and someone removed its alias"
         failed = [check for check in decision["verdict"]["checks"] if not check["passed"]]
         if any(check["name"] == OVERTAKEN for check in failed):
             return None
-        return f"{made} and did not pass the gate: {', '.join(map(_check, failed))}"
+        return f"{made} and failed the gate: {', '.join(map(_check, failed))}"
     return None
 
 
 def _check(check: Mapping[str, Any]) -> str:
     found = "not measured" if check["value"] is None else f"{check['value']:.4g}"
-    return f"{check['name']} {found}, needed {check['relation']} {check['limit']:.4g}"
+    return f"{check['name']} {found}, required {check['relation']} {check['limit']:.4g}"
 
 
 def _work(champion: Champion, *, changed: bool, refused: str | None, proceed: bool) -> str:
-    """For people, whether there is work to do and why."""
+    """Whether there is work to do and why, in words."""
     if refused is not None:
-        return f"{refused}; run all the same" if proceed else f"none: {refused}"
+        return f"{refused}; running anyway" if proceed else f"none: {refused}"
     if champion.version is None:
         return "new: no champion yet"
     if changed:
         return "changed since the champion"
-    return (
-        "unchanged since the champion, run all the same" if proceed else "unchanged since the champion: none"
-    )
+    return "unchanged since the champion; running anyway" if proceed else "unchanged since the champion: none"
 
 
 def _figures(resources: Sequence[Mapping[str, Any]], champion: Champion, *, changed: bool) -> dict[str, Any]:
@@ -236,11 +239,15 @@ def _figures(resources: Sequence[Mapping[str, Any]], champion: Champion, *, chan
 
 SPEC = StepSpec(
     name="resolve",
-    summary="Fix the data version, the code version and the champion; say whether there is work to do.",
+    summary="Pin the data version, the code version and the champion; decide whether there is work to do.",
     inputs=(),
     outputs=(
         Output(name="data", kind="artifact", help="data.json: the raw data's source and digests"),
-        Output(name="champion", kind="artifact", help="champion.json, and its model.keras when there is one"),
+        Output(
+            name="champion",
+            kind="artifact",
+            help="champion.json, and the champion's model.keras if there is one",
+        ),
     ),
     params=ResolveParams,
     run=run,

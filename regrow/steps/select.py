@@ -1,4 +1,4 @@
-"""``select``: choose one of a sweep's candidates by a stated rule; say what else there was."""
+"""``select``: choose one of a sweep's candidates by a given rule, and show the others."""
 
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,14 @@ from regrow.storage.artifacts import read_json, write_json
 
 
 class SelectParams(Parameters):
-    """How a candidate is chosen; taken from the section `sweep`."""
+    """How a candidate is chosen; copied from the section `sweep`."""
 
     rule: Rule = Field(
         default_factory=lambda: Rule.model_validate({"smallest_within": 0.01}), description="how to choose"
     )
-    weighed: Weighed = Field("bytes", description="the size that counts: as it is, or gzipped")
+    weighed: Weighed = Field("bytes", description="which size is compared: the file's, or the gzipped file's")
     failed: dict[str, str] = Field(
-        default_factory=dict, description="candidates that could not be measured, and why; for the record"
+        default_factory=dict, description="candidates that could not be measured, with the reason"
     )
 
 
@@ -28,7 +28,7 @@ def run(context: StepContext[SelectParams]) -> None:
     """Write ``front.json``, ``front.svg`` and ``front.html``.
 
     Raises:
-        RegrowError: there is no candidate, or none meets the rule; the nearest is named.
+        RegrowError: there is no candidate, or none meets the rule; the message names the nearest.
     """
     from regrow.evaluation.front import front_fragment, front_plot, standalone
 
@@ -57,10 +57,10 @@ def run(context: StepContext[SelectParams]) -> None:
 
 
 def _measured(folder: Path) -> list[dict[str, Any]]:
-    """What lies in ``folder``: lists of ``candidate`` and ``measurement``, or what `measure` itself wrote.
+    """The measurements in ``folder``: lists of ``candidate`` and ``measurement``, or files written by `measure`.
 
     Raises:
-        RegrowError: a file is neither, two are of one candidate, or different exports were weighed.
+        RegrowError: a file is neither, two are of one candidate, or different exports were measured.
     """
     found: list[dict[str, Any]] = []
     for path in sorted(folder.glob("*.json")):
@@ -70,13 +70,15 @@ def _measured(folder: Path) -> list[dict[str, Any]]:
                 identity = {"index": len(found), "name": path.stem, "group": path.stem, "seed": 0}
                 item = {"candidate": identity, "measurement": item}
             if not is_measured(item):
-                raise RegrowError(f"{path}: is no measurement; `regrow measure` writes them")
+                raise RegrowError(f"{path}: is not a measurement; `regrow measure` writes measurements")
             found.append(item)
     if not found:
-        raise RegrowError(f"{folder}: holds no measurement, so there is nothing to choose from")
+        raise RegrowError(f"{folder}: contains no measurements, so there is nothing to choose from")
     formats = sorted({item["measurement"]["format"] for item in found})
     if len(formats) > 1:
-        raise RegrowError(f"{folder}: measured as {' and '.join(formats)}; sizes of one format are needed")
+        raise RegrowError(
+            f"{folder}: candidates were measured as {' and '.join(formats)}; all must use one format"
+        )
     indices = [item["candidate"]["index"] for item in found]
     twice = next((index for index in indices if indices.count(index) > 1), None)
     if twice is not None:
@@ -86,7 +88,7 @@ def _measured(folder: Path) -> list[dict[str, Any]]:
 
 SPEC = StepSpec(
     name="select",
-    summary="Choose one of a sweep's candidates by a stated rule, from the validation split.",
+    summary="Choose one of a sweep's candidates by a rule, on the validation split.",
     inputs=[
         Input(
             name="measurements",
@@ -99,7 +101,7 @@ SPEC = StepSpec(
         Output(
             name="selection",
             kind="artifact",
-            help="front.json, front.svg, front.html: the choice and the rest",
+            help="front.json, front.svg, front.html: the chosen candidate and the others",
         )
     ],
     params=SelectParams,

@@ -1,4 +1,4 @@
-"""What a step is: its name, its inputs and outputs, its parameters, its function. Said once, here."""
+"""What a step is: its name, inputs, outputs, parameters and function."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ STATEMENT = "statement"
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """A directory that another step made: ``producer``'s output ``output``."""
+    """An input directory: the output ``output`` of the step ``producer``."""
 
     name: str
     producer: str
@@ -27,7 +27,7 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """A directory that the step makes. ``kind`` is its type in Kubeflow."""
+    """An output directory. ``kind`` is its type in Kubeflow."""
 
     name: str
     kind: Kind
@@ -36,7 +36,7 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class StepContext(Generic[P]):
-    """What a step's function is handed.
+    """What a step's function receives.
 
     ``outputs`` are empty directories that exist already; what is written there appears under its final name
     only when the function returns. Optional inputs that were not given are not in ``inputs``. ``scratch``
@@ -63,11 +63,11 @@ class StepContext(Generic[P]):
 
 @dataclass(frozen=True, kw_only=True)
 class FileUse(Generic[P]):
-    """What a step is handed that works on a model file of the user's, outside any workspace.
+    """What a step receives when it works on a user's model file, outside any workspace.
 
-    ``inputs`` are those that were named on the command line. ``output`` is an empty directory; what is written there
-    appears under its final name only when the function returns. ``trust`` lets code that the model holds run,
-    and ``latency`` asks for milliseconds before and after.
+    ``inputs`` are those named on the command line. ``output`` is an empty directory; what is written there appears
+    under its final name only when the function returns. ``trust`` allows code in the model to run, and ``latency`` asks
+    for the latency before and after, in milliseconds.
     """
 
     model: Path
@@ -80,7 +80,7 @@ class FileUse(Generic[P]):
 
 @dataclass(frozen=True, kw_only=True)
 class StepSpec(Generic[P]):
-    """The only place that says what a step takes and gives.
+    """The single definition of a step's inputs, outputs and parameters.
 
     The command line, ``dvc.yaml``, the schema of ``params.yaml`` and the local run are derived from it; a
     test holds the Kubeflow component to it.
@@ -94,11 +94,11 @@ class StepSpec(Generic[P]):
         run: the function; it reads ``context.inputs`` and fills ``context.outputs``.
         imports: slow libraries that ``run`` needs; imported and timed before it is called.
         packages: distributions whose versions can change the result; part of the cache key.
-        cached: whether equal inputs, parameters and code may be answered with an earlier result.
-        resumes: whether a later process goes on from the ``scratch`` of a killed one; else it is removed.
-        on_file: the step on a model file that stands for its first input; gives what is printed (for `rich`).
+        cached: whether an earlier result may be used for equal inputs, parameters and code.
+        resumes: whether a later process resumes from the ``scratch`` of a killed one; else it is removed.
+        on_file: runs the step on a model file in place of its first input; returns what is printed (for `rich`).
         outside: what the step reads besides its inputs (raw data), with digests; part of the cache key.
-        settled: the parameters as its inputs settle them, such as a branch at the commit that was resolved.
+        settled: the parameters made definite by its inputs, such as a branch pinned to the resolved commit.
     """
 
     name: str
@@ -122,5 +122,5 @@ class StepSpec(Generic[P]):
 
     @property
     def required(self) -> tuple[Input, ...]:
-        """Inputs that must be given."""
+        """Required inputs."""
         return tuple(item for item in self.inputs if not item.optional)

@@ -27,7 +27,7 @@ TRANSFER_RATE = 1e-4
 
 
 class ImportModel(Parameters):
-    """A trained model from outside; it gets raw features and gives probabilities.
+    """A trained model from outside, which takes raw features and returns probabilities.
 
     There is no way to let code in it run, as ``--trust`` has for one file: the parent and all that comes of it are
     loaded again by each later step, in a cluster, and by those who use them, without that code.
@@ -60,7 +60,7 @@ class TrainParams(Parameters):
     model_config = ConfigDict(populate_by_name=True)
 
     architecture: Architecture | None = Field(
-        None, description="name, or name and options; lenet5 when nothing is imported"
+        None, description="name, or name and options; lenet5 if no model is imported"
     )
     import_model: ImportModel | None = Field(
         None,
@@ -74,13 +74,17 @@ class TrainParams(Parameters):
     )
     start: Literal["new", "champion"] = Field(
         "new",
-        description="champion: go on from the weights of the model that the champion was pruned from, where there is"
-        " one; its architecture must be this one",
+        description=(
+            "champion: start from the weights of the champion's parent, if there is a champion; the "
+            "architectures must match"
+        ),
     )
     rewind_epoch: int = Field(
-        1, ge=0, description="the early weights that recovery can rewind to are those after this epoch"
+        1, ge=0, description="epoch after which the early weights are saved for rewinding in recovery"
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="seed of the first weights; fit.seed unless given there")
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="seed of the initial weights, and the default of fit.seed"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -99,7 +103,7 @@ class TrainParams(Parameters):
         if self.architecture is not None and self.import_model is not None:
             raise ValueError(
                 f"has both an architecture ('{self.architecture.name}') and a model to import "
-                f"({self.import_model.path}); give one of them, 'architecture: null' for the import"
+                f"({self.import_model.path}); keep one of them, with 'architecture: null' for the import"
             )
         if self.import_model is not None and self.start == "champion":
             raise ValueError("start is 'champion', but a model is imported; set start: new or import: null")
@@ -124,12 +128,12 @@ class TrainParams(Parameters):
 
     @property
     def epochs(self) -> int:
-        """All epochs, those with a frozen backbone included."""
+        """All epochs, including those with a frozen backbone."""
         return self.frozen_epochs + self.fit.epochs
 
 
 def _fit_defaults(values: Mapping[str, Any]) -> Any:
-    """Defaults of ``fit`` that hang on the rest: one seed for all, the small rate of transfer learning."""
+    """Defaults of ``fit`` that depend on other keys: the shared seed, and the small rate of transfer learning."""
     given = values.get("fit", {})
     if not isinstance(given, Mapping):
         return given
@@ -149,7 +153,7 @@ def _fit_defaults(values: Mapping[str, Any]) -> Any:
 
 
 def run(context: StepContext[TrainParams]) -> None:
-    """Write the parent, and how it was trained: history, settings, early weights.
+    """Write the parent and its training record: history, settings, early weights.
 
     Raises:
         RegrowError: the architecture or the imported model does not fit the dataset, or training diverged.
@@ -256,8 +260,10 @@ def _train(context: StepContext[TrainParams], dataset: Dataset, model: Any, *, h
     if len(history) < params.rewind_epoch:
         emit(
             "notice",
-            message=f"train: stopped after epoch {len(history)}, before rewind_epoch {params.rewind_epoch}: no "
-            f"early weights were kept, so recovery cannot rewind",
+            message=(
+                f"train: training stopped after epoch {len(history)}, before rewind_epoch "
+                f"{params.rewind_epoch}: no early weights were saved, so recovery cannot rewind"
+            ),
         )
     if early.exists():
         copy_tree(early, context.outputs["training"] / "early")
@@ -270,9 +276,10 @@ def _train(context: StepContext[TrainParams], dataset: Dataset, model: Any, *, h
 
 
 def _start(context: StepContext[TrainParams], model: Any, dataset: Dataset) -> Any:
-    """Give ``model`` the weights that it is to start from; the digests of what these were trained on, or None.
+    """Give ``model`` its starting weights; returns the digests of the data that they were trained on, or None.
 
-    What is fetched is held to the digest that `resolve` wrote down: the result is a function of the step's inputs.
+    Downloaded weights must match the digest that `resolve` recorded, so that the result depends on the step's inputs
+    alone.
 
     Raises:
         RegrowError: see `regrow.training.starting.take_start`.
@@ -283,7 +290,10 @@ def _start(context: StepContext[TrainParams], model: Any, dataset: Dataset) -> A
     if start is None:
         emit(
             "notice",
-            message="train: start is champion, but no champion's parent is known; training starts new",
+            message=(
+                "train: start is champion, but no champion's parent is known; training starts from new "
+                "weights"
+            ),
         )
         return None
     from regrow.training.starting import take_start
@@ -304,7 +314,7 @@ def _phases(
     head: Collection[str],
     on_epoch: Any,
 ) -> tuple[list[dict[str, float]], float]:
-    """Train the head alone where asked, then all layers; the history, and the best validation accuracy."""
+    """Train the head alone if requested, then all layers; returns the history and the best validation accuracy."""
     from regrow.augmentation.dataset import AugmentedDataset
     from regrow.training.fitting import Fit
     from regrow.training.recalibration import BATCH, EXAMPLES, recalibrate, trained_normalisation_layers
@@ -361,7 +371,7 @@ def _describe(directory: Path, *, history: Sequence[Mapping[str, float]], settin
 
 
 def outside(params: TrainParams) -> list[Resource]:
-    """The model to import, or the backbone's weights, with their digests."""
+    """The files read from outside (a model to import, or backbone weights), with their digests."""
     found = []
     if params.import_model is not None:
         found.append(_resource("imported_model", params.import_model.path, field="import.path"))
@@ -386,12 +396,12 @@ SPEC = StepSpec(
     summary="Train or import the parent.",
     inputs=(
         Input(name="dataset", producer="prepare", output="dataset", help="the prepared dataset"),
-        Input(name="overlay", producer="augment", output="overlay", help="how to vary training examples"),
+        Input(name="overlay", producer="augment", output="overlay", help="the augmentation"),
         Input(
             name="start",
             producer="resolve",
             output="champion",
-            help="start.json: the model to go on from, with start: champion",
+            help="start.json: the model to start from, with start: champion",
             optional=True,
         ),
     ),

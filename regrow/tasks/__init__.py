@@ -1,4 +1,4 @@
-"""The kinds of problem that Regrow knows; one module each, and this dict of them."""
+"""Tasks, the kinds of problem that Regrow supports: one module each, listed here by name."""
 
 from regrow.errors import RegrowError, nearest
 from regrow.tasks.classification import IMAGE_CLASSIFICATION, TABULAR_CLASSIFICATION, Task
@@ -10,10 +10,10 @@ def get_task(name: str) -> Task:
     """The task called ``name``.
 
     Raises:
-        RegrowError: there is none; the nearest name is given.
+        RegrowError: there is no such task; the message suggests the nearest name.
     """
     if name not in TASKS:
-        raise RegrowError(f"task '{name}' is not known{nearest(name, TASKS)}")
+        raise RegrowError(f"unknown task '{name}'{nearest(name, TASKS)}")
     return TASKS[name]
 
 

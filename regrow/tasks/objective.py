@@ -1,4 +1,4 @@
-"""What a model learns and is judged by while it is trained. No TensorFlow here."""
+"""The loss and metric of training. No TensorFlow here."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ class Objective:
 
     @classmethod
     def of(cls, task: Task) -> "Objective":
-        """That of a task of Regrow."""
+        """The objective of one of Regrow's tasks."""
         return cls(loss=task.loss, metric=task.metric, probabilities=True)
 
     @property

@@ -1,1 +1,1 @@
-"""Training: architectures by name, schedules of the learning rate, and the fitting loop."""
+"""Training: architectures by name, learning-rate schedules, and the training loop."""

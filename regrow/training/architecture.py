@@ -29,8 +29,8 @@ from regrow.errors import RegrowError
 from regrow.training.inputs import Signature
 
 Width = Annotated[int, Field(ge=1)]
-Dropout = Annotated[float, Field(ge=0, lt=1, description="share of the units dropped while training")]
-L2 = Annotated[float, Field(ge=0, description="factor of the squared norm of kernels in the loss")]
+Dropout = Annotated[float, Field(ge=0, lt=1, description="dropout rate while training")]
+L2 = Annotated[float, Field(ge=0, description="factor of the L2 penalty on kernels in the loss")]
 Builder = TypeVar("Builder", bound=Callable[[Any, Signature], Any])
 
 

@@ -1,4 +1,4 @@
-"""Models by name. Every one takes raw features and starts with the `Rescaling` that the data asks for.
+"""Architectures by name. Each takes raw features and starts with the `Rescaling` that the data needs.
 
 Maps are halved twice in the small ones, so images may be small.
 """

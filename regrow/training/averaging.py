@@ -1,4 +1,4 @@
-"""The exponential moving average of weights: what validation sees and what is kept."""
+"""An exponential moving average of the weights, which is validated and kept."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence

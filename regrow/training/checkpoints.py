@@ -1,4 +1,4 @@
-"""Training that was interrupted goes on from its last checkpoint as if nothing had happened.
+"""Checkpoints, from which an interrupted training resumes with the same result as an uninterrupted one.
 
 There is one after each epoch, or as ``REGROW_CHECKPOINT_EVERY`` says (``5 epochs``, ``600 s``) where the store is slow
 and epochs are short; how often decides no result, so it is no parameter. Half an epoch is never kept: at most the
@@ -82,7 +82,7 @@ class Checkpoints:
         return self._interval.is_due(epoch)
 
     def save(self, epoch: int, state: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
-        """Keep the state after ``epoch``; a disk that refuses costs no more than the checkpoint, and is said."""
+        """Save the state after ``epoch``; if the disk refuses, only the checkpoint is lost, and a notice says so."""
         # NumPy says why a disk refuses; TensorFlow's checkpoints do not.
         target = self.directory / f"epoch-{epoch:05d}"
         place = scratch_beside(target)
@@ -115,12 +115,12 @@ class Checkpoints:
                 state = read_json(place / STATE)
                 named, arrays = _read(place / f"{VARIABLES}.npz"), _read(place / CANDIDATES)
             except (RegrowError, OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
-                emit("notice", message=f"{place}: a checkpoint that cannot be read is passed over ({error})")
+                emit("notice", message=f"{place}: ignoring a checkpoint that cannot be read ({error})")
                 continue
             values = [named[name] for name in sorted(named)]
             shapes = [tuple(item.shape) for item in self.variables]
             if state.get("work") != self.work or [value.shape for value in values] != shapes:
-                emit("notice", message=f"{place}: a checkpoint of other work is passed over")
+                emit("notice", message=f"{place}: ignoring a checkpoint of other work")
                 continue
             for variable, value in zip(self.variables, values, strict=True):
                 variable.assign(value)

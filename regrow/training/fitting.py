@@ -95,7 +95,7 @@ class Fit:
         _take_repeatable_kernels(data, self.settings, step=self.step)
         tf_keras.utils.set_random_seed(self.settings.seed)
         if self.settings.plain_epochs and not data.changes:
-            message = "fit.plain_epochs changes nothing: examples are not augmented while training"
+            message = "fit.plain_epochs has no effect: examples are not augmented during training"
             emit("notice", message=f"{self.step}: {message}")
         tested, chosen = self._tested(model, data)
         with chosen._prepared(model, data) as (session, reseed, see):
@@ -234,7 +234,8 @@ def _with_tested_rate(
     if found.rate is None:
         rate = settings.optimizer.learning_rate
         emit(
-            "notice", message=f"{step}: the range test found no rate at which the loss falls; {rate:g} stays"
+            "notice",
+            message=f"{step}: the range test found no learning rate at which the loss falls; {rate:g} is used",
         )
     return found, settings.with_peak(found.rate)
 

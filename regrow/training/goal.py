@@ -99,13 +99,13 @@ class Goal:
             return
         answers = np.asarray(view(float_batch(features, 0, LOOKED_AT), training=False), np.float64)
         if not np.isfinite(answers).all():
-            raise RegrowError("model: gives NaN or infinity for training examples")
+            raise RegrowError("model: predicts NaN or infinity for training examples")
         off = np.abs(answers.sum(axis=1) - 1).max()
         if answers.min() < -TOLERANCE or off > TOLERANCE:
             raise RegrowError(
-                f"loss: {loss_name(self.loss)} takes probabilities, but the model's answers lie in"
-                f" {answers.min():.3g} to {answers.max():.3g}; pass a loss with from_logits=True if they are logits, or"
-                " give the model a last layer of softmax or sigmoid"
+                f"loss: {loss_name(self.loss)} takes probabilities, but the model's outputs range from "
+                f"{answers.min():.3g} to {answers.max():.3g}; pass a loss with from_logits=True if they are "
+                "logits, or give the model a last layer of softmax or sigmoid"
             )
 
 
@@ -153,8 +153,8 @@ def _goal(loss: Any, output: tuple[int | None, ...]) -> Goal:
         return Goal(loss=loss, kind="binary", classes=2, from_logits=from_logits, metric="accuracy")
     if name in (SPARSE, CATEGORICAL) and width == 1:
         raise RegrowError(
-            f"loss: {loss_name(loss)} takes a probability for each of several classes, but the model gives one number;"
-            " accepted: 'binary_crossentropy' for two classes, or 'mse'"
+            f"loss: {loss_name(loss)} needs a probability for each of several classes, but the model "
+            "outputs one number; accepted: 'binary_crossentropy' for two classes, or 'mse'"
         )
     if name == SPARSE:
         return Goal(loss=loss, kind="free", metric="accuracy")
@@ -220,7 +220,7 @@ def _of_tf_keras(loss: Any) -> Any:
         return twin(**{key: value for key, value in options.items() if key in accepted})
     except (TypeError, ValueError):
         raise RegrowError(
-            f"loss: tf_keras, which trains, has no '{name}' as Keras 3 has it; {WAYS}"
+            f"loss: tf_keras, which does the training, has no equivalent of Keras 3's '{name}'; {WAYS}"
         ) from None
 
 

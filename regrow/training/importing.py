@@ -1,4 +1,4 @@
-"""Whether a model from outside fits the data it is meant for."""
+"""Checks that an imported model fits its data."""
 
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ def check_fits(model: Any, dataset: Dataset, *, path: Path) -> None:
     given, classes = tuple(model.outputs[0].shape[1:]), len(dataset.classes)
     if given != (classes,):
         raise RegrowError(
-            f"{path}: gives outputs of shape {_shown(given)}, but the dataset has {classes} classes, so "
-            f"({classes},) is needed; train.import.head: replace gives it a new head"
+            f"{path}: has outputs of shape {_shown(given)}, but the dataset has {classes} classes, so it "
+            f"must be ({classes},); train.import.head: replace gives it a new head"
         )
     _check_probabilities(model, dataset, path=path)
 
@@ -35,13 +35,13 @@ def check_takes(model: Any, dataset: Dataset, *, path: Path) -> None:
     """
     if not getattr(model, "inputs", None):
         raise RegrowError(
-            f"{path}: its layers are joined by Python code (a subclassed model); a Sequential or Functional "
-            f"one is needed"
+            f"{path}: is a subclassed model, whose layers are connected by Python code; accepted: "
+            "Sequential or Functional models"
         )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise RegrowError(
-            f"{path}: has {len(model.inputs)} inputs and {len(model.outputs)} outputs; train.import takes a model "
-            f"with one of each"
+            f"{path}: has {len(model.inputs)} inputs and {len(model.outputs)} outputs; accepted: models "
+            "with one input and one output"
         )
     taken, shape = tuple(model.inputs[0].shape[1:]), tuple(dataset.feature_shape)
     if len(taken) != len(shape) or any(
@@ -54,7 +54,7 @@ def check_takes(model: Any, dataset: Dataset, *, path: Path) -> None:
 
 
 def accuracy_doubt(accuracy: float, chance: float) -> str | None:
-    """What to look at where a model from outside is strikingly often wrong; None where it is not.
+    """A warning if an imported model's accuracy is suspiciously low; otherwise None.
 
     That is, where its ``accuracy`` is less than halfway between guessing, ``chance``, and being always right: few are
     imported to be compressed that know no more, and scaled input or classes in another order look like that.
@@ -62,25 +62,25 @@ def accuracy_doubt(accuracy: float, chance: float) -> str | None:
     if accuracy >= (chance + 1) / 2:
         return None
     asked = (
-        "it is given the dataset's own values (images: 0 to 255), so that a model that was trained on scaled ones"
-        " needs a Rescaling layer in front, and its outputs are taken in the order of the dataset's classes"
+        "it receives raw values (0 to 255 for images), so a model trained on scaled values needs a "
+        "Rescaling layer in front; and its outputs must be in the order of the dataset's classes"
     )
     if accuracy <= chance:
-        than = "no more than who always names the most frequent class"
+        than = "no better than always predicting the most frequent class"
     else:
-        than = f"who always names the most frequent class on {chance:.1%}"
-    return f"is right on {accuracy:.1%} of the validation examples, {than}; check it: {asked}"
+        than = f"where always predicting the most frequent class reaches {chance:.1%}"
+    return f"reaches {accuracy:.1%} validation accuracy, {than}; check the model: {asked}"
 
 
 def _check_probabilities(model: Any, dataset: Dataset, *, path: Path) -> None:
     features = np.asarray(dataset.features("validation")[:LOOKED_AT], np.float32)
     outputs = np.asarray(model.predict(features, verbose=0), np.float64)
     if not np.isfinite(outputs).all():
-        raise RegrowError(f"{path}: gives NaN or infinity for validation examples of the dataset")
+        raise RegrowError(f"{path}: predicts NaN or infinity for validation examples of the dataset")
     if outputs.min() < -1e-6 or abs(outputs.sum(axis=1) - 1).max() > 1e-2:
         raise RegrowError(
-            f"{path}: its outputs are not probabilities (they lie in {outputs.min():.3g} to {outputs.max():.3g}); "
-            f"a model that ends in softmax is needed"
+            f"{path}: its outputs are not probabilities (they range from {outputs.min():.3g} to "
+            f"{outputs.max():.3g}); accepted: a model that ends in softmax"
         )
 
 

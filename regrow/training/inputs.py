@@ -1,4 +1,4 @@
-"""What a model is built for: the shape of the features, their scaling, the number of classes."""
+"""The signature for which a model is built: feature shape, scaling, number of classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

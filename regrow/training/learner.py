@@ -1,4 +1,4 @@
-"""The training step: the task's loss and the parts', gradients, and how they reach the weights."""
+"""The training step: losses of the task and of the parts, gradients, and their application to the weights."""
 
 import contextlib
 import math

@@ -1,4 +1,4 @@
-"""What was pruned stays zero, to the last bit, while a model is trained."""
+"""Masks that keep pruned weights exactly zero during training."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Optimizers of `tf_keras` from settings, and the table of learning rates that they read."""
+"""Optimizers of `tf_keras` from settings, and the table of learning rates that they use."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How the parent was trained, as `train` wrote it down: what schedules of recovery look back at."""
+"""How the parent was trained, as recorded by `train`, for recovery schedules that depend on it."""
 
 from dataclasses import dataclass
 from pathlib import Path

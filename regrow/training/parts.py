@@ -1,4 +1,4 @@
-"""What may be added to the loss of a model while it is trained: distillation, further tasks."""
+"""Parts: terms added to a model's loss during training, such as distillation and auxiliary heads."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

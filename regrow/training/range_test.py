@@ -1,4 +1,4 @@
-"""A learning-rate range test (Smith 2017): the rate grows from step to step, and the loss tells which one to take."""
+"""A learning-rate range test (Smith 2017): the rate grows from step to step, and the loss determines the peak."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """The learning rate at every optimiser step, as a table computed beforehand.
 
-A table can be looked at, plotted, and replayed from any epoch on, which rewinding needs.
+A table can be inspected, plotted, and replayed from any epoch, which rewinding needs.
 """
 
 from collections.abc import Callable
@@ -133,8 +133,8 @@ def _replayed(settings: FitSettings, *, steps_per_epoch: int, parent: ParentTrai
     original = parent.settings
     if original is None:
         raise RegrowError(
-            f"fit.schedule: 'rewind' repeats the parent's schedule, but the parent was imported and has none;"
-            f" {accepted}"
+            "fit.schedule: 'rewind' repeats the parent's schedule, but an imported parent has none; "
+            f"{accepted}"
         )
     if original.optimizer.name != settings.optimizer.name:
         raise RegrowError(

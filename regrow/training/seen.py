@@ -1,4 +1,4 @@
-"""Which examples a model has been trained on, by content: what tells an honest validation from a remembered one.
+"""Which examples a model was trained on, by content, to detect held-out examples that it has already seen.
 
 A split that `prepare` draws follows each example's content, so that examples hardly change sides when data are added;
 but few do, and a source may move some itself. A model that goes on from an earlier one's weights has then learned

@@ -1,4 +1,4 @@
-"""What is better, which epoch is kept, and the weights that may still be wanted."""
+"""Comparing models, choosing the epoch to keep, and holding the weights that may still be needed."""
 
 import math
 from collections.abc import Mapping

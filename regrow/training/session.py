@@ -1,4 +1,4 @@
-"""All that one training runs on: the learner, its optimizer, the batches, what happens after each step."""
+"""A training session: the learner, its optimizer, the batches, and what runs after each step."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""Training that goes on from another model's weights: whether they fit, and what they have seen already."""
+"""Training from another model's weights: whether they fit, and which examples that model has seen."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from regrow.registry.starting import Start, fetch_start
 from regrow.training.seen import count_seen, read_seen
 
 FETCH_S = 60
-HINT = "set train.start: new, or train.architecture to the champion's"
+HINT = "set train.start: new, or set train.architecture to the champion's"
 
 
 def take_start(model: Any, dataset: Dataset, start: Start, *, scratch: Path) -> tuple[Any, dict[str, Any]]:
@@ -51,7 +51,7 @@ def check_classes(start: Start, classes: tuple[str, ...]) -> None:
     if not start.classes or start.classes == classes:
         return
     if len(start.classes) != len(classes):
-        difference = f"knows {len(start.classes)} classes, but this dataset has {len(classes)}"
+        difference = f"has {len(start.classes)} classes, but this dataset has {len(classes)}"
     else:
         label = next(number for number, name in enumerate(start.classes) if name != classes[number])
         difference = f"has class {label} '{start.classes[label]}', but this dataset's is '{classes[label]}'"
@@ -93,7 +93,9 @@ def _shapes(weights: Any) -> str:
 
 def _tell(start: Start, counts: Mapping[str, Mapping[str, int]] | None) -> None:
     if counts is None:
-        message = f"{start} does not say what it was trained on; it may know examples that are held out now"
+        message = (
+            f"{start} has no record of its training examples; it may have seen examples that are now held out"
+        )
     else:
         known = [
             f"{item['seen']:,} of {item['examples']:,} in {split}"
@@ -103,7 +105,7 @@ def _tell(start: Start, counts: Mapping[str, Mapping[str, int]] | None) -> None:
         if not known:
             return
         message = (
-            f"{start} was trained on examples that are held out now: {' and '.join(known)}; what is measured on them"
-            " says too much"
+            f"{start} was trained on examples that are now held out: {' and '.join(known)}; accuracies "
+            "measured on them are too high"
         )
     emit("notice", message=f"train: {message}")

@@ -1,4 +1,4 @@
-"""TensorBoard's logs, and where they go: outside the outputs, for they hold times."""
+"""TensorBoard logs, written outside the outputs because they contain times."""
 
 import contextlib
 import os

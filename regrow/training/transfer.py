@@ -1,4 +1,4 @@
-"""Transfer learning: a ResNet50 backbone that has seen ImageNet, and a small head for the task at hand."""
+"""Transfer learning: a ResNet50 backbone pretrained on ImageNet, with a small new head."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -33,7 +33,9 @@ class Resnet50Transfer(Parameters):
     hidden: Width = Field(256, description="units of the dense layer")
     l2: L2 = 0.001
     dropout: Dropout = 0.5
-    frozen_epochs: int = Field(0, ge=0, description="epochs that train only the head, before all layers")
+    frozen_epochs: int = Field(
+        0, ge=0, description="epochs that train only the head, before all layers are trained"
+    )
 
 
 @architecture(options=Resnet50Transfer, smallest=32)
@@ -45,7 +47,7 @@ def resnet50_transfer(options: Resnet50Transfer, signature: Signature) -> Any:
     so that the model takes red, green, blue like all others.
 
     Raises:
-        RegrowError: the weights cannot be had or read, or need images with three channels.
+        RegrowError: the weights cannot be downloaded or read, or need images with three channels.
     """
     import tf_keras
 
@@ -105,8 +107,8 @@ def _load(backbone: Any, weights: str) -> None:
         plain.load_weights(str(path))
     except (ValueError, OSError, KeyError) as error:
         raise RegrowError(
-            f"train.architecture.weights: {path}: does not hold the weights of Keras' ResNet50 without top "
-            f"({' '.join(str(error).split())[:120]})"
+            f"train.architecture.weights: {path}: does not contain the weights of Keras' ResNet50 without "
+            f"top ({' '.join(str(error).split())[:120]})"
         ) from None
     for source in plain.layers:
         arrays = source.get_weights()

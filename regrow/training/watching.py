@@ -1,4 +1,4 @@
-"""What happens after each epoch: validation, history, the best weights, checkpoints, the reasons to stop."""
+"""What happens after each epoch: validation, history, best weights, checkpoints, stopping."""
 
 import contextlib
 import math
@@ -50,7 +50,7 @@ class FitResult:
 
 
 class DivergedError(RegrowError):
-    """The loss is no number any more, or the model has forgotten all.
+    """The loss is no longer a number, or the model has collapsed to guessing.
 
     The model has the weights of ``best_epoch`` back, or where that is None those that it came with. ``history`` are
     the entries of the epochs so far, as in `FitResult`; the last is that of a collapse. ``range_test``

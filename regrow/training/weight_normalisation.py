@@ -1,4 +1,4 @@
-"""Weight normalisation as a change of variables: kernels are moved by their direction and their length."""
+"""Weight normalisation as a change of variables: the direction and length of kernels are trained."""
 
 from collections.abc import Callable
 from typing import Any

@@ -170,10 +170,10 @@ def test_variants_are_shuffled_in(dataset: Dataset, tmp_path: Path) -> None:
 def test_variants_of_another_dataset_are_refused(dataset: Dataset, tmp_path: Path) -> None:
     labels = np.zeros(2, np.int32)
     place = materialised(tmp_path / "shape", np.zeros((2, 5, 6, 1), np.uint8), labels)
-    with pytest.raises(RegrowError, match=r"uint8 of shape \(5, 6, 1\), but the dataset holds"):
+    with pytest.raises(RegrowError, match=r"uint8 of shape \(5, 6, 1\), but the dataset has"):
         AugmentedDataset(dataset, place).training(batch_size=16, seed=0)
     place = materialised(tmp_path / "count", np.zeros((3, 6, 6, 1), np.uint8), labels)
-    with pytest.raises(RegrowError, match="not as many labels as features"):
+    with pytest.raises(RegrowError, match="different numbers of labels and features"):
         AugmentedDataset(dataset, place).training(batch_size=16, seed=0)
     with pytest.raises(RegrowError, match="has no image-"):
         AugmentedDataset(dataset, overlay(tmp_path / "none", "flip", mode="materialise")).training(

@@ -48,7 +48,7 @@ def test_names_and_shorthand() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("crp", "operation 'crp' is not known; did you mean 'crop'?"),
+        ("crp", "unknown operation 'crp'; did you mean 'crop'?"),
         ({"name": "rotate"}, "did you mean 'rotation'?"),
         ({"name": "xyz"}, "accepted: brightness, contrast"),
         ({"padding": 3}, "an operation needs a name"),

@@ -19,7 +19,7 @@ def test_a_policy_survives_the_file(tmp_path: Path) -> None:
     ("document", "message"),
     [
         ({"mode": "offline"}, "mode: input should be 'none', 'online' or 'materialise'"),
-        ({"operations": ["flipp"]}, "operations.0: operation 'flipp' is not known; did you mean 'flip'?"),
+        ({"operations": ["flipp"]}, "operations.0: unknown operation 'flipp'; did you mean 'flip'?"),
         ({"schema_version": 2}, "schema_version"),
     ],
 )

@@ -224,7 +224,7 @@ def test_without_params_yaml_it_is_written_unless_another_was_meant(
     Path("params.yml").unlink()
     done = CliRunner().invoke(cli, ["dvc-yaml"])
     assert "params.yaml: written with the defaults" in done.output
-    assert "the data is the built-in example" in done.output
+    assert "using the built-in example data" in done.output
     assert section_defaults("augment")["mode"] in Path("params.yaml").read_text()
 
 
@@ -322,10 +322,10 @@ def test_what_has_no_version_is_said(tmp_path: Path) -> None:
     (tmp_path / "outside.keras").write_text("a model")
     said = told(repository)
     assert (
-        "prepare.source.path: raw data/table.csv is neither in git nor under DVC: `dvc add 'raw data/table.csv'`"
-        in said
+        "prepare.source.path: raw data/table.csv is tracked by neither git nor DVC: run `dvc add 'raw "
+        "data/table.csv'`" in said
     )
-    assert f"train.import.path: {tmp_path}/outside.keras lies outside of this repository" in said
+    assert f"train.import.path: {tmp_path}/outside.keras is outside this repository" in said
     ignored = (repository.root / ".gitignore").read_text().split()
     assert {"/work/", "/mlruns/", "/mlflow.db", "/.regrow/"} == set(ignored)
     repository.run("dvc", "add", "-q", "raw data/table.csv")
@@ -334,7 +334,7 @@ def test_what_has_no_version_is_said(tmp_path: Path) -> None:
     repository.run("git", "add", "-f", "raw data/table.csv")
     assert "prepare.source.path" not in told(repository)
     (tmp_path / "outside.keras").unlink()
-    assert f"train.import.path: {tmp_path}/outside.keras is not there" in told(repository)
+    assert f"train.import.path: {tmp_path}/outside.keras does not exist" in told(repository)
 
 
 def test_what_another_stage_of_the_repository_makes_has_a_version(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_what_another_stage_of_the_repository_makes_has_a_version(tmp_path: Path
     repository.run("dvc", "repro", "-q", "tables/dvc.yaml")
     assert "prepare.source.path" not in told(repository)
     (place.parent / "dvc.lock").write_text("schema: '2.0'\nstages: {make: {cmd: x}}\n")
-    assert "is neither in git nor under DVC" in told(repository)
+    assert "is tracked by neither git nor DVC" in told(repository)
     repository.run("git", "add", "-f", str(place))
     assert "prepare.source.path" not in told(repository)
 

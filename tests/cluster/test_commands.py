@@ -144,7 +144,7 @@ def test_images_that_no_registry_holds_are_said_before_the_start(
     monkeypatch.setenv("REGROW_TAG", "7")
     done = run("submit", "--no-wait", "--set", "prepare.source.kind=digits")
     (note,) = done.stderr.splitlines()
-    assert note.startswith("note: image regrow-augment:7 names no registry")
+    assert note.startswith("note: image regrow-augment:7 has no registry")
     assert "set REGROW_REGISTRY" in note and "cluster.images" in note
     assert len(server.runs) == 1
     monkeypatch.setenv("REGROW_REGISTRY", "registry.example.com/team")
@@ -205,7 +205,7 @@ def test_following_waits_for_a_server_that_is_away(server: KubeflowServer, run: 
     server.fail("GET", f"/runs/{run_id}$", 503, times=5)  # more than one call's attempts
     done = run("submit", "--follow", run_id, "--every", "0.05")
     assert done.exit_code == 0, done.output
-    assert done.output.count("does not answer; waiting") == 1
+    assert done.output.count("does not answer; still waiting") == 1
     assert "register: succeeded" in done.output
     assert len(server.runs) == 1
 
@@ -216,14 +216,12 @@ def test_a_token_that_runs_out_is_no_end_of_the_run(server: KubeflowServer, run:
     server.fail("GET", f"/runs/{run_id}$", 401)
     said = str(run("submit", "--follow", run_id, "--every", "0.05").exception)
     assert "no valid credentials (401" in said
-    assert said.endswith(
-        f"the run does not end by that: follow it again with `regrow submit --follow {run_id}`"
-    )
+    assert said.endswith(f"the run itself continues: follow it again with `regrow submit --follow {run_id}`")
 
 
 def test_an_unknown_run_is_named(run: Run) -> None:
     done = run("submit", "--follow", "no-such-run")
-    assert "cannot look at the run no-such-run: there is none such" in str(done.exception)
+    assert "cannot get the run no-such-run: it does not exist" in str(done.exception)
 
 
 @pytest.mark.parametrize("words", [("x", "--sweep"), ("x", "--no-wait"), ("",)])
@@ -256,7 +254,7 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_go_on(
         process.kill()
     run_id = run_id_in(lines[0])
     assert process.returncode == 130
-    assert f"the run goes on; follow it again with `regrow submit --follow {run_id}`" in errors
+    assert f"the run continues; follow it again with `regrow submit --follow {run_id}`" in errors
     assert "Traceback" not in errors
     assert server.runs[run_id].state == "RUNNING"
 
@@ -266,7 +264,7 @@ def test_no_server_is_said_in_a_sentence(run: Run, tmp_path: Path) -> None:
     for command in (("submit",), ("schedule", "list")):
         done = run(*command)
         assert isinstance(done.exception, RegrowError)
-        assert "http://127.0.0.1:9: cannot ask for its health: it cannot be reached" in str(done.exception)
+        assert "http://127.0.0.1:9: cannot check its health: it cannot be reached" in str(done.exception)
     (tmp_path / "params.yaml").write_text("cluster: {}\n")
     assert "cluster.endpoint: the address" in str(run("submit").exception)
 
@@ -318,7 +316,7 @@ def test_another_server_is_told_from_kubeflow(
     assert isinstance(done.exception, RegrowError), done.exception
     (line,) = str(done.exception).splitlines()
     assert line.startswith(f"{address}: cannot ")
-    assert "what answers there is not Kubeflow Pipelines" in line
+    assert "the server there is a login page or another server" in line
     assert asked.count("POST") == silent
 
 

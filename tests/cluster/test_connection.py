@@ -48,7 +48,7 @@ def test_a_question_is_asked_again(server: KubeflowServer, connect: Connect, kin
 
 def test_questions_end(server: KubeflowServer, connect: Connect) -> None:
     server.fail("GET", HEALTH, 503, times=99)
-    with pytest.raises(ApiError, match=r"cannot ask for its health: upstream connect error \(503\)"):
+    with pytest.raises(ApiError, match=r"cannot check its health: upstream connect error \(503\)"):
         _ = connect().namespace
     assert server.count("GET", HEALTH) == 4
 
@@ -67,7 +67,9 @@ def test_a_path_that_is_not_there_is_about_the_address(body: bytes, connect: Con
     other = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=other.serve_forever, daemon=True).start()
     try:
-        with pytest.raises(ApiError, match=r"404.*is cluster\.endpoint .* that of the service ml-pipeline"):
+        with pytest.raises(
+            ApiError, match=r"404.*is cluster\.endpoint .* the address of the service ml-pipeline"
+        ):
             _ = connect(endpoint=f"http://127.0.0.1:{other.server_port}").namespace
     finally:
         other.shutdown()
@@ -75,7 +77,7 @@ def test_a_path_that_is_not_there_is_about_the_address(body: bytes, connect: Con
 
 
 def test_a_thing_that_is_not_there_is_not_about_the_address(server: KubeflowServer, connect: Connect) -> None:
-    with pytest.raises(ApiError, match=r"there is none such \(404: [^)]*\)$"):
+    with pytest.raises(ApiError, match=r"it does not exist \(404: [^)]*\)$"):
         connect().run("no-such-run")
 
 
@@ -90,7 +92,7 @@ def test_no_answer_in_time_says_so(server: KubeflowServer, connect: Connect) -> 
     [
         (401, "REGROW_KFP_TOKEN"),
         (403, "is 'regrow' the right namespace"),
-        (404, "none such"),
+        (404, "does not exist"),
         (302, "login page"),
         (400, r"\(400\)"),
     ],
@@ -148,7 +150,9 @@ def test_a_broken_credential_is_named_and_not_shown(
     file = tmp_path / "token"
     file.write_text(secret, "utf-8")
     monkeypatch.setenv(name, str(file) if name.endswith("PATH") else secret)
-    with pytest.raises(RegrowError, match="holds characters that no credential has") as caught:
+    with pytest.raises(
+        RegrowError, match="contains characters that are not allowed in a credential"
+    ) as caught:
         _ = connect().namespace
     assert "s3cret" not in str(caught.value)
 
@@ -223,12 +227,12 @@ def test_a_certificate_is_checked(
 
 
 def test_the_endpoint_is_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RegrowError, match=r"cluster\.endpoint: the address .* is not known"):
+    with pytest.raises(RegrowError, match=r"cluster\.endpoint: the address .* is not set"):
         Connection(None, namespace="regrow")
     with pytest.raises(RegrowError, match="begins with http"):
         Connection("kubeflow:8888", namespace="regrow")
     for address in ("http://[::1", "http://host:port", "http://a b", "http:///x"):
-        with pytest.raises(RegrowError, match="names no machine"):
+        with pytest.raises(RegrowError, match="has no host"):
             Connection(address, namespace="regrow")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     assert "ml-pipeline.kubeflow.svc" in Connection(None, namespace="regrow").endpoint

@@ -95,7 +95,7 @@ def test_the_same_file_makes_the_same_fingerprint_and_a_change_another(tmp_path:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("- a\n", "holds no section; accepted: owner, scheduler_time_zone, schedules"),
+        ("- a\n", "has no sections; accepted: owner, scheduler_time_zone, schedules"),
         ("schedules: [\n", "is not valid YAML"),
         ("schedules: 3\n", r"schedules: is a list, not a value \(found 3\)"),
         ("owner: a\nowner: b\n", r'not valid YAML \(line 2, column 1: found duplicate key "owner"\)'),
@@ -110,9 +110,9 @@ def test_the_same_file_makes_the_same_fingerprint_and_a_change_another(tmp_path:
         ("schedule: []\n", "unknown key; did you mean 'schedules'"),
         ("schedules: [{name: a}]\n", r"schedules\.0\.cron: is required"),
         ("schedules: [{name: a, cron: '30 2 * *'}]\n", "five fields"),
-        ("schedules: [{name: a, cron: '0 2 L * *'}]\n", "none of 'L'"),
-        ("schedules: [{name: a, cron: '0 2 * * *', time_zone: Berlin}]\n", "no time zone"),
-        ("scheduler_time_zone: Mars\n", "no time zone"),
+        ("schedules: [{name: a, cron: '0 2 L * *'}]\n", "does not support 'L'"),
+        ("schedules: [{name: a, cron: '0 2 * * *', time_zone: Berlin}]\n", "not a time zone"),
+        ("scheduler_time_zone: Mars\n", "not a time zone"),
         (
             "schedules: [{name: A b, cron: '0 2 * * *'}]\n",
             "name: 'A b' is not accepted; accepted: such as nightly",
@@ -120,7 +120,7 @@ def test_the_same_file_makes_the_same_fingerprint_and_a_change_another(tmp_path:
         ("schedules: [{name: a, cron: '0 2 * * *', concurrency: 0}]\n", "accepted: ≥ 1 and ≤ 10"),
         (
             "schedules: [{name: a, cron: '0 2 * * *'}, {name: a, cron: '0 3 * * *'}]\n",
-            "'a' stands there 2 times",
+            "'a' occurs 2 times",
         ),
         (
             "schedules: [{name: a, cron: '0 2 * * *', params: no.yaml}]\n",
@@ -132,7 +132,7 @@ def test_the_same_file_makes_the_same_fingerprint_and_a_change_another(tmp_path:
         ),
         (
             "schedules: [{name: a, cron: '30 0 1 * *', time_zone: Europe/Berlin}]\n",
-            "schedule 'a': cron .* cannot be said in UTC",
+            "schedule 'a': cron .* cannot be converted to UTC",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What is said where no params.yaml is read, and where the data is the built-in example."""
+"""The notices when no params.yaml is read, and when the built-in example data is used."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from regrow.cli.main import cli
 from regrow.config.params_file import others
 from regrow.errors import RegrowError
 
-EXAMPLE = "the data is the built-in example"
+EXAMPLE = "using the built-in example data"
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def run(*arguments: str) -> tuple[Any, str]:
 def test_a_file_of_another_spelling_is_named(name: str) -> None:
     Path(name).write_text("prepare:\n  source: {kind: folder, path: mine}\n")
     _, output = run("prepare")
-    assert f"not read: {name}" in output
+    assert f"ignored: {name}" in output
     assert EXAMPLE in output
 
 
@@ -50,7 +50,7 @@ def test_a_file_above_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "a/b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a/b")
     _, output = run("train")
-    assert f"not read: {tmp_path}/params.yaml" in output
+    assert f"ignored: {tmp_path}/params.yaml" in output
     (tmp_path / "a/.git").mkdir()
     assert list(others(tmp_path / "a/b")) == [], "another project's is not meant"
 

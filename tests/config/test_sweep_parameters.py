@@ -71,7 +71,7 @@ def test_train_seeds_give_each_a_parent(config: Any) -> None:
 
 def test_an_imported_parent_has_no_seeds(config: Any) -> None:
     found = config({**GOOD, "train_seeds": True}, train={"import": {"path": "model.keras"}})
-    with pytest.raises(RegrowError, match=r"sweep\.train_seeds: is true, but train\.import gives the same"):
+    with pytest.raises(RegrowError, match=r"sweep\.train_seeds: is true, but an imported parent"):
         candidates(found)
 
 
@@ -109,32 +109,35 @@ GOOD: dict[str, Any] = {"targets": [{"macs": 0.5}], "methods": ["channels"]}
         ({"targets": []}, r"sweep\.targets: is empty"),
         ({"methods": []}, r"sweep\.methods: is empty"),
         ({"seeds": []}, r"sweep\.seeds: is empty"),
-        ({"methods": [[]]}, r"sweep\.methods\.0\.method: names none; accepted: layers, channels"),
+        ({"methods": [[]]}, r"sweep\.methods\.0\.method: is empty; accepted: layers, channels"),
         ({"methods": ["chanels"]}, r"'chanels' is not accepted; did you mean 'channels'"),
         (
             {"targets": [{"macs": 0.5}, {"sparsity": 0.5}]},
-            "target 'sparsity 0.5' is taken by none of the methods channels",
+            "none of the methods channels accepts target 'sparsity 0.5'",
         ),
-        ({"methods": ["channels", "n_m"]}, "method 'n_m' takes none of the targets macs 0.5"),
-        ({"targets": [{"latency_ms": 1}], "methods": ["layers"]}, "target 'latency_ms 1' is taken by none"),
-        ({"targets": [{}]}, r"sweep\.targets\.0: names nothing; accepted: macs"),
+        ({"methods": ["channels", "n_m"]}, "method 'n_m' accepts none of the targets macs 0.5"),
+        (
+            {"targets": [{"latency_ms": 1}], "methods": ["layers"]},
+            "none of the methods layers accepts target 'latency_ms 1'",
+        ),
+        ({"targets": [{}]}, r"sweep\.targets\.0: is empty; accepted: macs"),
         ({"targets": [{"macs": 0.5, "bytes": 0.5}]}, "takes one of macs, parameters, bytes, latency_ms"),
         ({"targets": [{"n": 2}]}, "needs n and m together"),
-        ({"targets": [{"macs": 0.5}] * 2}, "targets holds 'macs 0.5' twice"),
-        ({"methods": ["channels", {"method": "channels"}]}, "methods holds 'channels' twice; give one"),
+        ({"targets": [{"macs": 0.5}] * 2}, "targets contains 'macs 0.5' twice"),
+        ({"methods": ["channels", {"method": "channels"}]}, "methods contains 'channels' twice; rename one"),
         (
             {"methods": [{"method": "channels", "prune": {"target": {"macs": 0.9}}}]},
-            "prune.target is said by",
+            "prune.target is set by",
         ),
         (
             {"methods": [{"method": "channels", "recover": {"seed": 7}}]},
-            "seed of recover is said by sweep.seeds",
+            "seed of recover is set by sweep.seeds",
         ),
         (
             {"methods": [{"method": "channels", "recover": {"fit": {"seed": 7}}}]},
-            "seed of recover is said by",
+            "seed of recover is set by",
         ),
-        ({"seeds": [1, 1]}, "seeds holds '1' twice"),
+        ({"seeds": [1, 1]}, "seeds contains '1' twice"),
         ({"rule": {}}, r"sweep\.rule: takes exactly one of smallest_within .* found none"),
         ({"rule": {"smallest_within": 2}}, r"sweep\.rule\.smallest_within: is out of range .*≤ 1"),
         ({"format": "keras"}, r"sweep\.format: 'keras' is not known"),
@@ -162,7 +165,7 @@ def test_a_fault_of_the_whole_section_has_no_empty_field(config: Any) -> None:
 
 
 def test_without_a_section_there_is_nothing_to_sweep() -> None:
-    with pytest.raises(RegrowError, match="sweep: the section is missing"):
+    with pytest.raises(RegrowError, match="sweep: the parameters have no such section"):
         candidates(load_config(ROOT / "params.yaml"))
 
 
@@ -193,7 +196,7 @@ def test_another_sweep_is_other_work_but_other_workers_are_not(config: Any) -> N
 
 def test_the_command_says_a_mistake_before_anything_runs(tmp_path: Path) -> None:
     arguments = ["sweep", "--params", str(ROOT / "params.yaml"), "--workspace", str(tmp_path / "work")]
-    with pytest.raises(RegrowError, match="sweep: the section is missing"):
+    with pytest.raises(RegrowError, match="sweep: the parameters have no such section"):
         CliRunner().invoke(cli, arguments, catch_exceptions=False)
     example = ["sweep", "--params", str(ROOT / "examples/sweep.yaml"), "--set", "sweep.seeds=[]"]
     with pytest.raises(RegrowError, match=r"--set sweep\.seeds=\[\]: sweep\.seeds: is empty"):
@@ -239,5 +242,5 @@ def test_a_method_beside_a_sweep_has_its_first_target(config: Any) -> None:
     assert config(sweep, prune={"method": "magnitude"}).prune.target is None
     with pytest.raises(RegrowError, match="method 'channels' needs a target"):
         config(None, prune={"method": "channels"})
-    with pytest.raises(RegrowError, match=r"target 'macs 0\.5' is taken by none of the methods n_m"):
+    with pytest.raises(RegrowError, match=r"none of the methods n_m accepts target 'macs 0\.5'"):
         config({"targets": [{"macs": 0.5}]}, prune={"method": "n_m"})

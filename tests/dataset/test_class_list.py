@@ -105,8 +105,8 @@ def test_a_label_that_the_list_lacks_is_named_or_left_out(tmp_path: Path) -> Non
     [
         (["cat", "cat"], "names 'cat' twice"),
         (["cat"], "fewer than two"),
-        (["cat", None], "YAML reads one of the names as None; put it into quotes"),
-        ([True, False], "as True; put it into quotes"),
+        (["cat", None], "YAML reads one of the names as None; put it in quotes"),
+        ([True, False], "as True; put it in quotes"),
         (["cat", " dog"], "begins or ends with a space"),
         ("cat", "classes"),
         ([["cat"], ["dog"]], "classes"),

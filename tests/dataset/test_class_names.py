@@ -14,7 +14,7 @@ from regrow.errors import RegrowError
 from tests.dataset.test_folders import png, write_folder
 from tests.dataset.test_layout import listed
 
-ALIKE = "classes that differ only in how they are written stay different classes: "
+ALIKE = "these class names differ only in spelling and are kept as different classes: "
 
 
 def table(path: Path, labels: list[str], **options: Any) -> Csv:
@@ -79,8 +79,8 @@ def test_further_labels_say_their_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("a\0b", r"label 'a\\x00b' holds a null character"),
-        ("\ud800", r"label '\\ud800' holds half a character"),
+        ("a\0b", r"label 'a\\x00b' contains a null character"),
+        ("\ud800", r"label '\\ud800' contains an unpaired surrogate"),
         ("x" * 1001, r"label 'x{40}' … has 1,001 characters; accepted as a class: at most 1,000"),
     ],
 )

@@ -89,10 +89,10 @@ def test_some_are_drawn_over_arrays_and_are_the_first_of_a_stream() -> None:
         (iter([X]), "data: got a list_iterator; accepted"),
         ((X, Y, Y, Y), "data: got a tuple of 4; accepted"),
         ((X, Y[:5]), "data: has 300 examples and 5 labels"),
-        (X[:0], "data: holds no examples"),
+        (X[:0], "data: contains no examples"),
         (X[:, :1], "data: its examples have shape (1,), but the model takes (2,)"),
         ([[1, 2], [3]], "data: cannot be read as arrays ("),
-        (np.array([["a", "b"]]), "data: its features are no array of numbers"),
+        (np.array([["a", "b"]]), "data: its features are not an array of numbers"),
         (Batches(lambda x, y: {"x": x}), "data: its elements are a dict of 1; accepted"),
     ],
 )

@@ -70,7 +70,7 @@ def test_other_names_are_not_taken_for_splits(name: str) -> None:
 def test_splits_that_hold_images_are_no_classes(folders: tuple[str, ...]) -> None:
     paths = [f"{folder}/{index}.png" for folder in folders for index in range(3)]
     with pytest.raises(
-        RegrowError, match=r"names a split, .*accepted: \[train\|validation\|test/\]CLASS/FILE"
+        RegrowError, match=r"looks like a split, .*accepted: \[train\|validation\|test/\]CLASS/FILE"
     ):
         listed(paths)
 
@@ -88,7 +88,9 @@ def test_flat_splits_are_refused_in_every_kind_of_source(tmp_path: Path, kind: s
     if kind == "dvc":
         asked = Dvc(kind="dvc", repo=".", path="set", format="folder")
         source = asked.at(tmp_path)  # type: ignore[assignment]
-    with pytest.raises(RegrowError, match=r"set/test/0\.png: its folder 'test' names a split, not a class"):
+    with pytest.raises(
+        RegrowError, match=r"set/test/0\.png: its folder 'test' looks like a split, not a class"
+    ):
         list_examples(source)
 
 
@@ -102,9 +104,11 @@ def test_a_class_may_be_called_like_a_split_where_another_is_not() -> None:
 
 def test_some_images_outside_of_the_classes_of_a_split() -> None:
     for paths in (["train/cat/1.png", "train/2.png"], ["train/cat/1.png", "test/2.png"]):
-        with pytest.raises(RegrowError, match=r"2\.png: its folder '\w+' names a split, not a class"):
+        with pytest.raises(RegrowError, match=r"2\.png: its folder '\w+' looks like a split, not a class"):
             listed(paths)
-    with pytest.raises(RegrowError, match=r"eval/cat/2\.png: its folder 'eval' names a split, but none that"):
+    with pytest.raises(
+        RegrowError, match=r"eval/cat/2\.png: its folder 'eval' looks like a split, but not one that"
+    ):
         listed(["train/cat/1.png", "eval/cat/2.png"])
 
 
@@ -116,7 +120,7 @@ def test_images_below_a_class_folder_are_of_that_class_and_it_is_said() -> None:
     found = listed(["cat/2019/a.png", "cat/2020/may/b.png", "dog/c.png"])
     assert found.labels == ["cat", "cat", "dog"]
     assert found.notes == [
-        "2 images lie in folders below their class folder; cat/2019/a.png is of class 'cat'"
+        "2 images are in subfolders of their class folder; cat/2019/a.png is of class 'cat'"
     ]
     found = listed(["train/cat/images/a.png", "test/cat/b.png"])
     assert (found.labels, found.splits) == (["cat", "cat"], ["test", "train"])
@@ -146,13 +150,13 @@ def test_images_of_other_formats_are_named_and_other_files_are_not() -> None:
         ["cat/1.jfif", "cat/2.JPE", "dog/3.pbm", "dog/4.HEIC", "dog/5.heic", "dog/6.svg", "dog/Thumbs.db"]
     )
     assert found.names == ["cat/1.jfif", "cat/2.JPE", "dog/3.pbm"]
-    assert found.notes == ["images of other formats are not read: .heic (2), .svg (1)"]
+    assert found.notes == ["images in other formats are ignored: .heic (2), .svg (1)"]
     assert found.ignored == 4
 
 
 def test_folders_that_make_one_split_together_are_named() -> None:
     found = listed(["set/train/a/1.png", "set/val/a/2.png", "set/Dev/a/x/3.png", "set/README"])
-    assert "the folders Dev, val are together the split validation" in found.notes
+    assert "the folders Dev, val together form the split validation" in found.notes
     assert not listed(["train/a/1.png", "val/a/2.png"]).notes
 
 

@@ -165,7 +165,7 @@ def test_nothing_is_held_out_of_what_is_in_another_order_each_time() -> None:
     tf.random.set_seed(None)  # with a seed of the process each pass draws the same noise
     for train in (tf_data(batch=None).shuffle(COUNT).batch(10), tf_data(batch=10).map(noisy)):
         with pytest.raises(
-            RegrowError, match=r"^validation: missing, and train gives its examples in another order"
+            RegrowError, match=r"^validation: missing, and train yields its examples in a different order"
         ):
             made(train, None)
     given = sequence("keras")
@@ -176,14 +176,14 @@ def test_nothing_is_held_out_of_what_is_in_another_order_each_time() -> None:
 
     type(given).__getitem__ = reshuffled
     with pytest.raises(
-        RegrowError, match=r"^validation: missing, and train gives its examples in another order"
+        RegrowError, match=r"^validation: missing, and train yields its examples in a different order"
     ):
         made(given, None)
     with pytest.raises(RegrowError, match=r"^validation: missing, and train never ends"):
         made(tf_data(batch=10).repeat(), None, steps=2)
-    with pytest.raises(RegrowError, match=r"^validation: missing, and train holds a single batch"):
+    with pytest.raises(RegrowError, match=r"^validation: missing, and train has a single batch"):
         made(tf_data(batch=64), None)
-    with pytest.raises(RegrowError, match=r"^validation: missing, and train holds 1 example"):
+    with pytest.raises(RegrowError, match=r"^validation: missing, and train has only 1 example"):
         made((X[:1], Y[:1]), None)
 
 
@@ -252,49 +252,52 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "none": (lambda: None, r"^train: got None; accepted: arrays"),
     "x_alone": (lambda: X, r"^train: got an ndarray; accepted: arrays"),
     "no_labels": (lambda: (X, None), r"^train: got a tuple of 2; accepted: arrays"),
-    "weights": (lambda: (X, Y, Y), r"^train: got a tuple of 3; sample weights are not used"),
+    "weights": (lambda: (X, Y, Y), r"^train: got a tuple of 3; sample weights are not supported"),
     "sizes": (lambda: (X, Y[1:]), r"^train: has 50 examples, but 49 labels"),
-    "empty": (lambda: (X[:0], Y[:0]), r"^train: holds no examples"),
+    "empty": (lambda: (X[:0], Y[:0]), r"^train: contains no examples"),
     "shape": (
         lambda: (X[:, :1], Y),
         r"^train: its examples have shape \(1, 2\), but the model takes \(2, 2\)",
     ),
     "text": (lambda: (X.astype(str), Y), r"^train: its features are an ndarray of <U"),
-    "nan": (lambda: (with_nan(X), Y), r"^train: the features of example 7 hold NaN or infinity"),
-    "nan_label": (lambda: (X, with_nan(Y)), r"^train: the labels of example 7 hold NaN or infinity"),
-    "label": (lambda: (X, Y + 1), r"^train: label 3 of example 2 is no class of the model; accepted: 0 to 2"),
-    "negative": (lambda: (X, Y - 1), r"^train: label -1 of example 0 is no class .* 0 to 2"),
-    "half": (lambda: (X, Y + 0.5), r"^train: label 0\.5 of example 0 is no class"),
+    "nan": (lambda: (with_nan(X), Y), r"^train: the features of example 7 contain NaN or infinity"),
+    "nan_label": (lambda: (X, with_nan(Y)), r"^train: the labels of example 7 contain NaN or infinity"),
+    "label": (
+        lambda: (X, Y + 1),
+        r"^train: label 3 of example 2 is not a class of the model; accepted: 0 to 2",
+    ),
+    "negative": (lambda: (X, Y - 1), r"^train: label -1 of example 0 is not a class .* 0 to 2"),
+    "half": (lambda: (X, Y + 0.5), r"^train: label 0\.5 of example 0 is not a class"),
     "shares": (
         lambda: (X, np.ones((COUNT, 3))),
-        r"^train: the label of example 0 is \[1\. 1\. 1\.\]; accepted: shares",
+        r"^train: the label of example 0 is \[1\. 1\. 1\.\]; accepted: non-negative shares",
     ),
     "classes": (
         lambda: (X, np.eye(4)[Y]),
         r"^train: its labels have shape \(4,\) .* the model has 3 classes",
     ),
     "endless": (lambda: tf_data(batch=8).repeat(), r"^train: never ends; pass steps="),
-    "empty_pipeline": (lambda: tf_data(batch=8).take(0), r"^train: holds no examples"),
+    "empty_pipeline": (lambda: tf_data(batch=8).take(0), r"^train: contains no examples"),
     "pipeline_shape": (
         lambda: tf_data(batch=8, x=X[..., None, None]),
         r"^train: its features have shape .* but the model takes examples of shape \(2, 2\)",
     ),
-    "pipeline_label": (lambda: tf_data(batch=8, y=Y + 1), r"^train: label 3 of example 2 is no class"),
+    "pipeline_label": (lambda: tf_data(batch=8, y=Y + 1), r"^train: label 3 of example 2 is not a class"),
     "pipeline_nan": (
         lambda: tf_data(batch=None, x=with_nan(X)),
-        r"^train: the features of example 7 hold NaN",
+        r"^train: the features of example 7 contain NaN",
     ),
     "features_alone": (
         lambda: tf_data(batch=8).map(lambda x, y: x),
-        r"^train: holds a TensorSpec; accepted: pairs",
+        r"^train: contains a TensorSpec; accepted: pairs",
     ),
     "pipeline_weights": (
         lambda: tf_data(batch=8).map(lambda x, y: (x, y, y)),
-        r"^train: holds .*sample weights",
+        r"^train: contains .*sample weights",
     ),
-    "sequence_label": (lambda: sequence("keras", y=Y + 1), r"^train: label 3 of example 2 is no class"),
+    "sequence_label": (lambda: sequence("keras", y=Y + 1), r"^train: label 3 of example 2 is not a class"),
     "sequence_sizes": (lambda: sequence("keras", y=Y[:-1]), r"^train: batch 3 has 2 examples, but 1 labels"),
-    "sequence_empty": (lambda: sequence("tf_keras", x=X[:0], y=Y[:0]), r"^train: holds no examples"),
+    "sequence_empty": (lambda: sequence("tf_keras", x=X[:0], y=Y[:0]), r"^train: contains no examples"),
 }
 
 
@@ -352,7 +355,7 @@ def test_binary_labels_and_values() -> None:
     data = made((X, Y % 2 == 1), (X[:6], Y[:6] % 2), binary)
     assert next(iter(data.training(batch_size=16, seed=0)))[1].dtype.name == "int32"
     with pytest.raises(
-        RegrowError, match=r"^train: label 2 of example 2 is no class of the model; accepted: 0 and 1"
+        RegrowError, match=r"^train: label 2 of example 2 is not a class of the model; accepted: 0 and 1"
     ):
         made((X, Y), expected=binary)
     with pytest.raises(

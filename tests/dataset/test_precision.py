@@ -17,7 +17,7 @@ def test_time_stamps_and_ids_of_a_table_are_named(tmp_path: Path, first: int, od
     (tmp_path / "t.csv").write_text("stamp,b,kind\n" + rows)
     (note,) = list_examples(Csv(kind="csv", path=tmp_path / "t.csv", label="kind")).notes
     assert note.startswith("column 'stamp': single precision rounds by up to ")
-    assert note.endswith("subtract the smallest value, or leave the column out")
+    assert note.endswith("subtract the smallest value, or remove the column")
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.uint64, np.float64])
@@ -26,8 +26,8 @@ def test_so_are_columns_of_arrays(tmp_path: Path, kind: type) -> None:
     np.savez(tmp_path / "a.npz", x=values, y=np.arange(60) % 2)
     (note,) = list_examples(Npz(kind="npz", path=tmp_path / "a.npz")).notes
     assert note == (
-        "column '1': single precision rounds by up to 59 what lies between 1099511627776.0 and 1099511627835.0;"
-        " subtract the smallest value, or leave the column out"
+        "column '1': single precision rounds by up to 59 what lies between 1099511627776.0 and "
+        "1099511627835.0; subtract the smallest value, or remove the column"
     )
 
 

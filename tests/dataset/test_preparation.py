@@ -174,8 +174,8 @@ def test_a_csv_row_with_another_number_of_fields_is_named_or_skipped(tmp_path: P
     rows = [f"{n},{n * n},{n % 2}\n" for n in range(60)]
     (tmp_path / "t.csv").write_text("a,b,label\n" + "".join(rows[:30]) + "1,2,3,0\n" + "".join(rows[30:]))
     listing = list_examples(Csv(kind="csv", path=tmp_path / "t.csv", label="label"))
-    fault = "holds 4 fields, but the header names 3"
-    with pytest.raises(RegrowError, match=rf"t\.csv:32: {fault}; prepare\.on_error: skip leaves"):
+    fault = "has 4 fields, but the header has 3"
+    with pytest.raises(RegrowError, match=rf"t\.csv:32: {fault}; prepare\.on_error: skip omits"):
         prepare(tmp_path, listing)
     dataset, report = prepare(tmp_path, listing, skip=True)
     assert sum(dataset.size(split) for split in ("train", "validation", "test")) == 60
@@ -206,7 +206,7 @@ def test_an_example_that_cannot_be_used_is_named_or_skipped(
     with pytest.raises(RegrowError, match=words) as refused:
         prepare(tmp_path, images(files))
     # Images that only differ in size are worth more than to be left out.
-    assert ("on_error: skip" in str(refused.value)) != ("make them alike" in str(refused.value))
+    assert ("on_error: skip" in str(refused.value)) != ("to convert them" in str(refused.value))
     dataset, report = prepare(tmp_path, images(files), skip=True)
     assert sum(dataset.size(split) for split in ("train", "validation", "test")) == 19
     assert [item["name"] for item in report["rejects"]] == [name]
@@ -293,7 +293,7 @@ def test_the_form_of_most_examples_is_kept_though_the_first_class_has_another(tm
     assert dataset.classes == ("pear", "plum")
     assert report["forms"] == {"rgb 6×6×3": 100, "rgb 4×4×3": 70}
     assert report["rejected"] == 70
-    assert report["warnings"] == ["class 'apple' is left out: no usable training example has it"]
+    assert report["warnings"] == ["class 'apple' is omitted: no usable training example has it"]
     assert "is rgb 4×4×3, but others are rgb 6×6×3" in report["rejects"][0]["reason"]
 
 
@@ -303,7 +303,7 @@ def test_labels_that_training_never_sees(tmp_path: Path) -> None:
         prepare(tmp_path, images(files))
     dataset, report = prepare(tmp_path, images(files), skip=True)
     assert dataset.classes == ("cat", "dog")
-    assert report["warnings"] == ["class 'bird' is left out: no usable training example has it"]
+    assert report["warnings"] == ["class 'bird' is omitted: no usable training example has it"]
 
 
 def test_a_class_that_a_split_lacks(tmp_path: Path) -> None:
@@ -315,10 +315,10 @@ def test_a_class_that_a_split_lacks(tmp_path: Path) -> None:
 
 
 def test_empty_class_folders_and_single_classes(tmp_path: Path) -> None:
-    with pytest.raises(RegrowError, match="class folder 'bird' holds no image"):
+    with pytest.raises(RegrowError, match="class folder 'bird' contains no images"):
         prepare(tmp_path, images(pictures(), empty=["bird"]))
     _, report = prepare(tmp_path, images(pictures(), empty=["bird"]), skip=True)
-    assert report["warnings"] == ["class folder 'bird' holds no image"]
+    assert report["warnings"] == ["class folder 'bird' contains no images"]
     files = {name: data for name, data in pictures().items() if name.startswith("cat")}
     with pytest.raises(RegrowError, match="1 class was found"):
         prepare(tmp_path, images(files))
@@ -334,7 +334,7 @@ def table(features: Any, labels: Any) -> Listing:
 def test_values_that_are_no_numbers_are_found(tmp_path: Path, bad: float) -> None:
     features = RANDOM.normal(size=(30, 3))
     features[7, 1] = bad
-    with pytest.raises(RegrowError, match="row 7: holds a value that is NaN, infinite"):
+    with pytest.raises(RegrowError, match="row 7: contains a value that is NaN, infinite"):
         prepare(tmp_path, table(features, ["a", "b", "c"] * 10))
     _, report = prepare(tmp_path, table(features, ["a", "b", "c"] * 10), skip=True)
     assert report["rejected"] == 1
@@ -454,7 +454,7 @@ def test_the_report_counts_what_is_not_read_as_it_is(tmp_path: Path) -> None:
         f"{name}/clear-{i}.png": rgba_file(i, 0) for i, name in enumerate(("cat", "cat"))
     }
     _, report = prepare(tmp_path / "rgb", images(coloured), image={"mode": "rgb"})
-    assert "2 images with transparent pixels: laid over prepare.image.background" in report["warnings"]
+    assert "2 images with transparent pixels: put on prepare.image.background" in report["warnings"]
 
 
 def test_arrays_of_four_channels_are_prepared_and_shown(tmp_path: Path) -> None:
@@ -469,7 +469,7 @@ def test_arrays_of_four_channels_are_prepared_and_shown(tmp_path: Path) -> None:
 
 def test_a_source_without_training_examples_is_named_as_such(tmp_path: Path) -> None:
     files = {f"test/{c}/{n}.png": encode(RGB // (n + 1)) for c in "ab" for n in range(4)}
-    with pytest.raises(RegrowError, match="the source has examples of split test alone; accepted: train too"):
+    with pytest.raises(RegrowError, match="the source has only split test; accepted: also a train split"):
         prepare(tmp_path, images(files))
 
 
@@ -486,5 +486,5 @@ def test_what_is_left_out_is_named_where_it_may_be_the_reason(tmp_path: Path) ->
     files |= {f"b/{n}.png": encode(GREY // (n + 1)) for n in range(8)}
     with pytest.raises(RegrowError) as error:
         prepare(tmp_path, images(files), skip=True)
-    words = "(a); at least two are needed; 8 of 17 examples are left out, such as b/0.png: is grayscale"
+    words = "(a); at least two are needed; 8 of 17 examples were skipped, for example b/0.png: is grayscale"
     assert str(error.value).startswith(f"1 class was found {words}")

@@ -125,7 +125,7 @@ def test_what_the_server_states_identifies_the_data(web: Web, pets: bytes, tmp_p
     remote.download(url, tmp_path / "a", found=found, max_bytes=10**6)
     assert (tmp_path / "a").read_bytes() == pets
     web.headers["/pets.zip"]["ETag"] = '"v2"'
-    with pytest.raises(RegrowError, match=r"pets\.zip: changed while it was fetched; run again"):
+    with pytest.raises(RegrowError, match=r"pets\.zip: changed during the download; run again"):
         remote.download(url, tmp_path / "b", found=found, max_bytes=10**6)
     dated = {"Last-Modified": "Tue, 01 Dec 2026 10:00:00 GMT", "Content-Length": str(len(pets))}
     web.headers["/pets.zip"] = dated
@@ -178,8 +178,8 @@ def test_sizes_are_bounded_whether_they_are_stated_or_not(web: Web, tmp_path: Pa
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/gone", "there is nothing"),
-        ("/status/403", "refuses with status 403; where it wants a token, set REGROW_DATA_TOKEN"),
+        ("/gone", "nothing is there"),
+        ("/status/403", "refuses with status 403; if it needs a token, set REGROW_DATA_TOKEN"),
         ("/status/500", "answers with status 500"),
         ("/status/429", "answers with status 429"),
         ("/circle", "cannot be reached"),
@@ -204,7 +204,7 @@ def test_a_body_that_ends_early_is_refused(web: Web, tmp_path: Path) -> None:
     web.files["/short"] = b"x" * 100
     web.headers["/short"] = {"Content-Length": "200"}
     asked = plain(web, "/short")
-    with pytest.raises(RegrowError, match="cannot be fetched"):
+    with pytest.raises(RegrowError, match="cannot be downloaded"):
         fetch_remote(asked, tmp_path / "raw", digest={"sha256": asked.sha256 or ""})
 
 
@@ -221,7 +221,7 @@ def test_the_token_goes_where_it_is_encrypted_and_nowhere_else(
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("https://user:SECRET@host/a.zip", "holds credentials"),
+        ("https://user:SECRET@host/a.zip", "contains credentials"),
         ("s3://KEY:SECRET@bucket/a.zip", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
         ("https://host/a.zip?token=SECRET", "may be a secret"),
         ("https://host/a.zip?X-Amz-Signature=SECRET", "may be a secret"),
@@ -230,11 +230,11 @@ def test_the_token_goes_where_it_is_encrypted_and_nowhere_else(
         ("ftp://host/a.zip", "has scheme 'ftp'"),
         ("simplecache::s3://bucket/a.zip", "has scheme"),
         ("/data/a.zip", "has scheme ''"),
-        ("https://host", "is no whole address"),
-        ("s3://bucket", "is no whole address"),
-        ("https://host/a b.zip", "is no whole address"),
-        ("https://host/../a.zip", "holds '..'"),
-        ("s3://bucket/%2e%2e/a.zip", "holds '..'"),
+        ("https://host", "is not a complete address"),
+        ("s3://bucket", "is not a complete address"),
+        ("https://host/a b.zip", "is not a complete address"),
+        ("https://host/../a.zip", "contains '..'"),
+        ("s3://bucket/%2e%2e/a.zip", "contains '..'"),
     ],
 )
 def test_addresses_are_checked_and_secrets_are_not_repeated(url: str, words: str) -> None:
@@ -254,7 +254,7 @@ def test_addresses_that_are_fine() -> None:
         ({"url": "http://host/a.zip"}, "is not encrypted; .*sha256"),
         ({"url": "https://host/a", "format": "folder"}, "format folder .*s3://"),
         ({"url": "https://host/a", "format": "idx"}, "format idx .*s3://"),
-        ({"url": "s3://bucket/a", "format": "folder", "sha256": "0" * 64}, "sha256 is of a file"),
+        ({"url": "s3://bucket/a", "format": "folder", "sha256": "0" * 64}, "sha256 applies to a file"),
         ({"url": "https://host/a.zip", "sha256": "abc"}, "sha256"),
         ({"url": "https://host/a.csv", "format": "csv"}, "needs 'label'"),
     ],
@@ -266,6 +266,6 @@ def test_sources_are_checked(options: dict[str, str], words: str) -> None:
 
 @pytest.mark.parametrize("key", ["/../x", "/a/../../x", "//x", "/a//b", "/.", "/a/./b", ""])
 def test_keys_that_lead_out_of_the_folder_are_refused(key: str) -> None:
-    with pytest.raises(RegrowError, match="cannot be the path of a file in a folder"):
+    with pytest.raises(RegrowError, match="is not a valid file path"):
         remote._inside("s3://bucket/set", key)
     assert remote._inside("s3://bucket/set", "/cat/1.png") == "cat/1.png"

@@ -131,7 +131,8 @@ def test_the_token_goes_to_the_host_that_is_named_and_stays_encrypted(
     )
     assert found[:2] == [{"etag": "v1"}, {"etag": "v1"}]
     assert found[2] == (
-        f"RegrowError: prepare.source: {servers.first}/down: leads to an address that is not encrypted; accepted: https"
+        f"RegrowError: prepare.source: {servers.first}/down: redirects to an unencrypted address; accepted: "
+        "https"
     )
     given = dict(servers.seen)
     assert given["/a"] == given["/elsewhere"] == f"Bearer {SECRET}"

@@ -59,7 +59,7 @@ def test_dtypes_become_bytes_or_single_precision(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"a": IMAGES}, "holds a; accepted: x, y or x_train"),
+        ({"a": IMAGES}, "has a; accepted: x, y or x_train"),
         ({"x_test": IMAGES, "y_test": LABELS}, "accepted: x, y or x_train"),
         ({"x": IMAGES, "y": LABELS[:3]}, "one label per example"),
         ({"x": IMAGES, "y": np.eye(6) * 2}, r"labels have shape \(6, 6\) and are not one-hot"),
@@ -83,7 +83,9 @@ def test_truncated_npz_is_refused(tmp_path: Path) -> None:
     data = (tmp_path / "data.npz").read_bytes()
     for part in (data[: len(data) // 2], b"", b"text"):
         (tmp_path / "data.npz").write_bytes(part)
-        with pytest.raises(RegrowError, match=r"data\.npz: cannot be read as \.npz: it is no zip of arrays"):
+        with pytest.raises(
+            RegrowError, match=r"data\.npz: cannot be read as \.npz: it is not a zip of arrays"
+        ):
             list_examples(Npz(kind="npz", path=tmp_path / "data.npz"))
 
 
@@ -157,18 +159,18 @@ def test_npz_under_medmnists_names(tmp_path: Path) -> None:
 
 def test_npz_says_which_arrays_it_does_not_read(tmp_path: Path) -> None:
     listing = npz(tmp_path, x=IMAGES, y=LABELS, ids=LABELS, comments=np.asarray([{}]))
-    assert listing.notes == ["'comments', 'ids' in the file: not used"]
+    assert listing.notes == ["not used: 'comments', 'ids' in the file"]
 
 
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES}, "holds 'x_test', but no 'y_test'"),
+        ({"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES}, "has 'x_test', but no 'y_test'"),
         ({"train_images": IMAGES, "train_labels": LABELS, "val_labels": LABELS}, "but no 'val_images'"),
-        ({"x": IMAGES, "X": IMAGES, "y": LABELS}, "holds 'x', 'X', 'y': one split more than once"),
+        ({"x": IMAGES, "X": IMAGES, "y": LABELS}, "has 'x', 'X', 'y', which are the same split"),
         (
             {"x_train": IMAGES, "y_train": LABELS, "train_images": IMAGES, "train_labels": LABELS},
-            "one split more than once",
+            "which are the same split",
         ),
     ],
 )
@@ -184,7 +186,7 @@ def test_one_hot_labels_of_npz(tmp_path: Path, dtype: Any) -> None:
     one_hot = np.eye(4)[[2, 0, 1, 2, 0, 1]].astype(dtype)
     listing = npz(tmp_path, x=IMAGES, y=one_hot)
     assert listing.labels == ["2", "0", "1", "2", "0", "1"]
-    assert listing.notes == ["of 4 one-hot columns '3' are zero in all examples: no classes of this dataset"]
+    assert listing.notes == ["of 4 one-hot columns, '3' are zero in all examples and are not used as classes"]
     one_hot[1] = 0
     assert npz(tmp_path, x=IMAGES, y=one_hot).labels[:3] == ["2", None, "1"]
 
@@ -262,8 +264,8 @@ def test_images_with_their_channels_first_are_named(tmp_path: Path) -> None:
     for channels in (1, 3):
         listing = npz(tmp_path, x=np.zeros((6, channels, 28, 32), np.uint8), y=LABELS)
         assert listing.notes == [
-            f"features of shape (6, {channels}, 28, 32) are read as images of {channels} × 28 pixels with 32 channels;"
-            " where channels come first, store numpy.moveaxis(x, 1, -1)"
+            f"features of shape (6, {channels}, 28, 32) are read as images of {channels} × 28 pixels with "
+            "32 channels; if channels come first, store numpy.moveaxis(x, 1, -1)"
         ]
     assert not npz(tmp_path, x=np.zeros((6, 3, 3, 3), np.uint8), y=LABELS).notes
     assert not npz(tmp_path, x=np.zeros((6, 1, 28, 3), np.uint8), y=LABELS).notes
@@ -273,5 +275,5 @@ def test_idx_files_of_one_split_under_two_names(tmp_path: Path) -> None:
     write_idx(tmp_path, "")
     for path in list(tmp_path.glob("test-*")):
         path.with_name(path.name.replace("test", "t10k")).write_bytes(path.read_bytes())
-    with pytest.raises(RegrowError, match="has the split test twice: t10k-images and test-images"):
+    with pytest.raises(RegrowError, match="has the split test twice, as t10k-images and test-images"):
         list_examples(Idx(kind="idx", path=tmp_path))

@@ -115,7 +115,7 @@ def test_means_over_seeds_decide_and_the_best_seed_is_shipped() -> None:
     # More seeds do not narrow an interval that speaks of the examples.
     single = wilson_interval(179, N)
     assert steady["accuracy_high"] - steady["accuracy_low"] == pytest.approx(single[1] - single[0], abs=1e-3)
-    assert "means of 2 seeds, of which 'steady seed 1' is shipped" in found["chosen"]["sentence"]
+    assert "means of 2 seeds, of which 'steady seed 1' is registered" in found["chosen"]["sentence"]
 
 
 def test_the_chosen_one_is_on_the_front_where_a_seed_has_failed() -> None:
@@ -148,7 +148,7 @@ def test_what_is_weighed_must_keep_the_accuracy_too(rule: dict[str, Any]) -> Non
         assert broken["difference"] == pytest.approx(-60 / N)
         assert broken["accuracy_high"] == pytest.approx(wilson_interval(120, N)[1])
     assert [row["forms"] for row in front_rows(found) if row["name"] == "breaks as int8"] == ["90.50 / 60.00"]
-    with pytest.raises(RegrowError, match=r"as Keras model and as the file.* 30\.00 below"):
+    with pytest.raises(RegrowError, match=r"both as Keras model and as exported file.* 30\.00 below"):
         chosen(candidates[1:], **rule)
 
 

@@ -77,9 +77,9 @@ def test_techniques_say_what_of_them_took_place() -> None:
 
 def test_what_was_left_out_says_why() -> None:
     pruned = point("pruned", 0.9, outcome="kept")
-    curve = {"points": [pruned], "best": pruned, "fine_tuning": {"left_out": "stop_when is met without it"}}
+    curve = {"points": [pruned], "best": pruned, "fine_tuning": {"left_out": "stop_when was already met"}}
     rows = dict(recovery_rows(settings(stop_when="accuracy >= 0.5"), curve))
-    assert rows["fine-tuning"] == "none: stop_when is met without it"
+    assert rows["fine-tuning"] == "none: stop_when was already met"
     assert rows["reconstruct"] == "off"
     assert rows["recalibrate"].endswith(": nothing to do")  # the model has no batch normalisation
     assert dict(recovery_rows(settings(fine_tune=False), curve))["fine-tuning"] == "off"

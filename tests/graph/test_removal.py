@@ -42,7 +42,7 @@ def test_a_model_that_does_not_come_out_right_is_refused() -> None:
             "first",
             5,
             {},
-            r"layer 'first': array 'kernel' has shape \(4, 5\) in the model built anew, but \(4, 4\)",
+            r"layer 'first': array 'kernel' has shape \(4, 5\) in the rebuilt model, but \(4, 4\)",
         ),
         (
             *("head", 1),

@@ -206,7 +206,7 @@ def test_a_rule_that_fails_is_named_with_its_layer(name: str) -> None:
     rule("Doubling")(wrong)
     try:
         with pytest.raises(
-            RegrowError, match=f"layer 'doubling': the rule of class Doubling fails .*{message}"
+            RegrowError, match=f"layer 'doubling': the rule for class Doubling fails .*{message}"
         ):
             trace(Graph.of(doubled()))
     finally:
@@ -236,7 +236,7 @@ def test_a_class_that_does_not_describe_itself_is_named() -> None:
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(2)(custom.Undescribed(3, name="mine")(inputs)))
     with pytest.raises(
-        RegrowError, match="layer 'mine': class Undescribed does not describe itself; it needs a get_c"
+        RegrowError, match="layer 'mine': class Undescribed has no usable get_config; it needs one"
     ):
         Graph.of(model)
 

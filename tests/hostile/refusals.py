@@ -10,7 +10,7 @@ CPU_S = 10.0
 PEAK = 1 << 30
 CANARY = "untouched"
 # What a command may say before it knows: how far it is, and that no params.yaml is there.
-PROGRESS = re.compile(r"\w+: \d+/\d+ \w+|note: the data is the built-in example.*")
+PROGRESS = re.compile(r"\w+: \d+/\d+ \w+|note: using the built-in example data.*")
 STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 

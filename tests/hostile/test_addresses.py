@@ -37,7 +37,7 @@ def test_a_source_with_credentials_is_refused_and_they_are_not_repeated(
 def test_no_section_takes_credentials(form: str, command: Command, tmp_path: Path) -> None:
     done = command(["prepare", "--set", f"train.import={{path: {as_yaml(form)}}}"], tmp_path)
     hidden(done, tmp_path, form)
-    assert "holds credentials" in done.errors
+    assert "contains credentials" in done.errors
 
 
 @pytest.mark.parametrize("form", FORMS)

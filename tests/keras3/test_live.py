@@ -337,9 +337,7 @@ def test_tf_keras_models_are_not_live_ones(small_model: Any) -> None:
 
 
 def test_what_takes_tf_keras_alone_says_who_takes_a_live_model() -> None:
-    with pytest.raises(
-        RegrowError, match=r"is a live model of Keras 3, which regrow\.prune .* take as it is"
-    ):
+    with pytest.raises(RegrowError, match=r"is a live Keras 3 model, which regrow\.prune .* accept directly"):
         Graph.of(digits_model())
 
 

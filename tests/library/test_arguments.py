@@ -44,7 +44,7 @@ from regrow.pruning.targets import ChannelOptions, LayerOptions, Target
         ({"macs": 0.5, "skip": 3}, "skip: is a list, not a value (found 3)"),
         (
             {"macs": 0.5, "criterion": "lamp", "normalise": "mean"},
-            "normalise 'mean' and criterion 'lamp' exclude",
+            "normalise 'mean' cannot be combined with criterion 'lamp'",
         ),
         (
             {"macs": 0.5, "criterion": "taylor"},

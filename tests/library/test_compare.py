@@ -86,7 +86,7 @@ def test_a_sigmoid_names_one_of_two_classes() -> None:
             "test: its examples have shape (4, 8, 1), but the model takes (8, 8, 1)",
         ),
         (lambda x, y: (x, y[:5]), "test: has 297 examples and 5 labels"),
-        (lambda x, y: (x * np.nan, y), "test: its features hold NaN or infinity"),
+        (lambda x, y: (x * np.nan, y), "test: its features contain NaN or infinity"),
         (lambda x, y: None, "test: got None; accepted: arrays (x, y)"),
     ],
 )

@@ -63,10 +63,10 @@ def test_logits_may_differ_by_their_size() -> None:
             {"formats": "onnx", "calibration": np.zeros((5, 3, 3))},
             "calibration: its examples have shape (3, 3), but",
         ),
-        ({"formats": "onnx", "calibration": np.zeros((0, 8, 8, 1))}, "calibration: holds no examples"),
+        ({"formats": "onnx", "calibration": np.zeros((0, 8, 8, 1))}, "calibration: contains no examples"),
         (
             {"formats": "onnx", "calibration": np.full((5, 8, 8, 1), np.nan)},
-            "calibration: its features hold NaN",
+            "calibration: its features contain NaN",
         ),
         ({"formats": "onnx", "calibration": 7}, "calibration: got an int; accepted: arrays (x, y)"),
         (

@@ -80,7 +80,10 @@ def test_masks_come_gradually(parent: Any, examples: tuple[Any, Any], digit_arra
     ("data", "sentence"),
     [
         (7, "data: got an int; accepted: arrays (x, y)"),
-        ((np.zeros((5, 8, 8, 1)), np.arange(5) + 8), "data: label 10 of example 2 is no class of the model"),
+        (
+            (np.zeros((5, 8, 8, 1)), np.arange(5) + 8),
+            "data: label 10 of example 2 is not a class of the model",
+        ),
         ((np.zeros((5, 8, 8, 1)), np.zeros(4)), "data: has 5 examples, but 4 labels"),
         (
             (np.zeros((5, 4, 8, 1)), np.zeros(5)),

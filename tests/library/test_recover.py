@@ -53,9 +53,9 @@ def test_the_keys_of_the_section_are_arguments() -> None:
     [
         ({"epoch": 3}, "epoch: is not an argument of recover; did you mean 'epochs'?"),
         ({"epochs": 0}, "epochs: is out of range (found 0; accepted: ≥ 1"),
-        ({"initialise": "rewnd"}, "initialise: initialisation 'rewnd' is not known; did you mean 'rewind'?"),
-        ({"pruned": 0.5}, "pruned: got a float; accepted: what regrow.prune or regrow.recover gave"),
-        ({"pruned": "somewhere"}, "parent: is needed with a directory, somewhere"),
+        ({"initialise": "rewnd"}, "initialise: unknown initialisation 'rewnd'; did you mean 'rewind'?"),
+        ({"pruned": 0.5}, "pruned: got a float; accepted: a result of regrow.prune or regrow.recover"),
+        ({"pruned": "somewhere"}, "parent: is required with a directory, somewhere"),
         ({"train": None}, "train: got None; accepted: arrays (x, y)"),
         ({"stop_when": "good"}, "stop_when"),
     ],

@@ -47,10 +47,11 @@ def test_formats_that_were_left_out_are_said(tmp_path: Path, skipped: dict[str, 
     [
         (
             ("accuracy_not_worse_than_parent.tflite_int8", -0.0283, "≥", -0.02, False),
-            "accuracy not worse than parent as tflite_int8: -2.83 points at the lower end of 95%, needed ≥ -2.00",
+            "accuracy not worse than parent as tflite_int8: -2.83 points at the lower bound of the 95% "
+            "interval, required ≥ -2.00",
         ),
         (("size_ratio", 0.28529, "≤", 0.5, True), "size ratio: 0.285, needed ≤ 0.5"),
-        (("latency_ratio", None, "≤", 1.25, False), "latency ratio: not measured, needed ≤ 1.25"),
+        (("latency_ratio", None, "≤", 1.25, False), "latency ratio: not measured, required ≤ 1.25"),
     ],
 )
 def test_a_check_is_said_in_words(check: tuple[object, ...], text: str) -> None:
@@ -76,7 +77,7 @@ def test_too_few_examples_are_told_from_too_little_accuracy(name: str, differenc
     check = {"name": name, "value": -0.05, "relation": "≥", "limit": -0.02, "passed": False}
     hint = too_few_examples([check], metrics)
     assert hint is not None
-    assert "60 test examples are too few" in hint
+    assert "with 60 test examples a loss of more than" in hint
     assert hint.endswith(f"raise {key}")
     worse = {key: value - 0.021 if key != "test_examples" else value for key, value in metrics.items()}
     assert too_few_examples([check], worse) is None

@@ -226,7 +226,7 @@ def test_a_workspace_is_for_one_run_at_a_time(tmp_path: Path) -> None:
         done = run_that_fails(tmp_path)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert "work: another run is at work there" in line
+    assert "work: in use by another run" in line
 
 
 def test_what_killed_runs_left_is_swept_up_and_what_lives_is_not(tmp_path: Path) -> None:

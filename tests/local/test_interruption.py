@@ -23,7 +23,7 @@ def test_the_pipeline_is_ended_and_where_it_goes_on_is_said(tmp_path: Path) -> N
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
-        with pytest.raises(RegrowError, match="step, a training or recovery from its last epoch"):
+        with pytest.raises(RegrowError, match="step, and a training or recovery after its last epoch"):
             _follow(process, events, console=Console(), logs=tmp_path)
     finally:
         signal.signal(signal.SIGINT, before)

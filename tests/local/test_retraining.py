@@ -49,7 +49,7 @@ def test_a_run_that_would_repeat_the_champion_and_one_that_fails(here: Path) -> 
     make_champion(here, provenance(here, data, fingerprint=params["fingerprint"]))
     done = run(listener, "resolve.when_unchanged=stop")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "there is no work to do" in done.stdout
+    assert "there is nothing to do" in done.stdout
     assert "outcome   unchanged, sent to the webhook" in done.stdout
     failed = run(listener, "prepare.source={kind: npz, path: nowhere.npz}")
     assert failed.returncode == 1

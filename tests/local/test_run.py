@@ -170,7 +170,7 @@ def test_a_killed_step_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     step_process(run).kill()
     output, _ = run.communicate(timeout=60)
     assert run.returncode == 1
-    assert "step 'resolve' ended without a word" in output
+    assert "step 'resolve' died without an error message" in output
     assert "resolve.log" in output
     assert not list((tmp_path / "work/kfp").iterdir())
     assert not any(folder.exists() for folder in stale)

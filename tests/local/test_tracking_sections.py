@@ -127,7 +127,7 @@ def test_where_the_environment_wins_over_what_was_given_is_said(
     given = ("--set", "prepare.source.kind=digits", "--set", "tracking.uri=sqlite:///mine.db")
     said = run("prepare", *given)
     assert (
-        "MLFLOW_TRACKING_URI (postgresql://host/db) is set in the environment and wins over tracking.uri"
+        "MLFLOW_TRACKING_URI (postgresql://host/db) is set in the environment and overrides tracking.uri"
         in said
     )
     assert "experiment" not in said
@@ -136,7 +136,7 @@ def test_where_the_environment_wins_over_what_was_given_is_said(
     said = run("prepare", *given, "--set", "tracking.experiment=mine")
     assert "wins over tracking.uri" not in said, "it says the same"
     assert (
-        "MLFLOW_EXPERIMENT_NAME (theirs) is set in the environment and wins over tracking.experiment" in said
+        "MLFLOW_EXPERIMENT_NAME (theirs) is set in the environment and overrides tracking.experiment" in said
     )
 
 

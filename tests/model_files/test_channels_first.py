@@ -99,7 +99,7 @@ def test_too_late_is_one_sentence(tmp_path: Path, model: Any) -> None:
     done = without(["-c", LATE, str(tmp_path / "model.h5")], cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     (line,) = done.stdout.splitlines()
-    assert line.endswith(f"it was imported without; set {VARIABLE}=1 before Python starts")
+    assert line.endswith(f"TensorFlow was imported without it; set {VARIABLE}=1 before Python starts")
 
 
 def test_what_has_channels_last_or_is_no_model(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ LARGE: dict[str, tuple[Layer, ...]] = {
 }
 SAID = (
     *("declares weights of", "values for one example; accepted", "; accepted: at most", "is unrolled"),
-    *("not of the same model", "Layer count mismatch"),  # layers without weights, beside weights
+    *("belong to different models", "Layer count mismatch"),  # layers without weights, beside weights
 )
 
 
@@ -454,7 +454,7 @@ WEIGHTS = {
     "one missing": (_replace("layers/dense/vars/0", None), "expected 2 variables, but received 1"),
     "a layer more": (
         _replace("layers/dense_1/vars/0", np.zeros((9, 9), np.float32)),
-        "not of the same model",
+        "belong to different models",
     ),
     "text": (_replace("layers/dense/vars/0", "x"), "accepted in a model's weights: numbers"),
     "complex": (
@@ -473,4 +473,4 @@ def test_weights_and_config_that_disagree(good: Path, tmp_path: Path, name: str)
 def test_a_saved_model_whose_checkpoint_holds_more_than_its_config(good: Path, tmp_path: Path) -> None:
     first = [_input(8, 8, 2), _layer("Conv2D", filters=4, kernel_size=[3, 3])]
     bad = _declaring(good, tmp_path, _sequential(*first), "saved")
-    assert "not of the same model" in _refused(bad)
+    assert "belong to different models" in _refused(bad)

@@ -164,10 +164,10 @@ def test_prune_lets_code_run_with_trust_alone(tmp_path: Path, suffix: str) -> No
     model = tf_keras.Model(given, layers.Dense(3)(layers.Dense(32)(x)))
     model.save(tmp_path / f"mine{suffix}")
     zeros = ("--set", "prune.method=magnitude", "--set", "prune.sparsity=0.5")
-    assert "take --trust" in refused("prune", f"mine{suffix}", *zeros)
+    assert "use --trust" in refused("prune", f"mine{suffix}", *zeros)
     assert not (tmp_path / "mine-pruned").exists()
     printed("prune", f"mine{suffix}", *zeros, "--trust")
-    assert "take --trust" in refused("inspect", "mine-pruned")
+    assert "use --trust" in refused("inspect", "mine-pruned")
     pruned = load_file(tmp_path / "mine-pruned", trust=True)
     assert sparsity(pruned) == pytest.approx(0.5, abs=0.01)
     assert pruned.get_layer("double")(np.ones(1, np.float32)).numpy() == 2
@@ -183,7 +183,7 @@ def test_prune_goes_around_operations_that_are_not_known(tmp_path: Path) -> None
     x = tf.cast(tf.strings.length(x), tf.float32)
     model = tf_keras.Model(given, layers.Dense(3)(layers.Dense(32)(x)))
     model.save(tmp_path / "mine.keras")
-    assert "take --trust" in refused("prune", "mine.keras", *HALF)
+    assert "use --trust" in refused("prune", "mine.keras", *HALF)
     shown = " ".join(printed("prune", "mine.keras", *HALF, "--trust").split())
     assert "is the operation strings.as_string, which no rule knows" in shown
     pruned = load_file(tmp_path / "mine-pruned", trust=True)
@@ -196,7 +196,7 @@ def test_help_says_what_trust_means() -> None:
 
 
 def test_trust_is_of_a_model_file() -> None:
-    assert "--trust: belongs to a MODEL file" in refused("prune", "--trust")
+    assert "--trust: applies only to a MODEL file" in refused("prune", "--trust")
 
 
 BAD = {"NaN": np.nan, "infinity": np.inf, "minus infinity": -np.inf}
@@ -296,8 +296,8 @@ def test_models_for_quantisation_aware_training_are_named_with_the_way_out(
     start = clustering.keras.CentroidInitialization.LINEAR
     clustered = clustering.keras.cluster_weights(_small(), number_of_clusters=4, cluster_centroids_init=start)
     for model, said in (
-        (keras.quantize_annotate_model(_small()), "prune the model that it was made from"),
-        (keras.quantize_model(_small()), "prune the model that it was made from"),
+        (keras.quantize_annotate_model(_small()), "prune the model from before that training"),
+        (keras.quantize_model(_small()), "prune the model from before that training"),
         (clustered, "strip it first: tfmot.clustering.keras.strip_clustering"),
     ):
         model.save(tmp_path / f"mine{suffix}", **_format(suffix))

@@ -170,6 +170,6 @@ def test_text_and_ragged_tensors_are_read(tmp_path: Path) -> None:
 def test_what_is_not_known_is_read_with_trust_alone(tmp_path: Path) -> None:
     inputs = keras.Input((1,), dtype="string")
     keras.Model(inputs, tf.io.decode_base64(inputs)).save(tmp_path / "model.keras")
-    with pytest.raises(RegrowError, match=r"decode_base64.* take --trust"):
+    with pytest.raises(RegrowError, match=r"decode_base64.* use --trust"):
         load_file(tmp_path / "model.keras")
     load_file(tmp_path / "model.keras", trust=True)

@@ -152,9 +152,9 @@ def test_what_tf_keras_does_not_write_down_of_einsum_is_said(tmp_path: Path, nam
     with pytest.raises(RegrowError) as caught:
         import_model(tmp_path / name, trust=trust)
     assert str(caught.value) == (
-        f"{tmp_path / name}: layer 'tf.einsum' is the operation tf.einsum, and tf_keras does not write down which"
-        " tensors it is called with, so that no model can be built from what it wrote; put tf.matmul, or layer Dot or"
-        " EinsumDense, in its place"
+        f"{tmp_path / name}: layer 'tf.einsum' is the operation tf.einsum, whose input tensors tf_keras "
+        "does not record, so the model cannot be rebuilt; replace it with tf.matmul or with layer Dot or "
+        "EinsumDense"
     )
 
 
@@ -172,8 +172,9 @@ def test_an_added_loss_is_refused_with_the_way_out(tmp_path: Path, name: str) ->
     with pytest.raises(RegrowError) as caught:
         import_model(tmp_path / name)
     assert str(caught.value) == (
-        f"{tmp_path / name}: layer 'add_loss' is a loss added by model.add_loss, which not every technique"
-        " of recovery would keep; leave it out: tf_keras.Model(model.inputs, model.outputs) is the model without it"
+        f"{tmp_path / name}: layer 'add_loss' is a loss added by model.add_loss, which some recovery "
+        "techniques would lose; remove it: tf_keras.Model(model.inputs, model.outputs) is the model "
+        "without it"
     )
     tf_keras.Model(model.inputs, model.outputs).save(tmp_path / name)
     values = np.ones((2, 6), np.float32)
@@ -189,7 +190,7 @@ def test_an_operation_that_is_not_known_is_no_python_code(tmp_path: Path) -> Non
     given = tf_keras.layers.Input((1,), dtype="string")
     tf_keras.Model(given, tf.io.encode_base64(given)).save(tmp_path / MODEL)
     with pytest.raises(
-        RegrowError, match=r"\(tf\.io\.encode_base64\) is an operation of TensorFlow that is not known"
+        RegrowError, match=r"\(tf\.io\.encode_base64\) is a TensorFlow operation that may do more"
     ):
         import_model(tmp_path / MODEL)
     assert import_model(tmp_path / MODEL, trust=True).predict(np.array([["ab"]])).tolist() == [[b"YWI"]]

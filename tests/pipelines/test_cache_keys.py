@@ -211,7 +211,7 @@ def test_an_image_of_other_code_does_no_work(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("REGROW_IMAGE", "registry.example.com/regrow-prune:1")
     require_code("prune", f"{given}+abc+def")
     with pytest.raises(
-        RegrowError, match=r"regrow-prune:1 holds other code .* than the pipeline was compiled"
+        RegrowError, match=r"regrow-prune:1 has different code .* from that of the compiled pipeline"
     ):
         require_code("prune", f"{'0' * 64}+abc+def")
     monkeypatch.delenv("REGROW_IMAGE")
@@ -224,5 +224,5 @@ def test_each_component_checks_its_code(name: str, monkeypatch: pytest.MonkeyPat
     function = getattr(component, name).python_func
     monkeypatch.setenv("REGROW_IMAGE", "image:1")
     wanted = dict.fromkeys(inspect.signature(function).parameters)
-    with pytest.raises(RegrowError, match=f"step '{name}': the image image:1 holds other code"):
+    with pytest.raises(RegrowError, match=f"step '{name}': the image image:1 has different code"):
         function(**{**wanted, "code_version": "0"})

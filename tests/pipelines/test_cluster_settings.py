@@ -23,10 +23,10 @@ def write(path: Path, section: object) -> Path:
 @pytest.mark.parametrize(
     ("section", "sentence"),
     [
-        ({"defaults": {"cpu": "2x"}}, "cluster.defaults.cpu: '2x' is no amount of CPU; accepted: cores"),
-        ({"defaults": {"cpu": "0"}}, "cluster.defaults.cpu: '0' is nothing; accepted: more than 0"),
-        ({"defaults": {"memory": "1.5Gi"}}, "cluster.defaults.memory: '1.5Gi' is no amount of memory"),
-        ({"defaults": {"memory": 4}}, "cluster.defaults.memory: '4' is 4 bytes, in which nothing runs"),
+        ({"defaults": {"cpu": "2x"}}, "cluster.defaults.cpu: '2x' is not an amount of CPU; accepted: cores"),
+        ({"defaults": {"cpu": "0"}}, "cluster.defaults.cpu: '0' is zero; accepted: more than 0"),
+        ({"defaults": {"memory": "1.5Gi"}}, "cluster.defaults.memory: '1.5Gi' is not an amount of memory"),
+        ({"defaults": {"memory": 4}}, "cluster.defaults.memory: '4' is 4 bytes, too little to run in"),
         (
             {"steps": {"train": {"gpu_type": "nvidia"}}},
             "'nvidia' is not accepted; accepted: such as nvidia.com/gpu",
@@ -51,12 +51,12 @@ def write(path: Path, section: object) -> Path:
         ),
         (
             {"defaults": {"gpus": 1}},
-            "defaults.gpus: not every step can use one; set it in steps: train or recover",
+            "defaults.gpus: not every step can use a GPU; set gpus in steps: train or recover",
         ),
-        ({"images": {"train": "a.example/train"}}, "'a.example/train' may be another image tomorrow"),
-        ({"images": {"train": "a.example:5000/train"}}, "'a.example:5000/train' may be another image"),
-        ({"images": {"train": "train:latest"}}, "'train:latest' may be another image tomorrow"),
-        ({"images": {"train": "reg x:1"}}, "'reg x:1' is no name of an image"),
+        ({"images": {"train": "a.example/train"}}, "'a.example/train' is not a fixed version"),
+        ({"images": {"train": "a.example:5000/train"}}, "'a.example:5000/train' is not a fixed version"),
+        ({"images": {"train": "train:latest"}}, "'train:latest' is not a fixed version"),
+        ({"images": {"train": "reg x:1"}}, "'reg x:1' is not the name of an image"),
         ({"images": {"train": "https://reg.io/x"}}, "'https://reg.io/x' is an address"),
         ({"images": {"train": "reg.io/x:"}}, "'reg.io/x:' has no tag after ':'"),
         (
@@ -66,12 +66,12 @@ def write(path: Path, section: object) -> Path:
         ({"checkpoints": {"mount": "here"}}, "mount: 'here' is not accepted; accepted: such as /checkpoints"),
         (
             {"webhook_secret": "https://hooks.example.com/T0/SECRET"},
-            "webhook_secret: is the name of an object",
+            "webhook_secret: must be the name of a Kubernetes object",
         ),
         ({"defaults": {"tolerations": 3}}, "cluster.defaults.tolerations: is a list, not a value (found 3)"),
         (
             {"steps": {"train": {"labels": {"app.kubernetes.io/component": "x"}}}},
-            "'app.kubernetes.io/component' is set by Regrow itself on every pod; leave it out",
+            "'app.kubernetes.io/component' is set by Regrow itself on every pod; remove it",
         ),
         ({"images": {"trian": "a:1"}}, "cluster.images: there is no image 'trian'; did you mean 'train'?"),
         (
@@ -84,20 +84,20 @@ def write(path: Path, section: object) -> Path:
         ),
         (
             {"defaults": {"cpu": 4}, "steps": {"train": {"cpu_limit": "500m"}}},
-            "steps.train over defaults: cpu_limit 500m is less than cpu 4",
+            "steps.train over defaults: cpu_limit 500m is less than the request, cpu 4",
         ),
         (
             {"defaults": {"tolerations": [{"operator": "Exists", "value": "x"}]}},
-            "tolerations.0: with operator: Exists a toleration has no value",
+            "tolerations.0: a toleration with operator: Exists has no value",
         ),
         ({"defaults": {"tolerations": [{}]}}, "a toleration needs a key, or operator: Exists"),
-        ({"defaults": {"labels": {"team": "a b"}}}, "'a b' (team) is no value of a label"),
+        ({"defaults": {"labels": {"team": "a b"}}}, "'a b' (team) is not a label value"),
         ({"defaults": {"security_context": {"run_as_user": 0}}}, "run_as_user: 0 is root"),
         (
             {"defaults": {"time_limit_s": 5}},
             "cluster.defaults.time_limit_s: is out of range (found 5; accepted: ≥ 60)",
         ),
-        ({"namespace": "Regrow"}, "cluster.namespace: 'Regrow' is no name in Kubernetes"),
+        ({"namespace": "Regrow"}, "cluster.namespace: 'Regrow' is not a Kubernetes name"),
         (
             {"endpoint": "kubeflow"},
             "cluster.endpoint: 'kubeflow' is not accepted; accepted: such as http://localhost:8888",

@@ -98,14 +98,14 @@ def test_a_manifest_names_no_commit_that_does_not_hold_the_code(
     monkeypatch.chdir(tmp_path)
     for name in ("COMMIT", "DIRTY", "URL"):
         monkeypatch.delenv(f"REGROW_GIT_{name}", raising=False)
-    with pytest.raises(RegrowError, match=r"no git commit here to name .* add --no-commit"):
+    with pytest.raises(RegrowError, match=r"there is no git commit to record.* add --no-commit"):
         run("--manifest")
     git("init", "-q")
     Path("notes.txt").write_text("one")
     git("add", ".")
     git("commit", "-qm", "one")
     Path("notes.txt").write_text("two")
-    with pytest.raises(RegrowError, match=r"working tree is not what commit \w{12} holds"):
+    with pytest.raises(RegrowError, match=r"working tree differs from commit \w{12}"):
         run("--manifest")
     assert not Path("pipeline.yaml").exists()
     run("--manifest", "--no-commit")
@@ -116,7 +116,7 @@ def test_a_manifest_names_no_commit_that_does_not_hold_the_code(
 
 
 def test_a_check_says_whether_the_file_is_up_to_date_and_leaves_it(committed: Path) -> None:
-    with pytest.raises(RegrowError, match=r"p\.yaml: no such file; `regrow compile`"):
+    with pytest.raises(RegrowError, match=r"p\.yaml: no such file; run `regrow compile`"):
         run("--check", "-o", "p.yaml")
     run("-o", "p.yaml")
     before = Path("p.yaml").read_text()
@@ -127,5 +127,5 @@ def test_a_check_says_whether_the_file_is_up_to_date_and_leaves_it(committed: Pa
 
 
 def test_no_commit_goes_with_a_manifest(committed: Path) -> None:
-    with pytest.raises(RegrowError, match="--no-commit: goes with --manifest"):
+    with pytest.raises(RegrowError, match="--no-commit: needs --manifest"):
         run("--no-commit")

@@ -20,7 +20,7 @@ def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def said(sections: dict[str, Any]) -> list[str]:
     configured = config_model().model_validate({"prepare": {"source": {"kind": "digits"}}, **sections})
-    return [sentence.split(" only ")[0] for sentence in notices(configured)]
+    return [sentence.split(" only if ")[0] for sentence in notices(configured)]
 
 
 @pytest.mark.parametrize(
@@ -29,26 +29,26 @@ def said(sections: dict[str, Any]) -> list[str]:
         ({}, []),
         (
             {"prepare": {"source": {"kind": "folder", "path": "data/flowers"}}},
-            ["prepare.source.path: pods see data/flowers"],
+            ["prepare.source.path: pods can read data/flowers"],
         ),
         (
             {"train": {"architecture": None, "import": {"path": "models/mine.keras"}}},
-            ["train.import.path: pods see models/mine.keras"],
+            ["train.import.path: pods can read models/mine.keras"],
         ),
         (
             {"train": {"architecture": {"name": "resnet50_transfer", "weights": "w.h5"}}},
-            ["train.architecture.weights: pods see w.h5"],
+            ["train.architecture.weights: pods can read w.h5"],
         ),
         ({"train": {"architecture": {"name": "resnet50_transfer", "weights": "imagenet"}}}, []),
         ({"prepare": {"source": {**REPOSITORY, "repo": "https://git.example.org/data.git"}}}, []),
         ({"prepare": {"source": {**REPOSITORY, "repo": "git@git.example.org:team/data.git"}}}, []),
         (
             {"prepare": {"source": {**REPOSITORY, "repo": "file:///srv/data.git"}}},
-            ["prepare.source.repo: pods see file:///srv/data.git"],
+            ["prepare.source.repo: pods can read file:///srv/data.git"],
         ),
         (
             {"prepare": {"source": {**REPOSITORY, "repo": "../data"}}},
-            ["prepare.source.repo: pods see ../data"],
+            ["prepare.source.repo: pods can read ../data"],
         ),
     ],
 )

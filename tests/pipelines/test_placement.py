@@ -239,9 +239,9 @@ def test_an_image_of_the_cluster_s_own_is_used_for_its_step_only() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("REGROW_TAG", "latest", "may be another image tomorrow"),
+        ("REGROW_TAG", "latest", "is not a fixed version"),
         ("REGROW_TAG", "", "has no tag after ':'"),
-        ("REGROW_TAG", "a b", "is no name of an image"),
+        ("REGROW_TAG", "a b", "is not the name of an image"),
         ("REGROW_REGISTRY", "https://registry.example.com", "is an address"),
     ],
 )

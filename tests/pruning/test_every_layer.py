@@ -282,9 +282,7 @@ def test_layers_that_nobody_knows_count_and_are_named(capfd: pytest.CaptureFixtu
     }
     message = capfd.readouterr().err
     assert f"{zeros / total:.1%} of all kernel weights are zero, not 50.0%" in message
-    assert "mixing/table (13.3% of the weights): which way weights of class Mixing are used is not known" in (
-        message
-    )
+    assert "mixing/table (13.3% of the weights): how class Mixing uses its weights is unknown" in (message)
     assert set(prunable_kernels(model)) == {
         "mixing/inside/kernel",
         "wide/kernel",
@@ -301,7 +299,7 @@ def test_a_model_of_unknown_layers_alone_is_refused() -> None:
             return x @ self.table
 
     model = tf_keras.Sequential([tf_keras.Input((8,)), Table(name="only")])
-    with pytest.raises(RegrowError, match=r"no layer that could be pruned.*only/table: which way"):
+    with pytest.raises(RegrowError, match=r"no layer that can be pruned.*only/table: which way"):
         pruned(model, method="magnitude", sparsity=0.5)
 
 
@@ -314,8 +312,7 @@ def test_equal_magnitudes_stay_and_that_is_said(capfd: pytest.CaptureFixture[str
     assert not (model.get_weights()[0] == 0).any()
     message = capfd.readouterr().err
     assert (
-        "0.0% of all kernel weights are zero, not 50.0%; weights of equal magnitude are kept together"
-        in message
+        "0.0% of all kernel weights are zero, not 50.0%; weights of equal magnitude stay together" in message
     )
 
 
@@ -334,7 +331,7 @@ def test_rounding_is_no_reason_and_equal_magnitudes_are_one_beside_others(
     pruned(model, method="magnitude", sparsity=0.5, skip="first")
     message = capfd.readouterr().err
     assert "0.0% of all kernel weights are zero, not 50.0%; left dense: first/kernel (37.5% of the" in message
-    assert "skipped; weights of equal magnitude are kept together" in message
+    assert "skipped; weights of equal magnitude stay together" in message
 
 
 def test_cells_of_the_user_s_own(capfd: pytest.CaptureFixture[str]) -> None:
@@ -371,7 +368,7 @@ def test_cells_of_the_user_s_own(capfd: pytest.CaptureFixture[str]) -> None:
     assert set(done.left_dense) == unknown
     counts = {name: array.variable.numpy() for name, array in kernels(model).items()}
     assert all((array == 0).mean() == (0 if name in unknown else 0.5) for name, array in counts.items())
-    assert "which way weights of class Leaky are used is not known" in capfd.readouterr().err
+    assert "how class Leaky uses its weights is unknown" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("method", ["magnitude", "n_m"])

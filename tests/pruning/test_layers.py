@@ -50,7 +50,7 @@ def test_the_least_important_blocks_go(deep: Any) -> None:
     assert count_macs(done.model) == done.report["after"]["macs"] < count_macs(deep)
     assert done.model.count_params() == done.report["after"]["parameters"]
     done.pruning.verify(done.model)
-    with pytest.raises(RegrowError, match="the model has it, but surgery left nothing of it"):
+    with pytest.raises(RegrowError, match="the model has this array, but surgery removed it"):
         done.pruning.verify(deep)
     left = Graph.of(done.model).arrays
     for name, array in Graph.of(deep).arrays.items():
@@ -85,7 +85,7 @@ def test_a_target_between_blocks_is_refused_with_what_can_be_reached(deep: Any) 
 
 
 def test_what_cannot_be_dropped(deep: Any) -> None:
-    with pytest.raises(RegrowError, match="blocks: is 9, but only 4 residual blocks may go"):
+    with pytest.raises(RegrowError, match="blocks: is 9, but only 4 residual blocks can be removed"):
         prune_layers(deep, LayerOptions(blocks=9), target=None)
     with pytest.raises(RegrowError, match=r"prune\.skip: 'frist\*' matches no layer"):
         prune_layers(deep, LayerOptions(blocks=1), target=None, skip=["frist*"])
@@ -124,7 +124,7 @@ def test_of_two_branches_one_stays_and_a_block_within_a_block_counts_once() -> N
     assert {"both[0]", "both[1]"} - set(dropped(done.report))
     kernel = model.get_layer("large").kernel
     kernel.assign(kernel * 0)
-    with pytest.raises(RegrowError, match="blocks: is 3, but only 2 residual blocks may go"):
+    with pytest.raises(RegrowError, match="blocks: is 3, but only 2 residual blocks can be removed"):
         prune_layers(model, LayerOptions(blocks=3), target=None)
 
 
@@ -152,13 +152,16 @@ def test_channels_after_layers_are_a_share_of_the_parent(deep: Any, tmp_path: Pa
         ({"method": "layers"}, "method 'layers' needs a target, .* or layers.blocks, and not both"),
         ({"method": "layers", "layers": {"blocks": 1}, "target": {"macs": 0.5}}, "and not both"),
         ({"method": ["layers", "channels"], "target": {"macs": 0.5}}, "need layers.blocks"),
-        ({"method": ["channels", "layers"], "target": {"macs": 0.5}}, "have an order.*: layers, channels"),
-        ({"method": "layers", "target": {"latency_ms": 1}}, "latency_ms belongs to method 'channels'"),
-        ({"rounds": 3}, "rounds and sparse_training belong to method 'channels'"),
-        ({"rounds": 3, "target": {"latency_ms": 1}}, "rounds are shares of the way"),
+        (
+            {"method": ["channels", "layers"], "target": {"macs": 0.5}},
+            "must be in this order.*: layers, channels",
+        ),
+        ({"method": "layers", "target": {"latency_ms": 1}}, "latency_ms applies to method 'channels'"),
+        ({"rounds": 3}, "rounds and sparse_training apply only to method 'channels'"),
+        ({"rounds": 3, "target": {"latency_ms": 1}}, "rounds cannot be combined with target latency_ms"),
         (
             {"method": ["magnitude", "channels"], "target": {"macs": 0.5}},
-            "have an order.*: channels, magnitude",
+            "must be in this order.*: channels, magnitude",
         ),
     ],
 )

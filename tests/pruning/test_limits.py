@@ -158,8 +158,8 @@ def test_a_minimum_that_was_not_asked_for_refuses_nothing(widths: tuple[int, ...
     done = pruned(model, macs=macs)
     assert done.report["after"]["macs"] / done.report["before"]["macs"] == pytest.approx(macs, rel=0.03)
     assert done.report["notes"][0] == (
-        "min_channels: the target cannot be met where 4 channels of each layer stay; lowered to"
-        f" {done.report['min_channels_lowered_to']}"
+        "min_channels: the target cannot be met with 4 channels in each layer; lowered to "
+        f"{done.report['min_channels_lowered_to']}"
     )
     with pytest.raises(
         RegrowError, match=r"min_channels 4, .*; a lower min_channels lets layers shrink further$"
@@ -239,7 +239,8 @@ def test_a_stem_of_eight_shrinks_to_a_multiple_of_four_and_it_is_said() -> None:
     row = next(group for group in done.report["groups"] if group["name"] == "conv1")
     assert row["rounded_to"] == 4
     assert (
-        "round_to: multiples of 8 leave no smaller size that floor and min_channels allow; rounded to 4: conv1 8 → 4"
+        "round_to: multiples of 8 leave no smaller size within floor and min_channels; 4 is used for conv1 "
+        "8 → 4"
     ) in done.report["notes"]
 
 
@@ -249,7 +250,7 @@ def test_a_layer_that_cannot_shrink_for_its_multiple_is_named() -> None:
     assert counts(done)["conv1"] == (6, 6)
     assert any(
         note.startswith(
-            "round_to: multiples of 6 leave no smaller size, so that others had to give more: conv1"
+            "round_to: multiples of 6 leave these groups no smaller size, so others had to shrink more: conv1"
         )
         for note in done.report["notes"]
     )
@@ -261,8 +262,8 @@ def test_a_target_between_two_multiples_is_met_with_half_of_it() -> None:
     assert done.report["rounded_to"] < 16
     assert done.report["after"]["macs"] / done.report["before"]["macs"] == pytest.approx(0.85, rel=0.03)
     assert done.report["notes"][0] == (
-        "round_to: the target cannot be met within 3% with multiples of 16; channels are rounded to"
-        f" {done.report['rounded_to']}"
+        "round_to: the target cannot be met within 3% with multiples of 16; channels are rounded to "
+        f"multiples of {done.report['rounded_to']}"
     )
 
 
@@ -292,7 +293,7 @@ def test_three_channels_are_few_where_fewer_may_stay() -> None:
             0.506,
             0.079,
             "parameters fell to 7.9% and MACs only to 50.6%",
-            "a target of parameters, or scope: per_layer, shares",
+            "a target of parameters, or scope: per_layer, distributes",
         ),
         (
             "latency_ms",
@@ -300,7 +301,7 @@ def test_three_channels_are_few_where_fewer_may_stay() -> None:
             0.2,
             0.5,
             "MACs fell to 20.0% and parameters only to 50.0%",
-            "a target of parameters shares",
+            "a target of parameters distributes",
         ),
         (
             "bytes",
@@ -308,7 +309,7 @@ def test_three_channels_are_few_where_fewer_may_stay() -> None:
             0.2,
             0.5,
             "MACs fell to 20.0% and parameters only to 50.0%",
-            "a target of macs, or scope: per_layer, shares",
+            "a target of macs, or scope: per_layer, distributes",
         ),
         (
             "bytes",
@@ -316,7 +317,7 @@ def test_three_channels_are_few_where_fewer_may_stay() -> None:
             0.5,
             0.2,
             "parameters fell to 20.0% and MACs only to 50.0%",
-            "a target of macs, or scope: per_layer, shares",
+            "a target of macs, or scope: per_layer, distributes",
         ),
         ("macs", "global", 0.5, 0.26, None, ""),
         ("macs", "global", 0.0, 0.5, None, ""),
@@ -336,7 +337,7 @@ def test_costs_that_fall_apart_are_told(
     }
     found = channel_notes(report)
     assert [note.partition(":")[0] for note in found] == ([] if told is None else [told])
-    assert all(f"gave most; {ways} it out" in note for note in found)
+    assert all(f"shrank most; {ways} the removal differently" in note for note in found)
 
 
 def test_an_unreachable_target_names_what_blocks_it_by_share() -> None:
@@ -352,8 +353,8 @@ def test_an_unreachable_target_names_what_blocks_it_by_share() -> None:
     message = str(error.value)
     assert "macs: 0.2 cannot be reached; with floor 0.1, min_channels 1, round_to 1" in message
     assert (
-        f"most of what is left, in shares of all MACs before: 'deep' {share:.0%}"
-        " (DepthwiseConv2D 'deep' takes in channels that stay" in message
+        f"the largest remaining layers, as shares of the original MACs: 'deep' {share:.0%} (DepthwiseConv2D "
+        "'deep' takes in channels that stay" in message
     )
     assert f"'kept' {by_layer['kept'] / sum(by_layer.values()):.0%} ('kept' is protected)" in message
     assert "'point'" in message
@@ -363,8 +364,8 @@ def test_an_unreachable_target_names_what_blocks_it_by_share() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"scope": "per_layer", "rank": "score"}, "rank 'score' belongs to scope 'global'"),
-        ({"criterion": "relative_l2", "normalise": "mean"}, "scores are shares already"),
+        ({"scope": "per_layer", "rank": "score"}, "rank 'score' applies only to scope 'global'"),
+        ({"criterion": "relative_l2", "normalise": "mean"}, "scores are already shares"),
         ({"min_channels": 0}, "min_channels"),
     ],
 )

@@ -87,7 +87,7 @@ def test_n_of_m_keeps_n_of_each_block_of_input_channels(model: Any) -> None:
     expected = np.zeros_like(kept)
     np.put_along_axis(expected, np.argsort(kept, axis=1)[:, 2:], 1, axis=1)
     np.testing.assert_array_equal(pruning.masks["output/kernel"], expected.reshape(before.T.shape).T)
-    assert misfits["stem/kernel"] == "has 1 input, which is no multiple of 4"
+    assert misfits["stem/kernel"] == "has 1 input, which is not a multiple of 4"
     assert "depthwise" in misfits["inner/depthwise/depthwise_kernel"]
 
 
@@ -146,7 +146,7 @@ def test_n_of_m_that_fits_nowhere_is_refused_with_the_reason(model: Any) -> None
 def test_skip_that_matches_nothing_names_the_nearest_layer(model: Any) -> None:
     with pytest.raises(RegrowError, match="'outptu' matches no prunable layer; did you mean 'output'"):
         chosen_kernels(model, ["outptu"])
-    with pytest.raises(RegrowError, match=r"prune\.skip: \* leaves no layer to prune"):
+    with pytest.raises(RegrowError, match=r"prune\.skip: \* skips every layer that could be pruned"):
         chosen_kernels(model, ["*"])
 
 
@@ -154,7 +154,7 @@ def test_a_model_without_kernels_is_refused() -> None:
     import tf_keras
 
     model = tf_keras.Sequential([tf_keras.Input((4,)), tf_keras.layers.BatchNormalization()])
-    with pytest.raises(RegrowError, match="no layer that could be pruned"):
+    with pytest.raises(RegrowError, match="no layer that can be pruned"):
         chosen_kernels(model)
 
 

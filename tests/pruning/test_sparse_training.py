@@ -99,7 +99,7 @@ def test_slimming_without_a_scale_is_refused() -> None:
     model = compiled(
         tf_keras.Sequential([layers.Input((4,)), layers.Dense(8, "relu"), layers.Dense(2, name="head")])
     )
-    message = "'slimming' shrinks the scales of batch normalisations.*accepted for this model: group_lasso"
+    message = "'slimming' needs batch normalisation.*accepted for this model: group_lasso"
     with pytest.raises(RegrowError, match=message):
         shrinker(model, trace(Graph.of(model)), SparseTraining(penalty="slimming"), rates=RATES)
 
@@ -217,7 +217,7 @@ def test_what_trains_needs_a_dataset(mixed: Any) -> None:
         alone = Task(
             params=params, dataset=None, overlay=None, step="prune", progress=lambda total: Progress("prune")
         )
-        with pytest.raises(RegrowError, match=f"prune.{next(iter(section))}: trains on and needs a dataset"):
+        with pytest.raises(RegrowError, match=f"prune.{next(iter(section))}: needs training data"):
             prune(mixed, alone)
 
 

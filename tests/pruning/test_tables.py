@@ -52,8 +52,8 @@ def test_groups_that_lose_nothing_are_summed_up() -> None:
     console.print(outcome_tables(found, found, blocks=None, channels=report))
     text = console.export_text()
     assert (
-        "lost nothing: 2 groups of 16 channels (kept; other): others were worth less, or floor, min_channels and"
-        " round_to leave no smaller size\n"
+        "lost nothing: 2 groups of 16 channels (kept; other): other channels scored lower, or floor, "
+        "min_channels and round_to allow no smaller size\n"
     ) in text
     assert "left whole: pinned: it is" in text
     assert "note: look\n" in text

@@ -91,7 +91,7 @@ def test_only_layers_that_both_models_have_are_compared() -> None:
 
 
 def test_a_model_of_one_layer_has_nothing_to_compare() -> None:
-    with pytest.raises(RegrowError, match=r"recover\.distill\.features: finds no layer to compare"):
+    with pytest.raises(RegrowError, match=r"recover\.distill\.features: finds no comparable layer"):
         chosen(built(Mlp(hidden=()), 7))
 
 

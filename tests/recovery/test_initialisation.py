@@ -133,14 +133,14 @@ def test_no_early_weights_is_one_sentence(small_model: Any, source: Any, tmp_pat
     with pytest.raises(RegrowError, match=r"stopped after epoch 2, before train\.rewind_epoch"):
         initialise(small_model, Rewind(), place)
     write_json(tmp_path / "imported.json", {})
-    with pytest.raises(RegrowError, match="the parent was imported and has none; accepted: pruned, reinit"):
+    with pytest.raises(RegrowError, match="an imported parent has none; accepted: pruned, reinit"):
         initialise(small_model, Rewind(), place)
 
 
 def test_early_weights_of_another_model_are_refused(
     small_model: Any, mixed_model: Any, source: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(RegrowError, match=r"early.model\.keras: has no array 'conv1/kernel'"):
+    with pytest.raises(RegrowError, match=r"early\.model\.keras: lacks array 'conv1/kernel'"):
         initialise(small_model, Rewind(), source(Pruning(masks={}), early=mixed_model))
     model, _ = channels_then_masks(mixed_model)
     with pytest.raises(RegrowError, match=r"has shape .* after surgery, but the pruned model's has"):
@@ -307,7 +307,7 @@ def test_by_name_or_with_options() -> None:
     assert given == Reinitialise(data_dependent=True)
     assert adapter.validate_json(adapter.dump_json(given)) == given
     for wrong, message in (
-        ("rewnd", "'rewnd' is not known; did you mean 'rewind'"),
+        ("rewnd", "unknown initialisation 'rewnd'; did you mean 'rewind'"),
         ({}, "needs a name; accepted: pruned, reinitialise, rewind"),
         ({"name": "rewind", "seed": 3}, "seed"),
     ):

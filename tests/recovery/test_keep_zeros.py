@@ -295,16 +295,16 @@ def wider(library: Any) -> Any:
         (
             another,
             PRUNING,
-            r"has a kernel 'conv/kernel' of shape \(3, 3, 1, 4\), but model '.*', which is trained, has none; accepted",
+            r"has a kernel 'conv/kernel' of shape \(3, 3, 1, 4\), but the trained model '.*' has none; accepted",
         ),
         (wider, PRUNING, r"has one of shape \(3, 3, 1, 5\); accepted: the pruned model"),
         (
             lambda library: model_of(library, pruned=False),
             PRUNING,
-            r"conv/kernel: \d+ weights that were pruned are not zero in model 'of_.*'; train the pruned model",
+            r"conv/kernel: \d+ pruned weights are not zero in model 'of_.*'; train the pruned model",
         ),
-        (another, "nowhere", "nowhere: holds no masks.npz; accepted: what regrow.prune"),
-        (another, 0.5, "is given a float; accepted: what regrow.prune"),
+        (another, "nowhere", "nowhere: contains no masks.npz; accepted: a result of regrow.prune"),
+        (another, 0.5, "was given a float; accepted: a result of regrow.prune"),
         (another, None, "has no zeros in its 1 kernels"),
     ],
 )
@@ -321,7 +321,7 @@ def test_wrong_use_is_told_before_training(library: Any, make: Any, given: Any, 
 def test_another_model_than_the_one_given_is_told() -> None:
     model = another(keras)
     model.compile("sgd", loss(keras))
-    with pytest.raises(RegrowError, match=r"was given model 'of_keras', but model '.*' is trained"):
+    with pytest.raises(RegrowError, match=r"was given model 'of_keras', but model '.*' is being trained"):
         model.fit(X, Y, verbose=0, callbacks=[KeepZeros(model_of(keras))])
 
 

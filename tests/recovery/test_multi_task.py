@@ -299,7 +299,7 @@ def test_blended_examples_have_no_further_label(two_labels: Dataset, tmp_path: P
     )
     write_json(tmp_path / "policy.json", policy.model_dump(mode="json"))
     both = MultiTask.model_validate({"tasks": BOTH})
-    with pytest.raises(RegrowError, match="blends examples, whose 'parity' is not known"):
+    with pytest.raises(RegrowError, match="blends examples, so their 'parity' is unknown"):
         multi_task_part(both, AugmentedDataset(two_labels, tmp_path))
     rotation = MultiTask.model_validate({"tasks": BOTH[:1]})
     assert multi_task_part(rotation, AugmentedDataset(two_labels, tmp_path)).extras == {}
@@ -350,7 +350,8 @@ def test_what_cannot_be_is_refused(digits: Dataset, small_model: Any, tmp_path: 
     rotation = MultiTask.model_validate({"tasks": [{"kind": "rotation"}]})
     label = MultiTask.model_validate({"tasks": [{"kind": "label", "name": "colour"}]})
     with pytest.raises(
-        RegrowError, match=r"no further target 'colour' in .*; accepted: none; list the col.* prepare\.source"
+        RegrowError,
+        match=r"has no auxiliary label 'colour'; accepted: none; list the col.* prepare\.source",
     ):
         task_classes(label, AugmentedDataset(digits))
     # What the data are counts, for a model may take images of any size.
@@ -361,7 +362,7 @@ def test_what_cannot_be_is_refused(digits: Dataset, small_model: Any, tmp_path: 
         tmp_path, task=digits.task, splits=splits, classes=digits.classes, value_range=digits.value_range,
         normalisation=digits.normalisation,
     )  # fmt: skip
-    with pytest.raises(RegrowError, match=r"square images, but .* holds examples of shape \(8, 6, 1\)"):
+    with pytest.raises(RegrowError, match=r"square images, but .* has examples of shape \(8, 6, 1\)"):
         task_classes(rotation, AugmentedDataset(oblong))
     inputs = layers.Input((8, 8, 1))
     nested = tf_keras.Model(inputs, small_model(inputs), name="outer")
@@ -379,7 +380,7 @@ def test_what_cannot_be_is_refused(digits: Dataset, small_model: Any, tmp_path: 
     ("params", "words"),
     [
         ({"tasks": []}, "is empty; accepted: such as"),
-        ({"tasks": [{"kind": "rotation"}, {"kind": "rotation"}]}, "'rotation' names two tasks"),
+        ({"tasks": [{"kind": "rotation"}, {"kind": "rotation"}]}, "'rotation' is the name of two heads"),
         ({"tasks": [{"kind": "rotation", "weight": 0}]}, "greater than 0"),
         ({"tasks": [{"kind": "label"}]}, "required"),
         ({"tasks": [{"kind": "jigsaw"}]}, "does not match any of the expected tags"),

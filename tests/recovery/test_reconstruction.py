@@ -417,7 +417,7 @@ def test_numbers_that_are_not_finite_leave_the_layer_as_it_was(value: float) -> 
     features = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
     features[3, 2] = value
     row, before, after = masked_dense(features)
-    assert row == {"layer": "only", "left": "what it takes in or the parent's makes is not finite"}
+    assert row == {"layer": "only", "left": "its inputs or the parent layer's outputs are not finite"}
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -578,7 +578,7 @@ def test_a_fit_that_does_not_hold_is_undone() -> None:
     before = model.get_weights()
     features = np.random.default_rng(0).normal(size=(70, 60)).astype(np.float32)
     (row,) = reconstruct(model, parent, pruning, features, ridge=0, batch_size=70)
-    assert row["left"].startswith("the error on examples held out would be")
+    assert row["left"].startswith("the error on held-out examples would be")
     assert row["error_after"] == row["error_before"]
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -604,8 +604,8 @@ def test_layers_that_are_left_say_why() -> None:
     report = reconstruct(model, randomised(make(False), 0), NOTHING, images(), ridge=1e-3, batch_size=32)
     reasons = {row["layer"]: row.get("left") for row in report}
     assert reasons == {
-        "shared": "it is called several times, and later calls see what earlier ones made",
-        "transposed": "outputs of a transposed convolution overlap, so that it is not a map of one row of inputs",
+        "shared": "it is called several times, and later calls read the outputs of earlier ones",
+        "transposed": "outputs of a transposed convolution overlap, so it is not a linear map of single rows",
         "separable": "layers of class SeparableConv2D are not supported",
         "new": "the parent has no such layer",
         "nested/conv": None,

@@ -170,7 +170,7 @@ def test_logits_are_trained_as_the_probabilities_that_they_stand_for(
     ):
         logits.recover(train, validation=held)
     with pytest.raises(
-        RegrowError, match=r"^loss: 'sparse_.*' takes probabilities, but the model's answers lie in -"
+        RegrowError, match=r"^loss: 'sparse_.*' takes probabilities, but the model's outputs range from -"
     ):
         logits.recover(train, validation=held, loss="sparse_categorical_crossentropy")
 
@@ -217,7 +217,7 @@ def test_values_are_judged_by_their_loss_alone(train: Any, held: Any) -> None:
         ),
         (
             {"stop_when": "accuracy >= 0.9"},
-            r"^stop_when is 'accuracy >= 0\.9', but this model is judged by its loss",
+            r"^stop_when is 'accuracy >= 0\.9', but this model has a loss and no accuracy",
         ),
         ({"fit": {"label_smoothing": 0.1}}, r"^fit\.label_smoothing needs a model"),
     ):
@@ -327,19 +327,22 @@ def test_what_a_recovery_shows_and_saves(classifier: Pruned, train: Any, held: A
         ({"fit": 3, "epochs": 2}, r"^fit: is a section .*not a value \(found 3\)"),
         (
             {"initialise": "rewnd"},
-            r"^initialise: initialisation 'rewnd' is not known; did you mean 'rewind'\?",
+            r"^initialise: unknown initialisation 'rewnd'; did you mean 'rewind'\?",
         ),
         (
             {"initialise": "rewind"},
-            r"^initialise: 'rewind' needs the parent's early weights, but the parent was",
+            r"^initialise: 'rewind' needs the parent's early weights, but an imported parent",
         ),
         ({"fit": {"schedule": "rewind"}}, r"^fit\.schedule: 'rewind' repeats the parent's schedule"),
         ({"distill": {"logit": {}}}, r"^distill\.logit: unknown key; did you mean 'logits'\?"),
         ({"stop_when": "loss < 1"}, r"^stop_when: 'loss < 1' is not understood"),
-        ({"fine_tune": False, "distill": True}, r"^distill acts while fine-tuning, but fine_tune is false"),
+        (
+            {"fine_tune": False, "distill": True},
+            r"^distill applies only while fine-tuning, but fine_tune is false",
+        ),
         (
             {"multi_task": {"tasks": [{"kind": "label", "name": "size"}]}},
-            r"^multi_task\.tasks: no further target 'size'",
+            r"^multi_task\.tasks: .* has no auxiliary label 'size'",
         ),
     ],
 )
@@ -364,17 +367,19 @@ def test_a_directory_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(RegrowError, match=r"^train: .*nowhere.*dataset\.json: no such file"):
         classifier.recover(tmp_path / "nowhere")
-    with pytest.raises(RegrowError, match=r"^validation: does not go with a dataset directory as train"):
+    with pytest.raises(
+        RegrowError, match=r"^validation: cannot be combined with a dataset directory as train"
+    ):
         classifier.recover(digits, validation=held)
-    with pytest.raises(RegrowError, match=r"^augmentation: goes with a dataset directory as train"):
+    with pytest.raises(RegrowError, match=r"^augmentation: needs a dataset directory as train"):
         classifier.recover(train, validation=held, augmentation=tmp_path)
-    with pytest.raises(RegrowError, match=r"^train: .* holds classes, .* but the model's loss is 'mse'"):
+    with pytest.raises(RegrowError, match=r"^train: .* has class labels, .* but the model's loss is 'mse'"):
         classifier.recover(digits, loss="mse")
     narrow = cut(network("softmax", 4))
-    with pytest.raises(RegrowError, match=r"^train: .* holds 10 classes, but the model gives 4"):
+    with pytest.raises(RegrowError, match=r"^train: .* has 10 classes, but the model has 4"):
         narrow.recover(digits)
     with pytest.raises(
-        RegrowError, match=r"^train: label \d of example \d+ is no class of the model; accepted: 0 to 3"
+        RegrowError, match=r"^train: label \d of example \d+ is not a class of the model; accepted: 0 to 3"
     ):
         narrow.recover(train, validation=held)
 
@@ -384,7 +389,7 @@ def test_a_directory_that_does_not_fit_is_refused(
     [
         ("crossentropy", r"^loss: Keras has no loss 'crossentropy'; pass loss="),
         (5, r"^loss: got 5; pass loss="),
-        ("mse", r"^train: its labels have shape \(\) per example, but the model's answers have \(10,\)"),
+        ("mse", r"^train: its labels have shape \(\) per example, but the model's outputs have \(10,\)"),
     ],
 )
 def test_a_loss_that_does_not_fit_is_refused(
@@ -412,7 +417,7 @@ def test_a_batch_that_goes_wrong_while_training_is_told_in_our_words(
         def on_epoch_end(self) -> None:
             self.ended += 1
 
-    with pytest.raises(RegrowError, match=r"^train: label \d+ of example 0 is no class of the model"):
+    with pytest.raises(RegrowError, match=r"^train: label \d+ of example 0 is not a class of the model"):
         classifier.recover(Spoilt(), {"epochs": 3, "recalibrate": False}, validation=held)
 
 

@@ -121,7 +121,7 @@ def test_a_database_s_driver_and_options_are_taken(tmp_path: Path) -> None:
 def test_a_folder_that_sqlalchemy_takes_for_another_is_refused(tmp_path: Path) -> None:
     """Before 2.1 it does not unquote, which gives the first address."""
     file = tmp_path / "why? a/mlflow.db"
-    with pytest.raises(RegrowError, match=r"SQLAlchemy cannot take the path .*why\? a"):
+    with pytest.raises(RegrowError, match=r"SQLAlchemy does not accept the path .*why\? a"):
         require_file(URL.create("sqlite", database=str(tmp_path / "why%3F a/mlflow.db")), file)
     require_file(make_url(sqlite_uri(file)), file)
 
@@ -164,7 +164,7 @@ def test_a_copied_or_moved_database_is_recognised(
     check_reachable(uri)
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
     shutil.rmtree(project)
-    with pytest.raises(RegrowError, match=f"was made in {project}: .*put a link to {copy}"):
+    with pytest.raises(RegrowError, match=f"was made in {project}: .*link it to {copy}"):
         check_reachable(uri)
     project.symlink_to(copy)
     check_reachable(uri)
@@ -198,7 +198,7 @@ def test_a_database_in_whose_old_folder_nothing_can_be_written(project: Path, tm
     shutil.copytree(project, tmp_path / "new")
     shutil.rmtree(project)
     project.touch()
-    with pytest.raises(RegrowError, match="is not there now or cannot be written"):
+    with pytest.raises(RegrowError, match="does not exist any more or cannot be written"):
         check_reachable(sqlite_uri(tmp_path / "new/mlflow.db"))
 
 
@@ -213,6 +213,6 @@ def test_artifacts_that_were_sent_elsewhere_on_purpose_are_left_alone(
         uri = sqlite_uri(tmp_path / name / "mlflow.db")
         connect(uri).create_experiment("regrow", artifact_location=location.as_uri())
         check_reachable(uri)
-    assert capsys.readouterr().err.count("keeps its artifacts in") == 1, (
+    assert capsys.readouterr().err.count("stores artifacts in") == 1, (
         "not in silence where it may be a mistake"
     )

@@ -144,7 +144,7 @@ def test_a_webhook_that_refuses_fails_nothing(
     told = conclude(DONE, job="six")
     assert (told["recorded"], told["webhook"], len(listener.got)) == (True, "failed", 1)
     shown = "".join(capsys.readouterr())
-    assert "127.0.0.1 did not take the message (HTTP 404)" in shown
+    assert "127.0.0.1 did not accept the message (HTTP 404)" in shown
     assert "secret" not in shown
 
 
@@ -167,14 +167,14 @@ def test_what_is_not_encrypted_goes_past_a_proxy(listener: Listener, monkeypatch
     ("url", "said"),
     [
         ("http://example.org/hook", "the address of example.org is not encrypted"),
-        ("ftp://example.org", "is no web address"),
-        ("hook", "is no web address"),
-        ("https://user:s3cret@example.org/", "holds a user name or password"),
-        ("https://example.org:s3cret/", "is no web address"),
-        ("https://example.org/s3cret with a space", "is no web address"),
-        ("https://[s3cret", "is no web address"),
-        ("https://127.0.0.1:1/s3cret\x7f", "did not take the message .InvalidURL"),
-        ("https://127.0.0.1:1/s3crét", "did not take the message .UnicodeEncodeError"),
+        ("ftp://example.org", "is not a web address"),
+        ("hook", "is not a web address"),
+        ("https://user:s3cret@example.org/", "contains a user name or password"),
+        ("https://example.org:s3cret/", "is not a web address"),
+        ("https://example.org/s3cret with a space", "is not a web address"),
+        ("https://[s3cret", "is not a web address"),
+        ("https://127.0.0.1:1/s3cret\x7f", "did not accept the message .InvalidURL"),
+        ("https://127.0.0.1:1/s3crét", "did not accept the message .UnicodeEncodeError"),
     ],
 )
 def test_what_is_no_address_is_refused_and_not_shown(url: str, said: str) -> None:

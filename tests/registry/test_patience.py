@@ -85,7 +85,7 @@ def test_a_refusal_is_not_waited_out(error: Exception, expected: bool) -> None:
 @pytest.mark.parametrize("text", ["soon", "-1", "nan"])
 def test_patience_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("REGROW_PATIENCE_S", text)
-    with pytest.raises(RegrowError, match=r"REGROW_PATIENCE_S: is .*; accepted: seconds"):
+    with pytest.raises(RegrowError, match=r"REGROW_PATIENCE_S: is .*; accepted: a number of seconds"):
         patience_s()
 
 

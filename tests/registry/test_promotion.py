@@ -142,7 +142,10 @@ def test_a_roll_back_is_not_undone_by_the_next_run_that_makes_the_same_model(
     )
     assert champion(registry) == "1"
     assert Ledger(client, NAME).entries()[-1].kind == WITHHELD
-    assert "somebody took the alias from it; `regrow rollback" in (tmp_path / "events.jsonl").read_text()
+    assert (
+        "someone removed its alias; give it back with `regrow rollback"
+        in (tmp_path / "events.jsonl").read_text()
+    )
     decide(registry, "3", judged="1")
     assert champion(registry) == "3", "others are promoted"
     client.set_registered_model_alias(NAME, "champion", "2")
@@ -163,7 +166,7 @@ def test_a_roll_back_is_one_command_and_on_record(registry: str, monkeypatch: py
     client = connect(registry)
     done = rollback(registry, monkeypatch, "--reason", "wrong on Mondays")
     assert done.exit_code == 0, done.output
-    assert done.output.startswith("models:/regrow@champion: version 2, before it 3")
+    assert done.output.startswith("models:/regrow@champion: now version 2, previously 3")
     assert str(client.get_model_version_by_alias(NAME, "champion").version) == "2"
     assert champion(registry) == "2", "log and alias agree"
     last = Ledger(client, NAME).entries()[-1]

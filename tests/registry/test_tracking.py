@@ -119,7 +119,7 @@ def test_database_that_goes_away_while_training_is_survived(
         (here / "mlflow.db").write_bytes(b"not a database, but long enough to be read as one" * 99)
         run.log({"loss": 0.5}, 2)
         run.log({"loss": 0.4}, 3)
-    assert "MLflow did not take the metrics" in (here / "events.jsonl").read_text()
+    assert "MLflow did not accept the metrics" in (here / "events.jsonl").read_text()
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_login_that_can_be_read_on_the_way_is_one_line(
     assert len(found) == bool(told)
     for item in found:
         assert (item["event"], item["once"]) == ("notice", True)
-        assert f"{told} can be read on the way to" in item["message"]
+        assert f"{told} can be intercepted on the way to" in item["message"]
 
 
 def test_what_each_step_says_once_is_shown_once() -> None:

@@ -138,5 +138,5 @@ def test_wandb_sync_sends_an_offline_run(tmp_path: Path, server: Server) -> None
 def test_uploads_that_fail_hold_the_step_up_for_seconds_and_are_said(tmp_path: Path, server: Server) -> None:
     server.takes_files = False
     _, notices = work(tmp_path, server, "-c", RUN, REGROW_WANDB="{}")
-    assert notices.count("the W&B run was not closed") == 1
+    assert notices.count("the W&B run could not be closed") == 1
     assert "wandb sync --include-online" in notices

@@ -176,7 +176,7 @@ def sentence(done: "subprocess.CompletedProcess[str]") -> str:
         ),
         (
             {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
-            r"wants credentials and there are none; set AWS_",
+            r"needs credentials, but none are set; set AWS_",
         ),
         (
             {"AWS_ENDPOINT_URL": "nothing listens"},
@@ -227,7 +227,7 @@ def test_what_the_repository_lacks_is_one_sentence(shared: Shared, tmp_path: Pat
     assert "@v9: pets: cannot be reached (unknown Git revision 'v9')" in fault(shared, raw, rev="v9")
     assert "unknown Git revision '000" in fault(shared, raw, rev="0" * 40)
     assert "(No such file or directory: dogs)" in fault(shared, raw, path="dogs")
-    assert "pets/cat: is not tracked by DVC at that revision of its own; name the folder" in fault(
+    assert "pets/cat: is not tracked by DVC at that revision by itself; name the tracked folder" in fault(
         shared, raw, path="pets/cat"
     )
     assert "(No git repository was found at /nowhere/data.git)" in fault(
@@ -259,9 +259,9 @@ def test_what_the_remote_lacks_is_one_sentence(shared: Shared, store: ObjectStor
         said = fault(shared, raw, rev=shared.first)
         assert f"s3://{BUCKET}/dvc lacks" in said
         assert f"pets/{entry['relpath']}" in said
-        assert "`dvc push` it" in said
+        assert "run `dvc push`" in said
         store.client().delete_object(Bucket=BUCKET, Key=listing)
-        assert f"lacks the folder's list {BUCKET}/{listing}" in fault(shared, raw, rev=shared.first)
+        assert f"lacks the folder's file list {BUCKET}/{listing}" in fault(shared, raw, rev=shared.first)
     finally:
         store.client().put_object(Bucket=BUCKET, Key=lost, Body=kept)
         store.client().put_object(Bucket=BUCKET, Key=listing, Body=text)

@@ -95,9 +95,9 @@ def test_a_wrong_login_is_one_sentence(
     users: dict[str, str], enter: Callable[..., Any], server: MlflowServer
 ) -> None:
     for user, password, words in (
-        (None, "", r"asks for a login; set MLFLOW_TRACKING_USERNAME"),
-        ("regrow", "wrong", "does not know user 'regrow' with this password"),
-        ("nobody", PASSWORD, "does not know user 'nobody' with this password"),
+        (None, "", r"requires a login; set MLFLOW_TRACKING_USERNAME"),
+        ("regrow", "wrong", "rejects user 'regrow' with this password"),
+        ("nobody", PASSWORD, "rejects user 'nobody' with this password"),
     ):
         enter(user, password)
         with pytest.raises(RegrowError, match=words) as caught, connection(server.uri) as client:
@@ -130,7 +130,7 @@ def test_who_may_only_read_is_told_what_to_ask_for(
 ) -> None:
     enter("guest")
     with pytest.raises(
-        RegrowError, match=r"user 'guest' may not do what is needed \(runs/create\); an adm"
+        RegrowError, match=r"user 'guest' lacks permissions \(runs/create\); an adm"
     ) as caught:
         candidate("theirs")
     assert "\n" not in str(caught.value)
@@ -148,9 +148,7 @@ def test_the_model_of_others_is_refused_and_stays_as_it_is(
     admin.create_user("colleague", PASSWORD)
     admin.grant_user_permission("colleague", "experiment", users["experiment"], "EDIT")
     enter("colleague")
-    with pytest.raises(
-        RegrowError, match=r"user 'colleague' may not do what is needed \(model-versions/create\)"
-    ):
+    with pytest.raises(RegrowError, match=r"user 'colleague' lacks permissions \(model-versions/create\)"):
         candidate("ours", weights="intruder")
     enter("regrow")
     with connection(server.uri) as client:

@@ -87,7 +87,7 @@ def test_a_file_and_its_change(bucket: ObjectStore, tmp_path: Path) -> None:
     bucket.client().put_object(Bucket=BUCKET, Key="pets.zip", Body=packed(dict(list(FILES.items())[:20])))
     (after,) = identify(asked)
     assert after.digest != before.digest
-    with pytest.raises(RegrowError, match="changed while the step ran"):
+    with pytest.raises(RegrowError, match="changed during the step"):
         fetch_remote(asked, tmp_path / "raw", digest=before.digest)
 
 
@@ -112,13 +112,13 @@ def test_sizes_are_bounded_before_anything_is_fetched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "change", "words"),
     [
-        (f"{BUCKET}/nowhere", {}, "there is nothing"),
+        (f"{BUCKET}/nowhere", {}, "nothing is there"),
         ("no-such-bucket/pets", {}, "nothing|refuses|no such bucket"),
         (f"{BUCKET}/pets", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "refuses the key in AWS_ACCESS_KEY_ID"),
         (
             f"{BUCKET}/pets",
             {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_EC2_METADATA_DISABLED": "true"},
-            "there are none; set AWS_ACCESS_KEY_ID",
+            "none are set; set AWS_ACCESS_KEY_ID",
         ),
         (
             f"{BUCKET}/pets",

@@ -125,7 +125,7 @@ def test_metrics_that_a_killed_server_missed_are_sent_later(
     points = client.get_metric_history(run.run_id, "loss")
     assert [(point.step, point.value) for point in points] == [(1, 3.0), (2, 2.0), (3, 1.0)]
     assert client.get_run(run.run_id).info.status == "FINISHED"
-    assert "MLflow did not take the metrics" in (tmp_path / "events.jsonl").read_text()
+    assert "MLflow did not accept the metrics" in (tmp_path / "events.jsonl").read_text()
 
 
 def test_a_server_that_stays_away_is_one_sentence_and_the_rerun_completes(
@@ -198,7 +198,7 @@ def test_artifacts_go_to_s3_directly(
     assert last.startswith("regrow.errors.RegrowError: MLflow's artifact store behind http://127.0.0.1:"), (
         last
     )
-    assert last.endswith("AWS_SECRET_ACCESS_KEY must let this process read and write it")
+    assert last.endswith("AWS_SECRET_ACCESS_KEY must give this process read and write access")
     done = run(store.secret)
     assert done.returncode == 0, done.stderr
     run_id = done.stdout.split()[-1]

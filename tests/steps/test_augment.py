@@ -78,7 +78,7 @@ def test_parameters_survive_the_way_to_a_component() -> None:
     [
         (
             {"operations": [{"name": "rotations"}]},
-            "operations.0: operation 'rotations' is not known; did you mean 'rotation'?",
+            "operations.0: unknown operation 'rotations'; did you mean 'rotation'?",
         ),
         ({"operations": [{"name": "crop", "paddin": 3}]}, "unknown key; did you mean 'padding'?"),
         ({"operations": [{"name": "flip", "axis": "horizontl"}]}, "did you mean 'horizontal'?"),

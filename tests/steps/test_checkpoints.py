@@ -104,7 +104,9 @@ def test_old_checkpoints_of_other_work_go(
         assert all((folder / "all").is_dir() for folder in others)
     monkeypatch.setenv("REGROW_CHECKPOINTS_DAYS", "0")
     with (
-        pytest.raises(RegrowError, match=r"REGROW_CHECKPOINTS_DAYS: is '0'; accepted: days, above 0"),
+        pytest.raises(
+            RegrowError, match=r"REGROW_CHECKPOINTS_DAYS: is '0'; accepted: a number of days above 0"
+        ),
         scratch_for("train", KEY, root=tmp_path, resumes=True),
     ):
         pass

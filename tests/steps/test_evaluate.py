@@ -233,7 +233,7 @@ def test_a_champion_is_measured_on_the_same_examples(made: dict[str, Path], tmp_
 def test_a_chosen_model_that_was_made_again_is_said(made: dict[str, Path], tmp_path: Path) -> None:
     front = {"chosen": {"name": "channels macs 0.5", "recovered_sha256": "ab" * 32}}
     (note,) = _made_again(front, made["recovered"])
-    assert note.startswith("This is not the very model of 'channels macs 0.5' that the sweep measured")
+    assert note.startswith("This is not exactly the model of 'channels macs 0.5' that the sweep measured")
     front["chosen"]["recovered_sha256"] = tree_digest(made["recovered"])
     assert _made_again(front, made["recovered"]) == _made_again(None, made["recovered"]) == []
 
@@ -255,7 +255,7 @@ def test_a_champion_for_other_data_is_not_comparable(
     save_model(network(0, classes, shape), tmp_path / "champion")
     metrics, page, _ = evaluate({**made, "champion": tmp_path / "champion"}, tmp_path / "out")
     assert not [name for name in metrics if "champion" in name]
-    assert "not comparable" in page and f"gives ({classes},)" in page
+    assert "cannot be compared" in page and f"gives ({classes},)" in page
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_a_champion_for_other_data_is_not_comparable(
             [*map(str, range(8)), "nine", "8"],
             "its class 8 is &#39;nine&#39;, but this dataset&#39;s is &#39;8&#39;",
         ),
-        ([*map(str, range(8)), "9", "8"], "its classes are this dataset&#39;s in another order"),
+        ([*map(str, range(8)), "9", "8"], "its classes are in a different order from this dataset&#39;s"),
         ([*map(str, range(11))], "it knows 11 classes, but this dataset has 10"),
     ],
 )
@@ -278,7 +278,7 @@ def test_a_champion_for_other_classes_is_not_compared(
     (champion / "model.keras").write_bytes((made["parent"] / "model.keras").read_bytes())
     metrics, page, _ = evaluate({**made, "champion": champion}, tmp_path / "out")
     assert not [name for name in metrics if "champion" in name]
-    assert "The champion is not comparable" in page
+    assert "The champion cannot be compared" in page
     assert words in page
 
 
@@ -306,7 +306,7 @@ def test_a_model_that_answers_nan_is_named(made: dict[str, Path], tmp_path: Path
     model = network(0)
     model.get_layer("head").bias.assign(np.full(10, np.nan))
     save_model(model, tmp_path / "broken")
-    with pytest.raises(RegrowError, match="broken: the model answers NaN or infinity for 297 of 297 test"):
+    with pytest.raises(RegrowError, match="broken: the model predicts NaN or infinity for 297 of 297 test"):
         evaluate({**made, "pruned": tmp_path / "broken"}, tmp_path / "out")
     assert not (tmp_path / "out/metrics").exists()
 

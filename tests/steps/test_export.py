@@ -173,7 +173,7 @@ def test_a_champion_of_another_shape_is_noted(
     save_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), tmp_path / "champion")
     made = evaluate(trained, exported, digits, surroundings, tmp_path / "e", champion=tmp_path / "champion")
     assert "champion.accuracy" not in read_json(made / "metrics/metrics.json")
-    assert "The champion is not comparable" in (made / "report/report.html").read_text()
+    assert "The champion cannot be compared" in (made / "report/report.html").read_text()
 
 
 def cached_export(inputs: dict[str, Path], target: Path, **params: Any) -> tuple[Path, dict[str, Any]]:

@@ -299,7 +299,7 @@ def test_resolve_fixes_the_revision_that_prepare_then_holds_to(
             {"path": "dogs.zip"},
             r"bare\.git@v1: dogs\.zip: cannot be reached \(No such file or directory: dogs\.zip\)$",
         ),
-        ({"path": "pets/cat"}, r"bare\.git@v1: pets/cat: is not tracked by DVC .* name the folder that is"),
+        ({"path": "pets/cat"}, r"bare\.git@v1: pets/cat: is not tracked by DVC .* name the tracked folder"),
         ({"path": "pets.zip.dvc"}, "is not tracked by DVC at that revision$"),
     ],
 )
@@ -323,7 +323,7 @@ def test_an_object_that_the_remote_lacks_is_named(
     stored = shared / "store/files/md5" / lost[:2] / lost[2:]
     stored.rename(tmp_path / "lost")
     try:
-        with pytest.raises(RegrowError, match=f"cannot be fetched from its DVC remote .*{path}") as caught:
+        with pytest.raises(RegrowError, match=f"cannot be downloaded from its DVC remote .*{path}") as caught:
             prepare(tmp_path / "made", source=source)
     finally:
         (tmp_path / "lost").rename(stored)

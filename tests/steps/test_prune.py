@@ -106,7 +106,7 @@ def test_a_model_without_kernels_is_refused(
     import tf_keras as keras
 
     save_model(keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()]), tmp_path / "bare")
-    with pytest.raises(RegrowError, match="no layer that could be pruned"):
+    with pytest.raises(RegrowError, match="no layer that can be pruned"):
         prune(trained, digits, overlay, tmp_path / "x", parent=tmp_path / "bare")
 
 

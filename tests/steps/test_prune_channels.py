@@ -140,27 +140,27 @@ def test_recover_refuses_a_model_that_its_surgery_did_not_leave(
         ({"method": "channels"}, "method 'channels' needs a target, such as"),
         (
             {"method": "magnitude", "target": {"macs": 0.5}},
-            "target belongs to methods 'channels' and 'layers'",
+            "target applies to methods 'channels' and 'layers'",
         ),
         (
             {"method": ["magnitude", "channels"], "target": {"macs": 0.5}},
-            "methods have an order, .*: channels, magnitude",
+            "methods must be in this order, .*: channels, magnitude",
         ),
-        ({"method": ["magnitude", "n_m"]}, "exclude each other"),
+        ({"method": ["magnitude", "n_m"]}, "cannot be combined"),
         ({"method": ["magnitude", "magnitude"]}, "names 'magnitude' twice"),
-        ({"method": []}, "method names none"),
+        ({"method": []}, "method is empty"),
         ({"target": {}}, "exactly one of macs, parameters, bytes .* found none"),
         ({"target": {"macs": 0.5, "bytes": 0.5}}, "found macs and bytes"),
         ({"target": {"macs": 1.0}}, "less than 1"),
         ({"target": {"latency_ms": 0}}, "greater than 0"),
         (
             {"target": {"macs": 0.5}, "channels": {"criterion": "lamp", "normalise": "max"}},
-            "are shares already",
+            "are already shares",
         ),
         ({"target": {"macs": 0.5}, "channels": {"floor": 1}}, "less than 1"),
         (
             {"target": {"macs": 0.5}, "method": ["channels", "n_m"], "schedule": "gradual"},
-            "belongs to method",
+            "applies only to",
         ),
     ],
 )

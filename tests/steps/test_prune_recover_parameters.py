@@ -37,7 +37,7 @@ def test_parameters_survive_their_canonical_json(model: Any) -> None:
     ("params", "message"),
     [
         ({"n": 4, "m": 4}, "n must be below m"),
-        ({"method": "n_m", "schedule": "gradual"}, "belongs to method 'magnitude'"),
+        ({"method": "n_m", "schedule": "gradual"}, "applies only to method 'magnitude'"),
         ({"gradual": {"begin": 0.7}}, "must be below end"),
         ({"gradual": {"fit": {"early_stopping": {}}}}, "early_stopping must be null"),
         ({"gradual": {"fit": {"time_budget_s": 60}}}, "time_budget_s must be null"),

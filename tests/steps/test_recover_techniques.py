@@ -151,7 +151,7 @@ def test_other_first_weights_are_not_undone(
     curve = recover(residual, digits, overlay, tmp_path, initialise=name, fit=fit)
     assert stages(curve)[:3] == ["pruned", name, "batch_norm_recalibration"]
     assert [point["outcome"] for point in curve["points"][:2]] == ["replaced", "kept"]
-    told = "the recovered model is right on" in capsys.readouterr().err
+    told = "the recovered model reaches" in capsys.readouterr().err
     assert told == (curve["best"]["val_accuracy"] < curve["points"][0]["val_accuracy"])
     assert curve["best"]["stage"] != "pruned"
 
@@ -213,7 +213,7 @@ def test_a_goal_is_met_by_the_share_that_it_names(share: int) -> None:
         ({"stop_when": "accuracy >= 0.9.1"}, "is not understood"),
         ({"initialise": "reinitialise", "reconstruct": {"enabled": True}}, "set reconstruct.enabled: false"),
         ({"fine_tune": False, "distill": {"logits": {}}}, "fine_tune is false; set distill: null"),
-        ({"fine_tune": False, "regularise": {"l2": 1e-4}}, "fine_tune is false; leave it out"),
+        ({"fine_tune": False, "regularise": {"l2": 1e-4}}, "fine_tune is false; remove it"),
         ({"fine_tune": False, "control": True}, "fine_tune is false; set control: false"),
     ],
 )
@@ -226,7 +226,9 @@ def test_a_rate_that_diverges_is_halved_until_it_is_given_up(
     residual: Path, digits: Dataset, overlay: Path, tmp_path: Path
 ) -> None:
     fit = {"epochs": 2, "optimizer": {"name": "sgd", "learning_rate": 1e9}}
-    with pytest.raises(RegrowError, match=r"3 attempts diverged, the last at 0\.25 of the rate.*curve\.csv"):
+    with pytest.raises(
+        RegrowError, match=r"3 attempts diverged, the last at 0\.25 of the learning rate.*curve\.csv"
+    ):
         recover(residual, digits, overlay, tmp_path, fit=fit)
     assert not (tmp_path / "recovered").exists()
     (curve,) = tmp_path.glob(".regrow/checkpoints/recover-*/curve.csv")
@@ -346,8 +348,11 @@ def test_attempts_share_the_rate_that_a_range_test_has_found(
             {"distill": {"features": {"layers": ["stage9*"]}}},
             r"recover\.distill\.features\.layers: 'stage9\*' matches",
         ),
-        ({"distill": {"attention": {"layers": ["probabilities"]}}}, "'probabilities' gives .* no positions"),
-        ({"multi_task": {"tasks": [{"kind": "label", "name": "colour"}]}}, "no further target 'colour'"),
+        (
+            {"distill": {"attention": {"layers": ["probabilities"]}}},
+            "'probabilities' gives .* no spatial positions",
+        ),
+        ({"multi_task": {"tasks": [{"kind": "label", "name": "colour"}]}}, "has no auxiliary label 'colour'"),
     ],
 )
 def test_what_fine_tuning_cannot_do_is_refused_before_any_work(

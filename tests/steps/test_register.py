@@ -412,7 +412,7 @@ def test_cached_step_keeps_its_first_parent(workspace: Path) -> None:
 def test_broken_chain_is_refused(workspace: Path) -> None:
     write(workspace / "recovered_exports/model.keras", "tampered")
     with pytest.raises(
-        RegrowError, match="is not the 'recovered_exports' that the statement of step 'export'"
+        RegrowError, match="differs from the 'recovered_exports' in the statement of step 'export'"
     ):
         register(workspace)
     write_statements(workspace)
@@ -420,7 +420,9 @@ def test_broken_chain_is_refused(workspace: Path) -> None:
     write(workspace / "recovered/weights.json", {"swapped": True})
     write_statements(workspace)
     (workspace / "export_statement/statement.json").write_bytes(kept)
-    with pytest.raises(RegrowError, match="step 'export' used another 'recovered' than step 'recover' made"):
+    with pytest.raises(
+        RegrowError, match="step 'export' used a different 'recovered' from the one made by step 'recover'"
+    ):
         register(workspace)
     assert client().search_registered_models() == []
 
@@ -436,7 +438,7 @@ def test_model_without_signature_is_refused(workspace: Path) -> None:
 
 def test_swapped_statements_are_named(workspace: Path) -> None:
     shutil.copy(workspace / "prune_statement/statement.json", workspace / "train_statement/statement.json")
-    with pytest.raises(RegrowError, match="is the statement of step 'prune'; 'train' is needed here"):
+    with pytest.raises(RegrowError, match="is the statement of step 'prune'; that of 'train' is needed"):
         register(workspace)
 
 

@@ -90,7 +90,7 @@ def test_first_run_has_no_champion_then_same_work_as_the_champion_stops(here: Pa
 
     _, _, figures = resolve(here, when_unchanged="continue", fingerprint="f" * 64)
     assert not figures["changed"] and figures["proceed"]
-    assert figures["work"] == "unchanged since the champion, run all the same"
+    assert figures["work"] == "unchanged since the champion; running anyway"
     for fingerprint in ("0" * 64, ""):
         _, _, figures = resolve(here, when_unchanged="stop", fingerprint=fingerprint)
         assert figures["changed"], "other or unknown parameters count as changed"
@@ -179,12 +179,15 @@ def test_what_did_not_pass_the_gate_is_not_made_again(here: Path) -> None:
     tags = provenance(here, data, fingerprint="f" * 64)
     low = {"recovered_vs_parent.accuracy_difference_low": -0.031}
     refuse(tags, over="", **low)
-    said = "version 7 was made of this and did not pass the gate: accuracy_not_worse_than_parent -0.031, needed ≥ -0.02"
+    said = (
+        "version 7 was made from the same data, code and parameters and failed the gate: "
+        "accuracy_not_worse_than_parent -0.031, required ≥ -0.02"
+    )
     figures = resolve(here, **stop)[2]
     assert (figures["changed"], figures["proceed"]) == (True, False)
     assert figures["work"] == f"none: {said}"
     figures = resolve(here, **{**stop, "when_unchanged": "continue"})[2]
-    assert figures["proceed"] and figures["work"] == f"{said}; run all the same"
+    assert figures["proceed"] and figures["work"] == f"{said}; running anyway"
     assert resolve(here, **{**stop, "fingerprint": "0" * 64})[2]["proceed"], "other parameters are other work"
     # Beside a champion that it was not compared with, the same work may pass.
     make_champion(here, {"regrow.parameters": "0" * 64})
@@ -200,7 +203,10 @@ def test_the_champions_parent_is_found_to_start_from(here: Path, monkeypatch: py
     monkeypatch.setenv("REGROW_EVENTS", str(here / "events.jsonl"))
     _, _, figures = resolve(here, start="champion")
     assert figures["start"] == ""
-    assert "models:/regrow has none yet: training starts new" in (here / "events.jsonl").read_text()
+    assert (
+        "models:/regrow has no champion yet: training starts from new weights"
+        in (here / "events.jsonl").read_text()
+    )
     run_id = make_champion(here, {"regrow.parent_sha256": "a" * 64})
     _, _, figures = resolve(here, start="champion")
     start = json.loads(figures["start"])
@@ -237,7 +243,7 @@ def test_champion_without_keras_file_and_one_that_was_swapped(
     _, champion, _ = resolve(here)
     assert champion["version"] == "1"
     assert not (here / "champion/model.keras").exists()
-    assert "has no Keras file that Regrow wrote" in (here / "events.jsonl").read_text()
+    assert "has no Keras file written by Regrow" in (here / "events.jsonl").read_text()
     connect(tracking_uri()).set_model_version_tag("regrow", "1", "regrow.keras_sha256", "0" * 64)
     with pytest.raises(RegrowError, match=r"models:/regrow@champion.*is not the one that was registered"):
         resolve(here)
@@ -250,7 +256,7 @@ def test_a_champion_whose_artifacts_are_gone_is_not_said_to_have_had_none(
     shutil.rmtree(here / "mlruns")
     resolve(here)
     assert (
-        f"a Keras file that MLflow's artifact store no longer holds (run {run_id})" in capsys.readouterr().err
+        f"a Keras file that is no longer in MLflow's artifact store (run {run_id})" in capsys.readouterr().err
     )
 
 

@@ -108,7 +108,7 @@ def test_training_goes_on_from_the_champions_parent(
         "validation": {"examples": 320, "seen": 20},
         "test": {"examples": 297, "seen": 0},
     }
-    assert "trained on examples that are held out now: 20 of 320 in validation;" in notices(tmp_path)
+    assert "trained on examples that are now held out: 20 of 320 in validation;" in notices(tmp_path)
     seen = np.load(tmp_path / "on/training/seen.npy")
     assert len(seen) == 1200, "all that the parent has seen, and this training"
     assert len(np.load(tmp_path / "new/training/seen.npy")) == 1180
@@ -118,7 +118,7 @@ def test_without_a_champion_training_starts_new_and_says_so(
     start: Start, digits: Dataset, overlay: Path, tmp_path: Path
 ) -> None:
     result = train(tmp_path / "on", digits, overlay, text="")
-    assert "no champion's parent is known; training starts new" in notices(tmp_path)
+    assert "no champion's parent is known; training starts from new weights" in notices(tmp_path)
     assert "started_from" not in result.statement.figures
     assert find_start(Champion(name="regrow", alias="champion"), classes=None) is None
 
@@ -137,7 +137,11 @@ def test_without_a_champion_training_starts_new_and_says_so(
             "has class 0 '1', but this dataset's is '0'; set train.start: new",
         ),
         ({"classes": CLASSES[1:]}, {}, "knows 9 classes, but this dataset has 10"),
-        ({"sha256": "0" * 64}, {}, r"parent/model\.keras in MLflow's artifact store is not the one"),
+        (
+            {"sha256": "0" * 64},
+            {},
+            r"parent/model\.keras in MLflow's artifact store differs from the registered one",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(
@@ -153,5 +157,5 @@ def test_a_parent_that_was_deleted_is_said(start: Start, tmp_path: Path) -> None
     client = connect(tracking_uri())
     artifacts = Path(client.get_run(start.run_id).info.artifact_uri.removeprefix("file://"))
     (artifacts / "parent/model.keras").unlink()
-    with pytest.raises(RegrowError, match=r"no longer holds parent/model\.keras; restore it, or set train"):
+    with pytest.raises(RegrowError, match=r"no longer has parent/model\.keras; restore it, or set train"):
         fetch_start(client, start, tmp_path / "fetched")

@@ -56,10 +56,10 @@ def test_transfer_has_its_own_rate() -> None:
     ("document", "message"),
     [
         ({"architecture": "mlp", "import": {"path": "m.keras"}}, "has both an architecture ('mlp')"),
-        ({"architecture": "resnet9"}, "architecture 'resnet9' is not known; did you mean 'resnet8'?"),
+        ({"architecture": "resnet9"}, "unknown architecture 'resnet9'; did you mean 'resnet8'?"),
         ({"architecture": {"name": "lenet5", "hiden": [3]}}, "unknown key; did you mean 'hidden'?"),
         ({"fit": {"epochs": 2}, "rewind_epoch": 3}, "rewind_epoch is 3, but there are 2 epochs"),
-        ({"fit": {"optimizer": {"momentum": 0.9}}}, "momentum and nesterov belong to sgd"),
+        ({"fit": {"optimizer": {"momentum": 0.9}}}, "momentum and nesterov apply only to sgd"),
         ({"fit": {"schedule": "cosinus"}}, "did you mean 'cosine'?"),
         ({"fit": {"epoch": 2}}, "unknown key; did you mean 'epochs'?"),
         ({"fit": 3}, "train: fit"),
@@ -78,11 +78,11 @@ def test_impossible_parameters_are_one_sentence(document: dict[str, Any], messag
         (
             0.301,
             0.1,
-            r"is right on 30\.1% .*, who always .* on 10\.0%; check it: .* order of the dataset's classes",
+            r"reaches 30\.1% .*, where always .* reaches 10\.0%; check the model: .* order of the dataset's classes",
         ),
-        (0.1, 0.1, r"is right on 10\.0% .*, no more than .* needs a Rescaling layer"),
+        (0.1, 0.1, r"reaches 10\.0% .*, no better than .* needs a Rescaling layer"),
         (0.56, 0.1, None),
-        (0.74, 0.5, "who always names the most frequent class on 50.0%"),
+        (0.74, 0.5, "where always predicting the most frequent class reaches 50.0%"),
         (0.95, 0.9, None),
     ],
 )
@@ -263,7 +263,7 @@ def test_an_imported_model_that_only_guesses_is_pointed_out(
     model.set_weights([*(0 * kernel for kernel in kernels), np.add(bias, [0, 0, 0, 9])])
     model.save("guesses.keras")
     train({"import": {"path": "guesses.keras"}}, inputs)
-    assert "no more than who always names the most frequent class" in capsys.readouterr().err
+    assert "no better than always predicting the most frequent class" in capsys.readouterr().err
 
 
 def test_a_model_of_keras3_is_imported(inputs: dict[str, Path]) -> None:
@@ -312,7 +312,7 @@ def test_a_model_that_no_later_step_could_load_is_refused_at_once(inputs: dict[s
     [
         ((9, 8, 1), 4, "softmax", r"takes features of shape \(9, 8, 1\), .* 'image' has shape \(8, 8, 1\)"),
         ((64,), 4, "softmax", r"takes features of shape \(64,\)"),
-        ((8, 8, 1), 10, "softmax", r"gives outputs of shape \(10,\), but the dataset has 4 classes"),
+        ((8, 8, 1), 10, "softmax", r"has outputs of shape \(10,\), but the dataset has 4 classes"),
         ((8, 8, 1), 4, None, "are not probabilities .* ends in softmax"),
     ],
 )

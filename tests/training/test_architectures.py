@@ -79,7 +79,7 @@ def test_architectures_by_name_or_with_options() -> None:
     adapter = TypeAdapter(Architecture)
     assert adapter.validate_python("resnet8") == OPTIONS["resnet8"]()
     assert adapter.validate_python({"name": "lenet5", "hidden": [120, 84]}) == Lenet5(hidden=(120, 84))
-    with pytest.raises(ValueError, match="'resnet9' is not known; did you mean 'resnet8'"):
+    with pytest.raises(ValueError, match="unknown architecture 'resnet9'; did you mean 'resnet8'"):
         adapter.validate_python("resnet9")
     with pytest.raises(ValueError, match="filtres"):
         adapter.validate_python({"name": "lenet5", "filtres": [1, 2]})
@@ -118,5 +118,5 @@ def test_transfer_refuses_what_it_cannot_use(tmp_path: Path) -> None:
     with pytest.raises(RegrowError, match="no such file; accepted: imagenet, none, a path"):
         build(Resnet50Transfer(weights="nowhere.h5"), signature(32, 32, 3), seed=0)
     (tmp_path / "bad.h5").write_bytes(b"not weights")
-    with pytest.raises(RegrowError, match="does not hold the weights of Keras' ResNet50"):
+    with pytest.raises(RegrowError, match="does not contain the weights of Keras' ResNet50"):
         build(Resnet50Transfer(weights=str(tmp_path / "bad.h5")), signature(32, 32, 3), seed=0)

@@ -100,7 +100,7 @@ def test_the_last_epochs_see_examples_as_they_are(
     assert losses(tmp_path, plain_epochs=1, time_budget_s=1e-3) == plain[:1]
     assert "plain_epochs" not in capsys.readouterr().err
     assert losses(None, plain_epochs=1) == plain
-    assert "fit.plain_epochs changes nothing: examples are not augmented" in capsys.readouterr().err
+    assert "fit.plain_epochs has no effect: examples are not augmented" in capsys.readouterr().err
 
 
 def test_the_best_epoch_is_kept_and_training_stops(digits: Dataset) -> None:

@@ -97,7 +97,7 @@ def test_rewind_keeps_the_rate_of_each_epoch_when_the_batch_size_differs() -> No
     [
         (
             ParentTraining(settings=None, epochs=0),
-            "the parent was imported and has none; accepted: another schedule",
+            "an imported parent has none; accepted: another schedule",
         ),
         (
             parent(epochs=9),
@@ -166,18 +166,18 @@ def test_a_parent_s_training_is_read_from_what_train_wrote(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"milestones": [0.5]}, "milestones belongs to schedule 'step', but schedule is 'cosine'"),
+        ({"milestones": [0.5]}, "milestones applies only to schedule 'step', but schedule is 'cosine'"),
         (
             {"schedule": "rewind", "factor": 0.5},
-            "factor belongs to schedule 'step', but schedule is 'rewind'",
+            "factor applies only to schedule 'step', but schedule is 'rewind'",
         ),
         ({"schedule": "step", "milestones": [0.5, 0.5]}, "milestones must ascend, but are 0.5, 0.5"),
         ({"schedule": "step", "milestones": [1.5]}, "less than 1"),
         ({"schedule": "step", "milestones": []}, "milestones must not be empty"),
         ({"schedule": "rewind", "warmup": 0.1}, "set warmup: null"),
-        ({"schedule": "rewind", "range_test": {}}, "takes the parent's; set range_test: null"),
-        ({"schedule": "adaptive_linear_decay", "range_test": {}}, "takes the parent's; set range_test: null"),
-        ({"epochs": 3, "plain_epochs": 4}, "plain_epochs is 4, but there are 3 epochs in all"),
+        ({"schedule": "rewind", "range_test": {}}, "uses the parent's; set range_test: null"),
+        ({"schedule": "adaptive_linear_decay", "range_test": {}}, "uses the parent's; set range_test: null"),
+        ({"epochs": 3, "plain_epochs": 4}, "plain_epochs is 4, but there are 3 epochs in total"),
         ({"range_test": {"low": 1, "high": 0.1}}, "low is 1; it must be below high, which is 0.1"),
     ],
 )
@@ -203,7 +203,7 @@ def test_what_looks_back_at_a_parent_is_for_recovery_alone(schedule: str) -> Non
         (PruneParams, {"sparse_training": {"fit": chosen}}),
     ]
     for model, document in elsewhere:
-        with pytest.raises(RegrowError, match=f"schedule '{schedule}' looks back .* recover.fit alone"):
+        with pytest.raises(RegrowError, match=f"schedule '{schedule}' looks back .* only in recover.fit"):
             validate(model, document, where="section")
 
 
@@ -236,7 +236,7 @@ def test_keras_reads_the_table_and_stays_at_its_end() -> None:
 
 
 def test_impossible_optimisers_are_refused() -> None:
-    with pytest.raises(ValueError, match="belong to sgd"):
+    with pytest.raises(ValueError, match="apply only to sgd"):
         Optimizer(name="adam", momentum=0.9)
     with pytest.raises(ValueError, match="nesterov needs a momentum"):
         Optimizer(name="sgd", nesterov=True)

@@ -1,1 +1,1 @@
-"""What each unit is worth: one number per unit, larger is more important."""
+"""Criteria: functions that score each unit; a larger score means more important."""

@@ -1,4 +1,4 @@
-"""How often a channel is silent on calibration examples."""
+"""A criterion from activations: how often a channel is zero on calibration examples."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +15,9 @@ RECTIFIERS = ("relu", "relu6")
 
 @criterion("apoz", needs="examples", comparable=True, lacking="rectifier (ReLU)")
 def apoz(evidence: Evidence) -> Array:
-    """1 − the average percentage of zeros (Hu 2016) after the rectifiers that a unit runs through.
+    """1 − the average percentage of zeros (Hu 2016) after the rectifiers that a unit passes through.
 
-    NaN for a unit that no rectifier sees, such as a linear bottleneck's.
+    NaN for a unit without a rectifier behind it, such as a linear bottleneck's.
     """
     channels, calibration = evidence.channels, evidence.data
     calibration.check(evidence.model)

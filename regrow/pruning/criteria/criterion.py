@@ -1,7 +1,7 @@
 """What a criterion is, and how one is added.
 
-A criterion says what each unit (a channel, with all that is coupled to it) is worth; the cheapest go first. One of
-your own::
+A criterion scores each unit (a channel with all that is coupled to it); units with the lowest scores are removed first.
+One of your own::
 
     from regrow import criterion
 

@@ -1,4 +1,4 @@
-"""What a criterion may look at, and sums of array values by unit."""
+"""The inputs of a criterion, and sums of array values by unit."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +32,7 @@ class Calibration:
     batch_size: int = 64
 
     def batches(self) -> Iterator[tuple[Array, Array | None]]:
-        """Features as float32 and labels, ``batch_size`` at a time."""
+        """Batches of ``batch_size`` examples: features as float32, and labels."""
         for start in range(0, len(self.features), self.batch_size):
             part = slice(start, start + self.batch_size)
             yield (
@@ -41,15 +41,15 @@ class Calibration:
             )
 
     def check(self, model: Any) -> None:
-        """Compare shapes with what ``model`` takes.
+        """Check that the examples' shape is the input shape of ``model``.
 
         Raises:
             RegrowError: the model has several inputs, or takes examples of another shape.
         """
         if len(model.inputs) != 1:
             raise RegrowError(
-                f"calibration: the model has {len(model.inputs)} inputs, and examples have one array;"
-                f" choose a criterion that needs no data"
+                f"calibration: the model has {len(model.inputs)} inputs, but examples have one array; "
+                "choose a criterion that needs no data"
             )
         wanted, found = tuple(model.inputs[0].shape[1:]), self.features.shape[1:]
         if len(wanted) != len(found) or any(
@@ -69,7 +69,7 @@ class Evidence:
 
     @property
     def data(self) -> Calibration:
-        """The calibration examples of a criterion that cannot do without."""
+        """The calibration examples, for a criterion that requires them."""
         if self.calibration is None:
             raise ValueError("this criterion needs calibration examples")
         return self.calibration
@@ -100,7 +100,7 @@ def _array(slot: Slot) -> str:
 def unit_sums(channels: Channels, measure: Callable[[str], Array | None], slots: Iterable[Slot]) -> Array:
     """Σ over ``slots`` of ``measure(array)``, an array of the same shape, by unit: float64, (units,).
 
-    An array whose measure is None counts nothing; one with several slots is measured once.
+    An array whose measure is None does not count; one with several slots is measured once.
     """
     total = np.zeros(channels.count)
     for name, along in itertools.groupby(sorted(slots, key=_array), key=_array):

@@ -1,4 +1,4 @@
-"""Criteria that look at weights alone: no data, and well under a second for millions of weights."""
+"""Criteria from weights alone; they need no data and take well under a second for millions of weights."""
 
 import numpy as np
 
@@ -20,10 +20,11 @@ def group_l2(evidence: Evidence) -> Array:
 
 @criterion("relative_l2", comparable=True, shares=True)
 def relative_l2(evidence: Evidence) -> Array:
-    """Σ over arrays of the share of the array's squares that the unit's slices hold: what each layer loses of itself.
+    """Σ over arrays of the share of the array's squares that the unit's slices hold: the share of each layer that would
+    be lost.
 
-    A unit of channels that many layers make or take in counts in all of them, so scores of different groups can be
-    compared as they are.
+    A unit counts in all layers that make or read its channels, so scores of different groups are comparable without
+    normalisation.
     """
 
     def shares(array: Array) -> Array:
@@ -36,10 +37,10 @@ def relative_l2(evidence: Evidence) -> Array:
 
 @criterion("lamp", comparable=True, shares=True)
 def lamp(evidence: Evidence) -> Array:
-    """LAMP (Lee 2021) with a unit in the place of a weight: s_u / Σ_{v: s_v ≥ s_u} s_v within each group.
+    """LAMP (Lee 2021) with units instead of weights: s_u / Σ_{v: s_v ≥ s_u} s_v within each group.
 
-    s is the group L2 of the unit. The largest unit of a group scores 1, so no group is emptied before all others
-    are; scores of different groups can be compared as they are.
+    s is the group L2 of the unit. The largest unit of a group scores 1, so no group becomes empty before all others;
+    scores of different groups are comparable without normalisation.
     """
     squares, scores = group_l2(evidence), np.zeros(evidence.channels.count)
     for group in evidence.channels.groups:
@@ -70,7 +71,7 @@ def batch_norm_scale(evidence: Evidence) -> Array:
 
 @criterion("random", comparable=True)
 def random(evidence: Evidence) -> Array:
-    """Uniform in [0, 1), the same for the same seed: what any criterion must beat."""
+    """Uniform in [0, 1), reproducible by seed: the baseline that any criterion must beat."""
     return np.random.default_rng(evidence.seed).random(evidence.channels.count)
 
 
@@ -78,8 +79,8 @@ def random(evidence: Evidence) -> Array:
 def geometric_median(evidence: Evidence) -> Array:
     """Σ_v ‖w_u − w_v‖ over the group: how far a filter is from all others (FPGM, He 2019).
 
-    A filter near the geometric median can be made up for by the others. Layers that make the same channels add
-    up; units with several indices of one axis add theirs.
+    Other filters can replace one near the geometric median. The sum runs over all layers that make the same channels,
+    and over all indices of a unit on one axis.
     """
     channels = evidence.channels
     total = np.zeros(channels.count)
@@ -92,7 +93,7 @@ def geometric_median(evidence: Evidence) -> Array:
 
 
 def _distances(rows: Array) -> Array:
-    """Σ_j ‖row_i − row_j‖ for each row, from the Gram matrix; rows are centred first, so little cancels out."""
+    """Σ_j ‖row_i − row_j‖ for each row, from the Gram matrix; rows are centred first to limit cancellation."""
     centred = rows - rows.mean(axis=0)
     squares = np.einsum("ij,ij->i", centred, centred)
     apart = squares[:, None] + squares[None, :] - 2 * (centred @ centred.T)

@@ -31,17 +31,17 @@ def needs_examples(name: str) -> bool:
 
 
 def by_mean(scores: Array) -> Array:
-    """Divided by the group's mean."""
+    """Scores divided by their group's mean."""
     return _divided(scores, float(scores.mean()))
 
 
 def by_max(scores: Array) -> Array:
-    """Divided by the group's largest."""
+    """Scores divided by their group's largest."""
     return _divided(scores, float(scores.max()))
 
 
 def unchanged(scores: Array) -> Array:
-    """As they are."""
+    """Scores unchanged."""
     return scores
 
 
@@ -49,7 +49,7 @@ NORMALISATIONS: dict[str, Callable[[Array], Array]] = {"mean": by_mean, "max": b
 
 
 def check_without_data(criterion: str) -> None:
-    """Refuse a ``criterion`` that cannot do without calibration examples.
+    """Refuse a ``criterion`` that needs calibration examples.
 
     Raises:
         RegrowError: it needs them.
@@ -73,7 +73,7 @@ def score(
     calibration: Calibration | None = None,
     seed: int = 0,
 ) -> Array:
-    """What each unit is worth: float64, (units,); NaN where the criterion has nothing to say.
+    """The score of each unit: float64, (units,); NaN where the criterion gives none.
 
     Raises:
         RegrowError: the criterion needs examples and there are none, or they do not fit, or it says nothing of any
@@ -87,7 +87,7 @@ def score(
     if channels.removable.any() and not np.isfinite(found[channels.removable]).any():
         what = "no channel has a finite score"
         if used.lacking is not None:
-            what = f"no channel that may go runs through a {used.lacking}"
+            what = f"no removable channel passes through a {used.lacking}"
         raise RegrowError(f"prune.channels.criterion: '{criterion}' cannot be used here: {what}")
     for group in channels.groups:
         known = group.units[np.isfinite(found[group.units])]

@@ -16,8 +16,8 @@ from regrow.pruning.criteria.evidence import STATISTICS, Array, Evidence, unit_s
 def taylor(evidence: Evidence) -> Array:
     """(Σ g·w)² per unit over all coupled slices and learnt arrays, mean over batches (Molchanov 2019).
 
-    g is the gradient of a batch's mean loss, the model in inference mode: to first order, Σ g·w is what the loss
-    would lose if all the slices were set to zero.
+    g is the gradient of a batch's mean loss, the model in inference mode: to first order, Σ g·w is how much the loss
+    would fall if all the slices were set to zero.
 
     Raises:
         RegrowError: the labels do not fit the model's outputs.
@@ -65,7 +65,7 @@ def _learnt(model: Any, names: set[str]) -> dict[str, Any]:
 
 def _check_labels(labels: Array | None, model: Any) -> None:
     if labels is None:
-        raise RegrowError("calibration: criterion 'taylor' needs labels, and there are none")
+        raise RegrowError("calibration: criterion 'taylor' needs labels, but the examples have none")
     shape = tuple(model.outputs[0].shape)
     if len(model.outputs) != 1 or len(shape) != 2:
         raise RegrowError(
@@ -74,5 +74,5 @@ def _check_labels(labels: Array | None, model: Any) -> None:
         )
     if len(labels) and int(labels.max()) >= shape[1]:
         raise RegrowError(
-            f"calibration: labels reach {int(labels.max())}, but the model has {shape[1]} outputs"
+            f"calibration: the largest label is {int(labels.max())}, but the model has {shape[1]} outputs"
         )
