@@ -1,6 +1,6 @@
 """The closing lines of ``regrow run``: results, times, and where the files are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -9,6 +9,7 @@ from rich.table import Table
 from regrow.local.running import Run
 from regrow.local.sweeping import Sweep, front_table
 from regrow.registry.client import without_credentials
+from regrow.registry.verdict_text import check_text, too_few_examples
 from regrow.storage.artifacts import read_json
 
 
@@ -39,6 +40,8 @@ def print_closing(done: Run, *, console: Console, tracking_uri: str) -> None:
         _line(console, f"gate      {'passed' if check['passed'] else 'FAILED'}: {check_text(check)}")
     if hint := too_few_examples(gate["checks"], metrics):
         _line(console, f"          {hint}")
+    if hint := _advice(done):
+        _line(console, f"hint      {hint}")
     for name, why in _left_out(done).items():
         _line(console, f"left out  {name}: {why}")
     _line(console, f"report    {done.results / 'report' / 'report.html'}")
@@ -49,6 +52,14 @@ def print_closing(done: Run, *, console: Console, tracking_uri: str) -> None:
     )
     _line(console, f"tracking  {without_credentials(tracking_uri)}")
     _outcome(console, done)
+
+
+def _advice(done: Run) -> str | None:
+    """What to switch on where recovery fell short."""
+    from regrow.evaluation.recovery import advice
+
+    settings, curve = (done.results / "recovery" / name for name in ("settings.json", "curve.json"))
+    return advice(read_json(settings), read_json(curve)) if settings.is_file() and curve.is_file() else None
 
 
 def _left_out(done: Run) -> dict[str, str]:
@@ -77,38 +88,6 @@ def print_front(done: Sweep, *, console: Console) -> None:
     for name, why in done.failed.items():
         _line(console, f"failed    {name}: {why}")
     _line(console, f"front     {done.run.results / 'selection' / 'front.html'}")
-
-
-def check_text(check: Mapping[str, Any]) -> str:
-    """One check of the gate in words, with accuracies in points as in the table."""
-    name, value, limit = check["name"], check["value"], check["limit"]
-    label, _, form = name.partition(".")
-    words = label.replace("_", " ") + (f" as {form}" if form else "")
-    if value is None:
-        return f"{words}: not measured, required {check['relation']} {limit:g}"
-    if label.startswith("accuracy_not_worse_than"):
-        lowest = f"{100 * value:+.2f} points at the lower bound of the 95% interval"
-        return f"{words}: {lowest}, required {check['relation']} {100 * limit:+.2f}"
-    return f"{words}: {value:.3g}, required {check['relation']} {limit:g}"
-
-
-def too_few_examples(checks: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> str | None:
-    """What to do where accuracy failed only because the test split is too small to show what was measured."""
-    for check in checks:
-        label, _, form = check["name"].partition(".")
-        other = label.removeprefix("accuracy_not_worse_than_")
-        name = f"recovered_vs_{other}.accuracy_difference{f'.{form}' if form else ''}"
-        difference, examples = metrics.get(name), metrics.get("test_examples")
-        if check["passed"] or label == other or difference is None or examples is None:
-            continue
-        if difference >= check["limit"]:
-            key = "max_accuracy_drop" + ("_from_champion" if other == "champion" else "")
-            return (
-                f"{100 * difference:+.2f} points were measured, but with {examples:,} test examples a loss "
-                f"of more than {-100 * check['limit']:.2f} points cannot be excluded with 95% confidence: "
-                f"test on more examples, or raise register.gate.{key}"
-            )
-    return None
 
 
 def _standing(registration: Mapping[str, Any]) -> str:

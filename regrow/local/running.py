@@ -18,6 +18,7 @@ from rich.console import Console
 
 from regrow.errors import RegrowError, RunInterruptedError
 from regrow.local.checkout import lasting
+from regrow.local.error_card import write_error_card
 from regrow.local.workspace import identity, new_logs, only_one, tidy
 from regrow.progress import EVENTS, figures_line, is_news
 from regrow.registry.tracking import WORKSPACE
@@ -151,7 +152,14 @@ def _run(
                 start_new_session=True,
                 pass_fds=(lock,),
             )
-            view = _follow(process, events, console=console, logs=logs)
+            try:
+                view = _follow(process, events, console=console, logs=logs)
+            except RunInterruptedError:
+                raise
+            except RegrowError as error:
+                card = write_error_card(results, error, logs=logs)
+                console.print(f"report    {card}", markup=False, highlight=False, soft_wrap=True)
+                raise
         steps, outputs = view.steps, view.outputs
         stopped = "register" not in {step.name for step in steps}
         if not stopped:
@@ -168,6 +176,15 @@ def _collect(outputs: dict[str, Path], results: Path) -> None:
         for name in RESULTS:
             if name in outputs:
                 copy_tree(outputs[name], place / name)
+        put_registered_report(place)
+
+
+def put_registered_report(results: Path) -> None:
+    """Let the report be the one that names the version and the gate's verdict, which `register` has written."""
+    registered, page = results / "registration" / "report.html", results / "report" / "report.html"
+    if registered.is_file():
+        page.unlink(missing_ok=True)  # a hard link of the cache's
+        shutil.copy2(registered, page)
 
 
 def _follow(process: subprocess.Popen[bytes], events: Path, *, console: Console, logs: Path) -> "_View":

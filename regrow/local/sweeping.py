@@ -26,7 +26,7 @@ from regrow.config.sections import Parameters, canonical_json
 from regrow.config.sweep import Candidate, candidates, resolve_params, section, select_params
 from regrow.errors import RegrowError, RunInterruptedError
 from regrow.evaluation.choice import points
-from regrow.local.running import RESULTS, Run, StepLine
+from regrow.local.running import RESULTS, Run, StepLine, put_registered_report
 from regrow.local.step_processes import StepProcesses
 from regrow.local.workspace import identity, new_logs, only_one, tidy
 from regrow.progress import figures_line
@@ -311,6 +311,7 @@ def _collect(places: Mapping[str, Path], results: Path) -> None:
             for item in get_spec(step).outputs:
                 if item.name in (*RESULTS, "selection"):
                     copy_tree(place / step / item.name, target / item.name)
+        put_registered_report(target)
 
 
 def front_table(front: Mapping[str, Any]) -> Table:
