@@ -1,5 +1,6 @@
 """Tables in CSV: every cell is read as the text that it is; feature cells become numbers, labels stay text."""
 
+import contextlib
 import csv
 import io
 from array import array
@@ -31,11 +32,33 @@ def list_csv(source: Csv) -> Listing:
         RegrowError: not a CSV file, a bomb, a column is missing, doubly there, nameless or without a number, ``shape``
             does not fit.
     """
-    path = source.path
     reader = _Reader(source)
+    with _opened(source, reader) as text:
+        return reader.read(text)
+
+
+def header_columns(source: Csv) -> list[str]:
+    """The columns of the features, by the header alone.
+
+    Raises:
+        RegrowError: as `list_csv`, of what the header says.
+    """
+    reader = _Reader(source)
+    with _opened(source, reader) as text:
+        return reader.header(reader.rows(text))[1]
+
+
+@contextlib.contextmanager
+def _opened(source: Csv, reader: "_Reader") -> Iterator[io.TextIOBase]:
+    """The text of the table; what is wrong with it while it is read becomes one sentence.
+
+    Raises:
+        RegrowError: see `list_csv`.
+    """
+    path = source.path
     try:
         with unpacked(path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
-            return reader.read(text)
+            yield text
     except UnicodeDecodeError as error:
         found = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
         raise RegrowError(f"{path}: cannot be read as CSV ({found}); accepted: UTF-8 text") from None
@@ -62,19 +85,24 @@ class _Reader:
         }
 
     def read(self, text: io.TextIOBase) -> Listing:
-        rows = self._rows(text)
-        header = next(rows, None)
-        if header is None:
-            raise RegrowError(f"{self.source.path}: cannot be read as CSV (it is empty)")
-        columns = self._columns(header)
-        self._check_shape(columns)
+        rows = self.rows(text)
+        header, columns = self.header(rows)
         self.features = FeatureColumns(columns, decimal=self.source.decimal)
         places = [self.places[name] for name in columns]
         for block in _blocks(rows, len(columns)):
             self._add(block, len(header), places)
         return self._listing()
 
-    def _rows(self, text: io.TextIOBase) -> Iterator[list[str]]:
+    def header(self, rows: Iterator[list[str]]) -> tuple[list[str], list[str]]:
+        """The first of ``rows``, and which of its columns are features."""
+        header = next(rows, None)
+        if header is None:
+            raise RegrowError(f"{self.source.path}: cannot be read as CSV (it is empty)")
+        columns = self._columns(header)
+        self._check_shape(columns)
+        return header, columns
+
+    def rows(self, text: io.TextIOBase) -> Iterator[list[str]]:
         """The header and the rows below it, without empty lines; `lines` gets where each of the latter begins."""
         reader = csv.reader(text, delimiter=self.source.separator, skipinitialspace=True, strict=True)
         begun = False

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from regrow.dataset import folders, tables
+from regrow.dataset import folders
 from regrow.dataset.class_list import with_classes
 from regrow.dataset.class_names import with_checked_names
-from regrow.dataset.csv_tables import list_csv
+from regrow.dataset.csv_tables import header_columns, list_csv
 from regrow.dataset.decoding import FORMATS, ImageOptions, UnusableError, decode_image
 from regrow.dataset.labels import array_names
 from regrow.dataset.listing import Listing
@@ -22,13 +22,13 @@ from regrow.dataset.reading import HINT, MAKES_ALIKE
 from regrow.dataset.sources import Archive, Dvc, Folder, Remote, require
 from regrow.dataset.splitting import class_order
 from regrow.dataset.table_sources import Digits, Idx, Npz
-from regrow.dataset.tables import list_idx
+from regrow.dataset.tables import list_idx, npz_pairs
 from regrow.dataset.unpacking import is_packed
 from regrow.errors import RegrowError
 
 MOST_FILES = 100_000
 MOST_BYTES = 1 << 24  # of idx files, or labels in an .npz, which are read whole
-LARGEST_TABLE = 1 << 22  # bytes of a CSV file that is read whole; a larger one is not looked into
+LARGEST_TABLE = 1 << 22  # bytes of a CSV file that is read whole; of a larger one the header is
 LOOKED_AT, LOOKED_AT_BYTES = 64, 1 << 25  # images, and what they may add up to
 UPRIGHT = 0x0112  # EXIF's orientation; from 5 on height and width change places
 TURNED = range(5, 9)
@@ -76,7 +76,7 @@ def glimpse(source: Any, *, image: ImageOptions, skip: bool) -> Glimpse:
         if size > MOST_BYTES:
             return Glimpse(where=str(path))
     elif path.is_file() and (is_packed(path) or path.stat().st_size > LARGEST_TABLE):
-        return Glimpse(where=str(path), shape=source.shape)
+        return Glimpse(where=str(path), shape=source.shape or (len(header_columns(source)),))
     listing = _checked(list_idx(source) if isinstance(source, Idx) else list_csv(source), source)
     _, first = next(iter(listing.stream()))
     return _classes(listing, Glimpse(where=str(path), shape=np.asarray(first).shape), skip=skip)
@@ -186,7 +186,7 @@ def _of_npz(source: Npz, *, skip: bool) -> Glimpse:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-            pairs = tables._pairs(path, list(entries))
+            pairs = npz_pairs(path, list(entries))
             shapes = {_header(archive, x)[1:] for x, _ in pairs.values()}
             labels = [y for _, y in pairs.values()]
             if sum(entries[name].file_size for name in labels) > MOST_BYTES:

@@ -62,7 +62,7 @@ def list_npz(source: Npz) -> Listing:
         with open_regular(source.path) as file, np.load(file, allow_pickle=False) as archive:
             # No member gives more than the directory states; zipfile stops there.
             check_expansion(source.path, sum(entry.file_size for entry in archive.zip.infolist()))
-            pairs = _pairs(source.path, archive.files)
+            pairs = npz_pairs(source.path, archive.files)
             parts = [(split, archive[x], archive[y]) for split, (x, y) in pairs.items()]
             unused = sorted(set(archive.files).difference(*pairs.values()))
     except (*DAMAGED, ValueError, zipfile.BadZipFile, AttributeError, TypeError, MemoryError) as error:
@@ -77,7 +77,7 @@ def list_npz(source: Npz) -> Listing:
     return _joined(source.path, parts, notes)
 
 
-def _pairs(path: Path, found: Sequence[str]) -> dict[str | None, tuple[str, str]]:
+def npz_pairs(path: Path, found: Sequence[str]) -> dict[str | None, tuple[str, str]]:
     """The names of features and labels in an ``.npz`` by split; None where it makes none.
 
     Raises:

@@ -263,3 +263,20 @@ def test_run_says_when_its_target_is_that_of_the_sweep(
         )
         assert done.returncode == 1 and "gone.npz: no such file or folder" in done.stderr
         assert (said in done.stdout + done.stderr) is told, prune
+
+
+def test_of_a_large_table_the_header_is_looked_at(tmp_path: Path) -> None:
+    import gzip
+
+    from regrow.dataset.decoding import ImageOptions
+    from regrow.dataset.glimpse import glimpse
+    from regrow.dataset.table_sources import Csv
+    from regrow.errors import RegrowError
+
+    path = tmp_path / "t.csv.gz"
+    with gzip.open(path, "wt") as file:
+        file.write("a,b,kind\n1,2,x\n")
+    said = glimpse(Csv(kind="csv", path=path, label="kind"), image=ImageOptions(), skip=False)
+    assert (said.shape, said.classes) == ((2,), None)
+    with pytest.raises(RegrowError, match="has no column 'z'; it has 'a', 'b', 'kind'"):
+        glimpse(Csv(kind="csv", path=path, label="z"), image=ImageOptions(), skip=False)
