@@ -152,7 +152,7 @@ def test_mistakes_are_said_without_heavy_imports(
         ),
         "mixed": (
             ["run", *_set(folder % mixed)],
-            "c0/5.png: is 20 × 32 × 3, but c0/0.png is 32 × 32 × 3; prepare.image.size",
+            "c0/5.png: is 20 × 32 × 3, but c0/0.png is 32 × 32 × 3; set prepare.image.size",
         ),
         "empty": (
             ["run", *_set(folder % empty)],
