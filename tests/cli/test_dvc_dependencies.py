@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from regrow.cli.dvc_stages import HEADER, STAGES, stages
+from regrow.cli.dvc_stages import HEADER, STAGES, require_own, stages
 from regrow.cli.main import cli
 from regrow.config.document import load_config
 from regrow.config.section_defaults import add_sections, missing_sections, section_defaults
@@ -400,3 +400,15 @@ def test_a_training_in_a_temporary_folder_leaves_its_run_and_its_logs(tmp_path: 
         assert database.execute("select name, status from runs").fetchall() == [("train", "FINISHED")]
     assert list((repository.root / ".regrow/tensorboard/train").rglob("events.out.*"))
     assert repository.run("git", "status", "--porcelain") == ""
+
+
+def test_a_file_of_an_older_version_is_written_anew(tmp_path: Path) -> None:
+    """The first line has had other words."""
+    file = tmp_path / "dvc.yaml"
+    file.write_text(
+        "# Written by `regrow dvc-yaml` from the steps' specifications.\nstages: {train: {cmd: x}}\n"
+    )
+    require_own(file)
+    file.write_text("# Written by hand.\nstages: {train: {cmd: x}}\n")
+    with pytest.raises(RegrowError, match="did not write and would overwrite"):
+        require_own(file)
