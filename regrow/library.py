@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal, Never
 
 from regrow.conversion.formats import export_format
 from regrow.errors import RegrowError
+
+# Regrow's own come first: a name that one of them has is refused to one of the user's.
+from regrow.graph.rules import families  # noqa: F401
 from regrow.graph.rules.rule import rule
+from regrow.pruning.criteria import scoring  # noqa: F401
 from regrow.pruning.criteria.criterion import criterion
 from regrow.recovery.keep_zeros import KeepZeros
 from regrow.recovery.technique import technique
+from regrow.training import architectures  # noqa: F401
 from regrow.training.architecture import architecture
 
 if TYPE_CHECKING:
@@ -92,7 +97,7 @@ def inspect(model: Model) -> "Inspection":
 
 
 def prune(
-    model: "Model | Pruned",
+    model: "Model | Pruned | Recovered",
     *,
     macs: float | None = None,
     parameters: float | None = None,
@@ -131,7 +136,8 @@ def prune(
     ``params.yaml`` (`regrow keys prune` lists them).
 
     Args:
-        model: a live model, the path of a model file, or what an earlier `prune` gave: then both prunings count as one.
+        model: a live model, the path of a model file, or what an earlier `prune` or `recover` gave: then both prunings
+            count as one, of the same parent.
         macs: share of multiply-accumulate operations to keep, 0 to 1: channels are removed. Likewise:
         parameters: share of parameters to keep.
         bytes: share of the arrays' bytes to keep.

@@ -163,3 +163,61 @@ def test_names_are_checked_where_something_is_added() -> None:
         criterion("l1")(nothing)
     with pytest.raises(RegrowError, match="'mlp': the name is taken"):
         architecture(options=Mlp)(nothing)
+
+
+def test_what_is_no_name_or_no_function_is_refused() -> None:
+    def nothing(*_: Any) -> None: ...
+
+    for name in (None, 3, "", "a b", "a/b"):
+        with pytest.raises(RegrowError, match=f"criterion: its name is {name!r}; accepted: letters"):
+            criterion(name)  # type: ignore[arg-type]
+    with pytest.raises(RegrowError, match="criterion: its name is a function"):
+        criterion(nothing)  # type: ignore[arg-type]
+    with pytest.raises(RegrowError, match="criterion 'mine': is a int; accepted: a function"):
+        criterion("mine")(3)  # type: ignore[arg-type]
+
+
+def test_objects_that_can_be_called_are_added_and_defined_anew() -> None:
+    from functools import partial
+
+    from regrow.pruning.criteria.criterion import REGISTERED
+
+    class Constant:
+        def __call__(self, evidence: Any) -> Any: ...
+
+    try:
+        for made in (Constant(), Constant(), partial(print)):
+            if isinstance(made, partial):
+                with pytest.raises(RegrowError, match="'of_an_object': the name is taken by"):
+                    criterion("of_an_object")(made)
+            else:
+                criterion("of_an_object")(made)
+                assert REGISTERED["of_an_object"].score is made
+    finally:
+        REGISTERED.pop("of_an_object", None)
+
+
+def test_own_names_are_held_before_anything_else_is_loaded() -> None:
+    """In a process where nothing of Regrow's was used before; a cell's function may be renamed."""
+    code = """
+import regrow
+from regrow.graph.rules.rule import RULES
+try:
+    regrow.criterion("l1")(lambda evidence: None)
+except regrow.RegrowError as error:
+    print(error)
+@regrow.rule("Dense")
+def of_dense(call): ...
+@regrow.criterion("mine")
+def first(evidence): ...
+@regrow.criterion("mine")
+def second(evidence): ...
+from regrow.pruning.criteria.scoring import criteria
+from regrow.graph import tracing
+print(criteria()["mine"].score is second, RULES["Dense"] is of_dense)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [
+        "criterion 'l1': the name is taken by regrow.pruning.criteria.magnitude.group_l1",
+        "True True",
+    ], done.stderr

@@ -1,5 +1,6 @@
 """Values chosen by name from records that a user may add to."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
@@ -95,3 +96,32 @@ def name_of(section: type[BaseModel], *, what: str) -> str:
             ' field name: Literal["NAME"] = "NAME"'
         )
     return str(names[0])
+
+
+def check_addition(what: str, name: Any, added: Any, *, taken: Any = None) -> None:
+    """Refuse what cannot be added under ``name``; what is ``taken`` by it already may be defined anew in its place.
+
+    Raises:
+        RegrowError: ``name`` is no name, ``added`` cannot be called, or the name is ``taken`` by something else.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
+        given = repr(name) if isinstance(name, str | int | float | None) else f"a {type(name).__name__}"
+        raise RegrowError(
+            f'{what}: its name is {given}; accepted: letters, digits and "_", such as @{what}("mine")'
+        )
+    if not callable(added):
+        raise RegrowError(f"{what} '{name}': is a {type(added).__name__}; accepted: a function")
+    # The same cell of a notebook, its function renamed or not, or a module that is imported anew, takes its own place.
+    if (
+        taken is None
+        or _place(taken) == _place(added)
+        or {_place(taken)[0], _place(added)[0]} == {"__main__"}
+    ):
+        return
+    raise RegrowError(f"{what} '{name}': the name is taken by {'.'.join(_place(taken))}")
+
+
+def _place(added: Any) -> tuple[str, str]:
+    """Module and name of a function; of an object that can be called, those of its class."""
+    named = added if hasattr(added, "__qualname__") else type(added)
+    return str(named.__module__), str(named.__qualname__)

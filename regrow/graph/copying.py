@@ -1,5 +1,6 @@
 """A live model made anew, so that what works on a model leaves the one that it was given as it is."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from regrow.graph.graph import Graph
@@ -51,3 +52,12 @@ def _each(value: Any) -> Any:
 
 def _fresh(thing: Any) -> Any:
     return type(thing).from_config(thing.get_config())
+
+
+def give_back(model: Any, arrays: Sequence[Any]) -> bool:
+    """Give ``model`` back the weights that it had, as `get_weights` gave them; whether any of them was another."""
+    found = model.get_weights()
+    if all(one.tobytes() == other.tobytes() for one, other in zip(arrays, found, strict=True)):
+        return False
+    model.set_weights(arrays)
+    return True

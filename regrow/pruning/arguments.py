@@ -74,7 +74,7 @@ def as_arguments() -> Iterator[None]:
     try:
         yield
     except RegrowError as error:
-        raise RegrowError(*(KEYS.sub("", line) for line in str(error).splitlines())) from None
+        raise RegrowError(*(KEYS.sub("", line) for line in str(error).splitlines())) from error.__cause__
 
 
 def refuse_unknown(function: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
@@ -136,11 +136,15 @@ def _check_method(method: Any, how_far: str) -> None:
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    if isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(part, int) for part in value):
-        n, m = value
+    if isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_whole, value)):
+        n, m = map(int, value)
         if 1 <= n < m:
             return n, m
     raise RegrowError(
         f"n_m: got {value!r}; accepted: a pair of whole numbers, the first below the second, such as (2, 4), which"
         " keeps 2 of every 4 weights"
     )
+
+
+def _is_whole(value: Any) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)

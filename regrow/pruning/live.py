@@ -15,6 +15,7 @@ from regrow.pruning.arguments import as_arguments, refuse_without_data, section
 from regrow.pruning.methods import Own, Task, trains
 from regrow.pruning.parameters import PruneParams
 from regrow.pruning.pruned import Pruned, prune_model
+from regrow.showing.tables import Shown
 from regrow.training.randomness import undisturbed
 
 UNMEASURED = (
@@ -27,7 +28,12 @@ def prune_live(model: Any, given: Mapping[str, Any], *, data: Any, validation: A
     params = section(given)
     if data is None:
         refuse_without_data(params)
-    earlier = model if isinstance(model, Pruned) else None
+        for name, value in (("validation", validation), ("loss", loss)):
+            if value is not None:
+                raise RegrowError(
+                    f"{name}: is only used with data, which is not given; pass data= too, or leave it out"
+                )
+    earlier: Any = model if isinstance(model, Shown) and hasattr(model, "pruning") else None
     live = model_of(model, name="model")
     is_path = isinstance(data, str | Path)
     if is_path and validation is not None:
@@ -46,16 +52,24 @@ def prune_live(model: Any, given: Mapping[str, Any], *, data: Any, validation: A
     )
     with as_arguments(), undisturbed():
         done = prune_model(live.model, task, unmeasured=UNMEASURED)
+        if earlier is not None:
+            done = _of_both(earlier, done)
         back = live.back(done.model)
-    if earlier is None:
-        return replace(done, model=back, parent=live.given)
-    return replace(
-        done,
-        model=back,
-        parent=earlier.parent,
-        pruning=earlier.pruning.then(done.pruning),
-        report=replace(done.report, before=earlier.report.before),
-    )
+    return replace(done, model=back, parent=live.given if earlier is None else earlier.parent)
+
+
+def _of_both(earlier: Any, done: Pruned) -> Pruned:
+    """``done``, a pruning of the model in ``earlier`` (of `prune` or `recover`), as one of that one's parent."""
+    from regrow.model_files.inspection import inspection
+
+    pruning = earlier.pruning.then(done.pruning)
+    pruning.apply(done.model)  # training between two rounds knows of the later masks alone
+    if isinstance(earlier, Pruned):
+        before = earlier.report.before
+    else:
+        before = inspection(model_of(earlier.parent, name="parent").model)
+    report = replace(done.report, before=before, after=inspection(done.model))
+    return replace(done, pruning=pruning, report=report)
 
 
 def _own(

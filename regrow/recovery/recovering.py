@@ -58,6 +58,8 @@ def recover_model(
         RegrowError: an argument is wrong, or fine-tuning diverged again and again.
     """
     params = section(given)
+    if training is not None and not Path(training).is_dir():
+        raise RegrowError(f"training: {training}: no such directory; accepted: what `regrow train` wrote")
     from regrow.recovery.job import Job
     from regrow.recovery.sequence import recover
     from regrow.training.devices import copied
@@ -186,7 +188,7 @@ def _in_our_words(data: Data) -> Iterator[None]:
     try:
         yield
     except RegrowError as error:
-        raise RegrowError(*(KEYS.sub("", line) for line in str(error).splitlines())) from None
+        raise RegrowError(*(KEYS.sub("", line) for line in str(error).splitlines())) from error.__cause__
     except tf.errors.OpError:
         sources = (getattr(data, name, None) for name in ("train", "held_out"))
         fault = next((found for item in sources if (found := getattr(item, "fault", None))), None)

@@ -1,7 +1,10 @@
 """Apply the techniques in order: cheap ones first, those that cost epochs last."""
 
+from collections.abc import Callable
 from typing import Any
 
+from regrow.dataset.own_expected import told as told_kind
+from regrow.errors import RegrowError
 from regrow.progress import emit
 from regrow.recovery.curve import RecoveryCurve
 from regrow.recovery.fine_tuning import FineTuning
@@ -102,10 +105,40 @@ def _custom(job: Job, curve: RecoveryCurve) -> None:
     known = techniques()
     for options in job.params.custom:
         before = job.model.get_weights()
-        known[options.name].apply(options, job)
+        _apply(known[options.name].apply, options, job)
         job.pruning.apply(job.model)
         curve.add(options.name, job.measured(job.model))
         curve.keep_if_better(job.model, curve.last, [curve.last], before=before)
+
+
+def _apply(technique: Callable[[Any, Any], Any], options: Any, job: Job) -> None:
+    """Let a technique from outside change the weights of ``job.model``, and nothing else.
+
+    Raises:
+        RegrowError: it fails, returns or sets another model, changes the parent, or leaves NaN or infinity.
+    """
+    from regrow.graph.copying import give_back
+    from regrow.graph.finite import not_finite, shown
+
+    told, model, parent = f"technique '{options.name}'", job.model, job.parent
+    before = parent.get_weights()
+    try:
+        returned = technique(options, job)
+    except RegrowError:
+        raise
+    except Exception as error:
+        raise RegrowError(f"{told}: raised {type(error).__name__}: {error}") from error
+    finally:
+        is_changed = give_back(parent, before) or job.parent is not parent
+    if returned is not None or job.model is not model:
+        way = "set another job.model" if returned is None else f"returned {told_kind(returned)}"
+        raise RegrowError(f"{told}: {way}; accepted: one that returns nothing and changes job.model in place")
+    if is_changed:
+        raise RegrowError(
+            f"{told}: changed the parent, job.parent; accepted: one that changes job.model alone"
+        )
+    if found := not_finite(model):
+        raise RegrowError(f"{told}: left values that are NaN or infinite in {shown(found)}")
 
 
 def _reconstruct(job: Job, curve: RecoveryCurve, pruned: list[Any]) -> None:

@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from regrow import extensions
-from regrow.config.choices import OneOfSections, name_of
+from regrow.config.choices import OneOfSections, check_addition, name_of
 from regrow.config.sections import Parameters
-from regrow.errors import RegrowError
 
 Apply = TypeVar("Apply", bound=Callable[[Any, Any], Any])
 
@@ -42,8 +41,8 @@ def technique(*, section: type[Parameters]) -> Callable[[Apply], Apply]:
 
     It is used where ``recover.custom`` names it (``regrow.recover(…, custom=["shrink"])``): after reconstruction and
     before fine-tuning. The function takes a value of ``section`` and a `Job`, whose ``model`` it changes in place;
-    ``job.parent``, ``job.pruning``, ``job.data`` and ``job.params`` are there to be read. What is masked is set to zero
-    afterwards, and a technique after which the model is less accurate on validation is undone.
+    ``job.parent``, ``job.pruning``, ``job.data`` and ``job.params`` are there to be read. It returns nothing. What is
+    masked is set to zero afterwards, and a technique after which the model is less accurate on validation is undone.
 
     Args:
         section: options, with a field ``name``, a `Literal` of the technique's name and its default.
@@ -66,9 +65,7 @@ def technique(*, section: type[Parameters]) -> Callable[[Apply], Apply]:
 
     def register(function: Apply) -> Apply:
         other = REGISTERED.get(name)
-        # The same cell of a notebook, or a module that is imported anew, takes its own place.
-        if other is not None and _place(other.apply) != _place(function):
-            raise RegrowError(f"technique '{name}': the name is taken by {'.'.join(_place(other.apply))}")
+        check_addition("technique", name, function, taken=other.apply if other is not None else None)
         REGISTERED[name] = Technique(section=section, apply=function)
         return function
 
@@ -84,7 +81,3 @@ def techniques() -> dict[str, Technique]:
 Custom = Annotated[
     Any, OneOfSections("technique", lambda: {name: item.section for name, item in techniques().items()})
 ]
-
-
-def _place(function: Callable[..., Any]) -> tuple[str, str]:
-    return function.__module__, function.__qualname__

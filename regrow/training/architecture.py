@@ -3,8 +3,7 @@
 An architecture is a function that builds a `tf_keras` model, and a section of options with a name. One of your own::
 
     from regrow import architecture
-    from regrow.config.choices import name_of
-from regrow.config.sections import Parameters
+    from regrow.config.sections import Parameters
 
     class Tiny(Parameters):
         name: Literal["tiny"] = "tiny"
@@ -23,9 +22,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from regrow.config.choices import name_of
+from regrow.config.choices import check_addition, name_of
 from regrow.config.sections import Parameters
-from regrow.errors import RegrowError
 from regrow.training.inputs import Signature
 
 Width = Annotated[int, Field(ge=1)]
@@ -82,14 +80,8 @@ def architecture(*, options: type[Parameters], smallest: int | None = None) -> C
 
     def register(function: Builder) -> Builder:
         other = REGISTERED.get(name)
-        # The same cell of a notebook, or a module that is imported anew, takes its own place.
-        if other is not None and _place(other.build) != _place(function):
-            raise RegrowError(f"architecture '{name}': the name is taken by {'.'.join(_place(other.build))}")
+        check_addition("architecture", name, function, taken=other.build if other is not None else None)
         REGISTERED[name] = ArchitectureRecord(options=options, build=function, smallest=smallest)
         return function
 
     return register
-
-
-def _place(function: Callable[..., Any]) -> tuple[str, str]:
-    return function.__module__, function.__qualname__

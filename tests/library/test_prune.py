@@ -200,3 +200,35 @@ def test_training_on_the_way_leaves_the_users_random_numbers_alone(
     regrow.prune(parent, macs=0.6, rounds=2, between={"epochs": 1}, data=data)
     assert random.random() == expected
     assert config.is_op_determinism_enabled() == was_fixed
+
+
+def test_a_criterion_that_fails_or_changes_the_model_is_told(parent: Any) -> None:
+    from regrow.pruning.criteria.criterion import REGISTERED
+
+    @regrow.criterion("of_ones_own")
+    def failing(evidence: Any) -> Any:
+        evidence.model.set_weights([array * 0 for array in evidence.model.get_weights()])
+        raise KeyError("boom")
+
+    try:
+        with pytest.raises(
+            regrow.RegrowError, match="criterion 'of_ones_own': raised KeyError: 'boom'"
+        ) as caught:
+            regrow.prune(parent, macs=0.5, criterion="of_ones_own")
+        assert isinstance(caught.value.__cause__, KeyError)
+    finally:
+        del REGISTERED["of_ones_own"]  # and `parent` sees that its weights are what they were
+
+
+def test_numbers_of_numpy_are_numbers(parent: Any) -> None:
+    pruned = regrow.prune(parent, n_m=(np.int64(2), np.uint8(4)))  # type: ignore[arg-type]
+    mask = pruned.pruning.masks["hidden/kernel"]
+    assert (mask.reshape(-1, 4, mask.shape[1]).sum(axis=1) == 2).all()
+
+
+@pytest.mark.parametrize("given", [{"validation": ([], [])}, {"loss": "mse"}])
+def test_what_belongs_to_data_is_refused_without_it(parent: Any, given: dict[str, Any]) -> None:
+    with pytest.raises(
+        regrow.RegrowError, match=f"{next(iter(given))}: is only used with data, which is not given"
+    ):
+        regrow.prune(parent, macs=0.5, **given)

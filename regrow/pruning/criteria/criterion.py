@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from regrow.config.choices import check_addition
 from regrow.errors import RegrowError
 
 Needs = Literal["weights", "examples"]
@@ -57,7 +58,7 @@ def criterion(
     The function takes an `Evidence` and returns what each unit is worth, float64 of shape ``(units,)``.
 
     Raises:
-        RegrowError: the name is taken by another function, or ``needs`` is neither weights nor examples.
+        RegrowError: the name is taken by another function or is none, or ``needs`` is neither weights nor examples.
 
     Example:
         >>> @criterion("fourth_power", comparable=False)
@@ -66,19 +67,13 @@ def criterion(
         >>> REGISTERED["fourth_power"].needs
         'weights'
     """
+    check_addition("criterion", name, criterion)
     if needs not in ("weights", "examples"):
         raise RegrowError(f"criterion '{name}': needs is {needs!r}; accepted: 'weights' or 'examples'")
 
     def register(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         other = REGISTERED.get(name)
-        # The same cell of a notebook, or a module that is imported anew, takes its own place.
-        if other is not None and (other.score.__module__, other.score.__qualname__) != (
-            function.__module__,
-            function.__qualname__,
-        ):
-            raise RegrowError(
-                f"criterion '{name}': the name is taken by {other.score.__module__}.{other.score.__qualname__}"
-            )
+        check_addition("criterion", name, function, taken=other.score if other is not None else None)
         REGISTERED[name] = Criterion(
             name=name,
             score=function,

@@ -83,7 +83,7 @@ def score(
         check_without_data(criterion)
     used = criteria()[criterion]
     evidence = Evidence(channels=channels, model=model, calibration=calibration, seed=seed)
-    found = _checked(used, used.score(evidence), channels.count)
+    found = _checked(used, _scored(used, evidence), channels.count)
     if channels.removable.any() and not np.isfinite(found[channels.removable]).any():
         what = "no channel has a finite score"
         if used.lacking is not None:
@@ -94,6 +94,27 @@ def score(
         if len(known):
             found[known] = NORMALISATIONS[normalise](found[known])
     return found
+
+
+def _scored(used: Criterion, evidence: Evidence) -> Any:
+    """What the criterion returns; what it changed in the model is changed back.
+
+    Raises:
+        RegrowError: the criterion fails.
+    """
+    from regrow.graph.copying import give_back
+
+    model = evidence.model  # None where channels are scored again and no model of what is left is built
+    before = model.get_weights() if model is not None else []
+    try:
+        return used.score(evidence)
+    except RegrowError:
+        raise
+    except Exception as error:
+        raise RegrowError(f"criterion '{used.name}': raised {type(error).__name__}: {error}") from error
+    finally:
+        if model is not None:
+            give_back(model, before)
 
 
 def _checked(used: Criterion, found: Any, count: int) -> Array:
