@@ -35,7 +35,7 @@ def export_live(
     if on_error not in ("fail", "skip"):
         raise RegrowError(f"on_error: got {on_error!r}; accepted: 'fail', 'skip'")
     for name, count in zip(("calibration_examples", "parity_examples"), counts, strict=True):
-        if not isinstance(count, int) or isinstance(count, bool) or count < LEAST_SIZE:
+        if not hasattr(count, "__index__") or isinstance(count, bool) or count < LEAST_SIZE:
             raise RegrowError(f"{name}: got {count!r}; accepted: a whole number ≥ {LEAST_SIZE}")
     if "tflite_int8" in wanted and calibration is None:
         raise RegrowError(

@@ -167,9 +167,11 @@ def source(value: Any, expected: Expected, *, name: str, steps: int | None, **op
 
 
 def _count(steps: Any, name: str) -> int | None:
-    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+    if steps is None:
+        return None
+    if isinstance(steps, bool) or not hasattr(steps, "__index__") or steps < 1:
         raise RegrowError(f"{_steps(name)}: got {steps!r}; accepted: a whole number from 1 up")
-    return steps
+    return int(steps)
 
 
 def _steps(name: str) -> str:

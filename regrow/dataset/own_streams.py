@@ -153,13 +153,18 @@ class Stream:
             reason = "never ends"
         elif self.surveyed().digest != self.survey.digest:
             reason = "yields its examples in a different order or form in each pass"
-        elif self.survey.batches < 2:
+        elif self.pieces < 2:
             reason = "has a single batch"
         if reason is not None:
             raise RegrowError(
                 f"validation: missing, and {self.name} {reason}, so none can be held out; pass validation="
             )
         return self.without_held_out()
+
+    @property
+    def pieces(self) -> int:
+        """How many parts the data can be split into."""
+        return self.survey.batches
 
     def _passed(self) -> Iterator[tuple[list[Array], Array]]:
         """The batches of one pass, checked."""
@@ -240,10 +245,14 @@ class TfData(Stream):
         """Batches; of single examples so many at a time."""
         return self.data if self._is_batched else self.data.batch(batch_size)
 
+    @property
+    def pieces(self) -> int:
+        """Batches, or examples where they come one by one."""
+        return self.survey.batches if self._is_batched else self.survey.examples
+
     def without_held_out(self) -> tuple[Stream, Stream]:
         """Every tenth batch, or example where they come one by one, is held out."""
-        total = self.survey.batches if self._is_batched else self.survey.examples
-        each = min(HELD_EACH, total)
+        each = min(HELD_EACH, self.pieces)
         numbered = self.data.enumerate()
 
         def part(is_held: bool) -> Stream:

@@ -24,6 +24,7 @@ def recover_live(
 ) -> Recovered:
     """See `regrow.recover`; ``given`` are the techniques' arguments, None where they are not given."""
     model, before, pruning = _taken(pruned, parent)
+    _check_parent(model.model, before.model)
     done = recover_model(
         model.model,
         before.model,
@@ -49,3 +50,19 @@ def _taken(pruned: Any, parent: Any) -> tuple[Live, Live, Pruning]:
         raise RegrowError(f"parent: is required with a directory, {pruned}; {ACCEPTED}")
     model = model_of(pruned, name="pruned")
     return model, model_of(parent, name="parent"), Pruning.read(Path(pruned) / PRUNING)
+
+
+def _check_parent(model: Any, parent: Any) -> None:
+    """Refuse a parent of other examples or answers.
+
+    Raises:
+        RegrowError: says those of both.
+    """
+    found, wanted = (
+        [tuple(tensor.shape[1:]) for tensor in (*one.inputs, *one.outputs)] for one in (parent, model)
+    )
+    if found != wanted:
+        raise RegrowError(
+            f"parent: its inputs and outputs have shapes {', '.join(map(str, found))}, those of the pruned model"
+            f" {', '.join(map(str, wanted))}; accepted: the model before pruning"
+        )

@@ -107,3 +107,50 @@ def test_a_result_is_compiled_as_its_parent_and_is_passed_on(
         assert found.model.loss == "sparse_categorical_crossentropy"
         assert found.model.optimizer is not parent.optimizer
     assert regrow.inspect(second).sparsity == pytest.approx(regrow.inspect(sparse).sparsity)
+
+
+def test_a_recovered_model_is_pruned_on_and_both_prunings_count_as_one(
+    parent: Any, digit_arrays: dict[str, Any]
+) -> None:
+    data = digit_arrays["x_train"][:300], digit_arrays["y_train"][:300]
+    sparse = regrow.prune(parent, sparsity=0.5)
+    recovered = regrow.recover(sparse, data, fine_tune=False)
+    for options in ({}, {"rounds": 2, "between": {"epochs": 1}, "data": data}):
+        again = regrow.prune(recovered, macs=0.5, **options)
+        assert again.parent is parent
+        assert again.report.before.macs == regrow.inspect(parent).macs
+        assert set(again.pruning.masks) == set(sparse.pruning.masks)
+        again.pruning.verify(again.model)
+        assert again.report.after.zeros == regrow.inspect(again).zeros > 0
+    fitted = regrow.recover(again, data, epochs=1, reconstruct=True)
+    fitted.pruning.verify(fitted.model)
+    assert regrow.inspect(fitted).zeros >= again.report.after.zeros
+
+
+def test_single_examples_of_a_stream_are_split_however_few(parent: Any, digit_arrays: dict[str, Any]) -> None:
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((digit_arrays["x_train"][:30], digit_arrays["y_train"][:30]))
+    pruned = regrow.prune(parent, sparsity=0.5)
+    assert regrow.recover(pruned, data, fine_tune=False).curve.points
+    with pytest.raises(regrow.RegrowError, match="train has a single batch"):
+        regrow.recover(pruned, data.batch(64), fine_tune=False)
+    endless = data.batch(10).repeat()
+    found = regrow.recover(pruned, endless, validation=data, steps=np.int64(2), fine_tune=False)  # type: ignore[arg-type]
+    assert found.curve.points
+    with pytest.raises(regrow.RegrowError, match=r"steps: got 2\.0; accepted: a whole number"):
+        regrow.recover(pruned, endless, validation=data, steps=2.0)  # type: ignore[arg-type]
+
+
+def test_another_parent_or_a_missing_directory_is_told(parent: Any, digit_arrays: dict[str, Any]) -> None:
+    import tf_keras
+
+    data = digit_arrays["x_train"][:30], digit_arrays["y_train"][:30]
+    pruned = regrow.prune(parent, sparsity=0.5)
+    other = tf_keras.Sequential([tf_keras.layers.Input((6,)), tf_keras.layers.Dense(10)])
+    with pytest.raises(
+        regrow.RegrowError, match=r"parent: its inputs and outputs have shapes \(6,\), \(10,\)"
+    ):
+        regrow.recover(pruned, data, parent=other)
+    with pytest.raises(regrow.RegrowError, match="training: nowhere: no such directory"):
+        regrow.recover(pruned, data, training="nowhere")
