@@ -147,9 +147,9 @@ def test_names_are_checked_where_something_is_added() -> None:
     def nothing(*_: Any) -> None: ...
 
     for add in (lambda: technique(section=Nameless), lambda: architecture(options=Nameless)):
-        with pytest.raises(RegrowError, match="Nameless gives no name"):
+        with pytest.raises(RegrowError, match="Nameless has no name"):
             add()
-    with pytest.raises(RegrowError, match="technique: 3 gives no name"):
+    with pytest.raises(RegrowError, match="technique: 3 has no name"):
         technique(section=3)  # type: ignore[arg-type]
     with pytest.raises(RegrowError, match="needs is 'data'; accepted"):
         criterion("mine", needs="data")  # type: ignore[arg-type]
