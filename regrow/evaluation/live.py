@@ -12,6 +12,7 @@ from regrow.evaluation.side_by_side import Comparison, Side, compare_sides, file
 from regrow.model_files.live import model_of
 
 CALIBRATION = 256
+INFINITE = -1  # of tf.data: tf.data.INFINITE_CARDINALITY
 
 
 def compare_live(
@@ -27,6 +28,8 @@ def compare_live(
             f"recovered: takes examples of shape {shapes[1]}, but parent of shape {shapes[0]}; accepted: two models of"
             " the same input"
         )
+    if hasattr(test, "cardinality") and int(test.cardinality()) == INFINITE:
+        raise RegrowError("test: never ends; accepted: a tf.data.Dataset with an end, such as test.take(100)")
     examples = examples_of(test, name="test", model_shape=shapes[0], split="test")
     source = examples
     if calibration is not None:

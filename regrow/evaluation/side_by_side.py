@@ -166,9 +166,25 @@ def _right(sides: Mapping[str, Side], test: Examples) -> dict[str, Array]:
             raise RegrowError(f"{test.name}: has no labels; a comparison needs examples with their classes")
         batch = np.asarray(features, np.float32)
         refuse_examples(batch, test.name)
-        for role, answer in predict.items():
-            found[role].append(_correct(answer(batch), np.asarray(labels), test.name, sides[role].name))
+        answers = {role: answer(batch) for role, answer in predict.items()}
+        _check_classes({sides[role].name: found for role, found in answers.items()})
+        for role, answered in answers.items():
+            found[role].append(_correct(answered, np.asarray(labels), test.name, sides[role].name))
     return {role: np.concatenate(parts) for role, parts in found.items()}
+
+
+def _check_classes(answers: Mapping[str, Array]) -> None:
+    """Refuse models whose answers, by the models' names, are not of as many classes.
+
+    Raises:
+        RegrowError: names both, and their classes.
+    """
+    (one, first), (other, second) = ((name, found.shape[1:]) for name, found in answers.items())
+    if len(first) == len(second) == 1 and first != second:
+        raise RegrowError(
+            f"{other}: answers with {second[0]} classes, but {one} with {first[0]}; accepted: two models of the same"
+            " classes"
+        )
 
 
 def _predictor(side: Side) -> Callable[[Array], Array]:

@@ -121,3 +121,24 @@ def test_models_that_do_not_fit_are_named(parent: Any, digit_arrays: dict[str, A
         assert str(caught.value).startswith(sentence)
     with pytest.raises(regrow.RegrowError, match="latency: got 'tflite_f32'; did you mean 'tflite_fp32'"):
         regrow.compare(parent, parent, test, latency="tflite_f32")
+
+
+def test_other_classes_and_examples_that_say_nothing_are_refused(
+    parent: Any, digit_arrays: dict[str, Any]
+) -> None:
+    import tensorflow as tf
+    import tf_keras
+
+    x, y = digit_arrays["x_test"][:20], digit_arrays["y_test"][:20]
+    layers = tf_keras.layers
+    other = tf_keras.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(12, "softmax")])
+    with pytest.raises(regrow.RegrowError, match="recovered: answers with 12 classes, but parent with 10"):
+        regrow.compare(parent, other, (x, y), latency=None)
+    spoilt = x.copy()
+    spoilt[3, 0, 0, 0] = np.nan
+    for test in ((spoilt, y), tf.data.Dataset.from_tensor_slices((spoilt, y)).batch(8)):
+        with pytest.raises(regrow.RegrowError, match="test: its features contain NaN or infinity"):
+            regrow.compare(parent, parent, test, latency=None)
+    endless = tf.data.Dataset.from_tensor_slices((x, y)).batch(8).repeat()
+    with pytest.raises(regrow.RegrowError, match="test: never ends"):
+        regrow.compare(parent, parent, endless, latency=None)

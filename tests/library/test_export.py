@@ -134,3 +134,11 @@ def test_a_format_that_cannot_be_is_refused_or_left_out(tmp_path: Path) -> None:
     assert done.parity["keras"]["passed"], "it is compared on random values where there is no data"
     assert list(done.files) == ["keras"] and "keras3" in done.skipped
     assert "left out: model 'local': cannot be exported as keras3" in str(done).replace("\n", " ")
+
+
+def test_ranges_are_not_set_by_nan(parent: Any, digit_arrays: dict[str, Any], tmp_path: Path) -> None:
+    spoilt = digit_arrays["x_train"][:50].copy()
+    spoilt[7] = np.inf
+    with pytest.raises(regrow.RegrowError, match="calibration: its features contain NaN or infinity"):
+        regrow.export(parent, tmp_path / "out", "tflite_int8", calibration=spoilt)
+    assert not (tmp_path / "out").exists()
