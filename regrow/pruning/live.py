@@ -10,9 +10,9 @@ from typing import Any
 from regrow.dataset.directory import open_dataset
 from regrow.errors import RegrowError
 from regrow.model_files.live import model_of
-from regrow.progress import Progress
+from regrow.progress import Progress, emit
 from regrow.pruning.arguments import as_arguments, refuse_without_data, section
-from regrow.pruning.methods import Own, Task, trains
+from regrow.pruning.methods import Own, Task, trains, wanted_sparsity
 from regrow.pruning.parameters import PruneParams
 from regrow.pruning.pruned import Pruned, prune_model
 from regrow.showing.tables import Shown
@@ -52,10 +52,22 @@ def prune_live(model: Any, given: Mapping[str, Any], *, data: Any, validation: A
     )
     with as_arguments(), undisturbed():
         done = prune_model(live.model, task, unmeasured=UNMEASURED)
+        _tell_of_earlier_zeros(done, params)
         if earlier is not None:
             done = _of_both(earlier, done)
         back = live.back(done.model)
     return replace(done, model=back, parent=live.given if earlier is None else earlier.parent)
+
+
+def _tell_of_earlier_zeros(done: Pruned, params: PruneParams) -> None:
+    """Say that a model had more zeros than are asked for: none of them is taken back."""
+    wanted, before = wanted_sparsity(params), done.report.before.sparsity
+    if wanted is not None and before > wanted:
+        emit(
+            "notice",
+            message=f"prune: {before:.1%} of the kernel weights were zero before, more than the {wanted:.1%} asked for;"
+            " they stay zero",
+        )
 
 
 def _of_both(earlier: Any, done: Pruned) -> Pruned:

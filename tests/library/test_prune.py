@@ -232,3 +232,14 @@ def test_what_belongs_to_data_is_refused_without_it(parent: Any, given: dict[str
         regrow.RegrowError, match=f"{next(iter(given))}: is only used with data, which is not given"
     ):
         regrow.prune(parent, macs=0.5, **given)
+
+
+def test_more_zeros_than_asked_for_are_told(parent: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    sparse = regrow.prune(parent, sparsity=0.8)
+    assert "were zero before" not in "".join(capfd.readouterr())
+    again = regrow.prune(sparse, sparsity=0.3)
+    assert regrow.inspect(again).sparsity == pytest.approx(0.8, abs=0.01)
+    said = " ".join("".join(capfd.readouterr()).split())
+    assert (
+        "80.0% of the kernel weights were zero before, more than the 30.0% asked for; they stay zero" in said
+    )
