@@ -198,7 +198,7 @@ def test_labels_beyond_the_model_s_outputs_are_named(
     channels: Channels, mixed: Any, calibration: Calibration
 ) -> None:
     wrong = Calibration(features=calibration.features, labels=np.full(48, 12))
-    with pytest.raises(RegrowError, match="labels reach 12, but the model has 10 outputs"):
+    with pytest.raises(RegrowError, match="the largest label is 12, but the model has 10 outputs"):
         score(channels, model=mixed, criterion="taylor", normalise="mean", calibration=wrong)
 
 
@@ -208,6 +208,6 @@ def test_a_criterion_that_says_nothing_of_the_model_is_refused() -> None:
     layers = keras.layers
     model = keras.Sequential([layers.Input((4,)), layers.Dense(8), layers.Dense(2)])
     with pytest.raises(
-        RegrowError, match=r"'batch_norm_scale' cannot be used here: no channel .* batch norm"
+        RegrowError, match=r"'batch_norm_scale' cannot be used here: no removable channel .* batch norm"
     ):
         score(trace(Graph.of(model)), model=model, criterion="batch_norm_scale", normalise="mean")
