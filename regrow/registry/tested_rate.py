@@ -17,7 +17,7 @@ def without_tested_rate(parameters: Mapping[str, Any]) -> dict[str, Any]:
     That is ``fit`` where a model is imported as it is, and the peak rate where a range test is to choose it.
     """
     imported = parameters.get("import_model")
-    if isinstance(imported, Mapping) and not imported.get("head"):
+    if isinstance(imported, Mapping) and imported.get("head", "keep") == "keep":
         return {name: value for name, value in parameters.items() if name not in OF_TRAINING}
     fit = parameters.get("fit")
     if not isinstance(fit, Mapping) or fit.get("range_test") is None:

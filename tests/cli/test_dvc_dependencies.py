@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from regrow.cli.dvc_stages import HEADER, STAGES, require_own, stages
 from regrow.cli.main import cli
+from regrow.config.choices import OneOfSections
 from regrow.config.document import load_config
 from regrow.config.section_defaults import add_sections, missing_sections, section_defaults
 from regrow.config.sections import NamesFile, named_files
@@ -140,6 +141,8 @@ def test_a_params_file_with_a_space_in_its_name(tmp_path: Path) -> None:
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, OneOfSections):
+        yield from annotation.sections().values()
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in typing.get_args(annotation):
@@ -156,7 +159,7 @@ def test_no_field_that_sounds_like_a_file_is_forgotten() -> None:
             continue
         seen.add(model)
         for name, field in model.model_fields.items():
-            pending += models_in(field.annotation)
+            pending += [model for part in (field.annotation, *field.metadata) for model in models_in(part)]
             sounds = any(word in name for word in ("path", "file", "folder", "directory", "weights", "repo"))
             if (
                 not sounds

@@ -356,7 +356,7 @@ def test_schedules_from_nothing_to_nothing(server: KubeflowServer, run: Run, tmp
     assert re.search(r"weekly +regrow +0 0 4 \* \* 0 +disabled", listed)
 
     file.write_text(SCHEDULES.rsplit("  - {name: weekly", 1)[0])
-    assert "? weekly: left" in run("schedule", "apply", "schedules.yaml").output
+    assert "? weekly: kept" in run("schedule", "apply", "schedules.yaml").output
     assert "- weekly: deleted" in run("schedule", "apply", "--delete-missing", "schedules.yaml").output
     assert "would be deleted" in run("schedule", "delete", "--dry-run", "schedules.yaml").output
     assert len(server.recurring) == 1

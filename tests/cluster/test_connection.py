@@ -68,7 +68,7 @@ def test_a_path_that_is_not_there_is_about_the_address(body: bytes, connect: Con
     threading.Thread(target=other.serve_forever, daemon=True).start()
     try:
         with pytest.raises(
-            ApiError, match=r"404.*is cluster\.endpoint .* the address of the service ml-pipeline"
+            ApiError, match=r"404.*check that cluster\.endpoint .* is the address of the service ml-pipeline"
         ):
             _ = connect(endpoint=f"http://127.0.0.1:{other.server_port}").namespace
     finally:
@@ -83,7 +83,7 @@ def test_a_thing_that_is_not_there_is_not_about_the_address(server: KubeflowServ
 
 def test_no_answer_in_time_says_so(server: KubeflowServer, connect: Connect) -> None:
     server.fail("GET", HEALTH, "hang", times=99, seconds=0.5)
-    with pytest.raises(ApiError, match=r"no answer in 0\.3 s, asked 4 times.*port-forward"):
+    with pytest.raises(ApiError, match=r"no answer in 0\.3 s, after 4 attempts.*port-forward"):
         _ = connect().namespace
 
 
@@ -91,7 +91,7 @@ def test_no_answer_in_time_says_so(server: KubeflowServer, connect: Connect) -> 
     ("status", "said"),
     [
         (401, "REGROW_KFP_TOKEN"),
-        (403, "is 'regrow' the right namespace"),
+        (403, "check that 'regrow' is the right namespace"),
         (404, "does not exist"),
         (302, "login page"),
         (400, r"\(400\)"),
@@ -120,7 +120,7 @@ def test_a_name_that_no_machine_has(connect: Connect) -> None:
 
 
 def test_a_wrong_namespace_is_named(connect: Connect) -> None:
-    with pytest.raises(ApiError, match="is 'mine' the right namespace"):
+    with pytest.raises(ApiError, match="check that 'mine' is the right namespace"):
         connect(namespace="mine").experiment("trials")
 
 

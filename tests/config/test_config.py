@@ -139,7 +139,7 @@ SECRET = "hunter2"
 )
 def test_credentials_in_an_address_are_refused_and_not_repeated(tmp_path: Path, repo: str) -> None:
     source = f"{{kind: dvc, repo: '{repo}', path: data, format: folder}}"
-    with pytest.raises(RegrowError, match=r"repo: holds credentials, .* credential helper") as refused:
+    with pytest.raises(RegrowError, match=r"repo: contains credentials, .* credential helper") as refused:
         load(tmp_path, f"prepare:\n  source: {source}\n")
     assert SECRET not in str(refused.value)
     section = {"source": {"kind": "dvc", "repo": repo, "path": "data", "format": "folder"}}
@@ -367,7 +367,7 @@ def test_a_default_asks_for_no_export_that_is_not_made() -> None:
     check_pipeline(config)
     assert config.evaluate.latency.formats is None
     with pytest.raises(
-        RegrowError, match=r"register\.gate\.size_against: asks for 'onnx', which is not in export"
+        RegrowError, match=r"register\.gate\.size_against: needs 'onnx', which is not in export"
     ):
         check_pipeline(
             load_config(

@@ -128,11 +128,11 @@ def test_a_source_of_dvc_hands_its_columns_and_classes_on(tmp_path: Path) -> Non
     }
     source = Dvc.model_validate({"kind": "dvc", "repo": ".", "path": "t.csv", "format": "csv", **given})
     assert source.at(tmp_path) == Csv.model_validate({"kind": "csv", "path": tmp_path, **given})
-    with pytest.raises(ValidationError, match="separator and decimal belong to format csv, not npz"):
+    with pytest.raises(ValidationError, match="separator and decimal belong to format csv, not to npz"):
         Dvc.model_validate(
             {"kind": "dvc", "repo": ".", "path": "t", "format": "npz", "separator": ";", "decimal": ","}
         )
-    with pytest.raises(ValidationError, match="prefix belongs to format idx, not csv"):
+    with pytest.raises(ValidationError, match="prefix belongs to format idx, not to csv"):
         Dvc.model_validate(
             {"kind": "dvc", "repo": ".", "path": "t", "format": "csv", "label": "a", "prefix": "emnist"}
         )

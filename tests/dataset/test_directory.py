@@ -113,7 +113,7 @@ def test_broken_shards_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RegrowError, match="no split 'dev'; it has train, validation, test"):
         dataset.features("dev")
     np.save(tmp_path / "test/label-00000.npy", np.zeros(3, np.int32))
-    with pytest.raises(RegrowError, match=r"holds 3 rows, but dataset\.json says 4"):
+    with pytest.raises(RegrowError, match=r"has 3 rows, but dataset\.json says 4"):
         dataset.labels("test")
     (tmp_path / "train/image-00000.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(RegrowError, match="cannot be read as a NumPy array"):

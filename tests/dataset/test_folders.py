@@ -108,8 +108,8 @@ def test_empty_class_folders_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({"1.png": png()}, "1.png: lies in no class folder"),
-        ({"cat/1.png": png(), "1.png": png()}, "1.png: lies in no class folder"),
+        ({"1.png": png()}, "1.png: is not in a class folder"),
+        ({"cat/1.png": png(), "1.png": png()}, "1.png: is not in a class folder"),
         ({"train/cat/1.png": png(), "dog/1.png": png()}, "outside the folders train, validation and test"),
         ({"cat/notes.txt": b""}, "contains no images"),
     ],
@@ -179,7 +179,7 @@ def test_a_member_twice_is_refused(tmp_path: Path) -> None:
         made.writestr("cat/1.png", png(1))
         with pytest.warns(UserWarning, match="Duplicate"):
             made.writestr("cat/1.png", png(2))
-    with pytest.raises(RegrowError, match="is there twice"):
+    with pytest.raises(RegrowError, match="occurs twice"):
         list_examples(archive(tmp_path / "a.zip"))
 
 

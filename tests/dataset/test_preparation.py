@@ -154,7 +154,9 @@ def test_further_labels_are_written_beside_the_label(tmp_path: Path) -> None:
     assert table.column_names[-1] == "label_x"
     assert set(table["label_x"].to_pylist()) == {"a", "b"}
     source = source.model_copy(update={"further_labels": ("x-y",)})
-    with pytest.raises(RegrowError, match=r"further_labels: column 'x-y' has 0 class among the training"):
+    with pytest.raises(
+        RegrowError, match=r"further_labels: column 'x-y' has only 0 class among the training"
+    ):
         prepare(tmp_path, list_examples(source))
 
 

@@ -158,7 +158,7 @@ def test_other_bytes_than_stated_are_refused(web: Web, pets: bytes, tmp_path: Pa
     (found,) = identify(asked)
     with pytest.raises(
         RegrowError,
-        match=rf"SHA-256 {sha256(pets)}, and does not match prepare\.source\.sha256, {sha256(b'other')}",
+        match=rf"SHA-256 {sha256(pets)}, which does not match prepare\.source\.sha256, {sha256(b'other')}",
     ):
         fetch_remote(asked, tmp_path / "raw", digest=found.digest)
 

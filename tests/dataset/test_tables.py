@@ -223,7 +223,8 @@ def test_idx_files_with_emnists_prefix(tmp_path: Path) -> None:
     assert listing.labels[:3] == ["1", "2", "3"]
     write_idx(tmp_path, "emnist-digits-")
     with pytest.raises(
-        RegrowError, match=r"of 2 datasets \('emnist-digits', 'emnist-letters'\); prepare\.source\.prefix"
+        RegrowError,
+        match=r"of 2 datasets \('emnist-digits', 'emnist-letters'\); choose one with prepare\.source\.prefix",
     ):
         list_examples(Idx(kind="idx", path=tmp_path))
     for prefix in ("emnist-digits", "emnist-digits-"):

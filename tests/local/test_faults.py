@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from regrow.provenance.statement import read_statement
 from regrow.steps import NAMES
@@ -206,9 +208,20 @@ def test_a_run_killed_at_any_step_is_completed(project: Path, point: tuple[str, 
     assert any(name != "outcome" for name in killed) == (point in LEFT_RUNNING)
 
 
+def write_cut_off_images(folder: Path) -> None:
+    """Two classes of four images whose headers are whole."""
+    noise = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+    for number, pixels in enumerate(noise):
+        file = folder / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+        file.write_bytes(file.read_bytes()[:400])
+
+
 def run_that_fails(folder: Path) -> subprocess.CompletedProcess[str]:
-    """A run that ends at once: its data is not there."""
-    (folder / "params.yaml").write_text("prepare: {source: {kind: npz, path: nowhere.npz}}\n")
+    """A run that ends soon: its images are cut off, which their headers do not show."""
+    write_cut_off_images(folder / "images")
+    (folder / "params.yaml").write_text("prepare: {source: {kind: folder, path: images}}\n")
     return subprocess.run(
         [sys.executable, "-m", "regrow.cli", "run"],
         cwd=folder,
@@ -244,6 +257,6 @@ def test_what_killed_runs_left_is_swept_up_and_what_lives_is_not(tmp_path: Path)
     whole.mkdir()
     done = run_that_fails(tmp_path)
     assert done.returncode == 1
-    assert "nowhere.npz" in done.stderr
+    assert "0.png" in done.stderr
     assert set(entries.iterdir()) == {living, whole}
     assert not (tmp_path / "work/kfp/20200101-000000").exists()

@@ -157,7 +157,7 @@ def test_channels_after_layers_are_a_share_of_the_parent(deep: Any, tmp_path: Pa
             "must be in this order.*: layers, channels",
         ),
         ({"method": "layers", "target": {"latency_ms": 1}}, "latency_ms applies to method 'channels'"),
-        ({"rounds": 3}, "rounds and sparse_training apply only to method 'channels'"),
+        ({"method": "magnitude", "rounds": 3}, "rounds and sparse_training apply only to method 'channels'"),
         ({"rounds": 3, "target": {"latency_ms": 1}}, "rounds cannot be combined with target latency_ms"),
         (
             {"method": ["magnitude", "channels"], "target": {"macs": 0.5}},

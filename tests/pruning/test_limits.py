@@ -219,7 +219,7 @@ def test_rounds_count_each_group_of_an_attention_layer_from_its_own_size() -> No
     x = layers.MultiHeadAttention(4, 8, value_dim=6, name="attention")(entry, entry)
     model = keras.Model(entry, layers.Dense(2)(layers.GlobalAveragePooling1D()(x)))
     params = PruneParams.model_validate({"method": "channels", "target": {"macs": 0.4}, "rounds": 2})
-    trainer = Resting(None, None, step="prune", progress=None)  # type: ignore[arg-type]
+    trainer = Resting(None, step="prune", progress=None)  # type: ignore[arg-type]
     report = prune_in_rounds(model, params, calibration=None, trainer=trainer).report
     groups = [row["before"] for row in report["groups"] if row["layers"] == ["attention"]]
     assert sorted(groups) == [4, 6, 8, 24]

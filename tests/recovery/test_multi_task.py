@@ -367,7 +367,7 @@ def test_what_cannot_be_is_refused(digits: Dataset, small_model: Any, tmp_path: 
     inputs = layers.Input((8, 8, 1))
     nested = tf_keras.Model(inputs, small_model(inputs), name="outer")
     with pytest.raises(
-        RegrowError, match=r"classifier 'model.*/head' of model 'outer' lies in a nested model"
+        RegrowError, match=r"classifier 'model.*/head' of model 'outer' is inside a nested model"
     ):
         MultiTaskPart(rotation, {"rotation": 4}).taps(nested)
     lone = tf_keras.Sequential([layers.Input((4, 4, 1)), layers.Flatten(), layers.Dense(3)], name="lone")
@@ -379,7 +379,7 @@ def test_what_cannot_be_is_refused(digits: Dataset, small_model: Any, tmp_path: 
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"tasks": []}, "is empty; accepted: such as"),
+        ({"tasks": []}, "is empty; accepted: a list such as"),
         ({"tasks": [{"kind": "rotation"}, {"kind": "rotation"}]}, "'rotation' is the name of two heads"),
         ({"tasks": [{"kind": "rotation", "weight": 0}]}, "greater than 0"),
         ({"tasks": [{"kind": "label"}]}, "required"),

@@ -213,13 +213,13 @@ def test_values_are_judged_by_their_loss_alone(train: Any, held: Any) -> None:
     for given, message in (
         (
             {"distill": True},
-            r"^distill\.logits needs a model that is trained with plain cross-entropy .* 'mae'",
+            r"^distill\.logits needs a classifier trained with plain cross-entropy, .* 'mae'",
         ),
         (
             {"stop_when": "accuracy >= 0.9"},
             r"^stop_when is 'accuracy >= 0\.9', but this model has a loss and no accuracy",
         ),
-        ({"fit": {"label_smoothing": 0.1}}, r"^fit\.label_smoothing needs a model"),
+        ({"fit": {"label_smoothing": 0.1}}, r"^fit\.label_smoothing needs a classifier"),
     ):
         with pytest.raises(RegrowError, match=message):
             pruned.recover((train[0], y), given, validation=(held[0], held_y))

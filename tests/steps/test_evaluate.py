@@ -266,7 +266,7 @@ def test_a_champion_for_other_data_is_not_comparable(
             "its class 8 is &#39;nine&#39;, but this dataset&#39;s is &#39;8&#39;",
         ),
         ([*map(str, range(8)), "9", "8"], "its classes are in a different order from this dataset&#39;s"),
-        ([*map(str, range(11))], "it knows 11 classes, but this dataset has 10"),
+        ([*map(str, range(11))], "it has 11 classes, but this dataset has 10"),
     ],
 )
 def test_a_champion_for_other_classes_is_not_compared(

@@ -125,7 +125,7 @@ def test_a_model_that_answers_nan_is_named(inputs: dict[str, Path], tmp_path: Pa
     model = network(8)
     model.get_layer("head").bias.assign(np.full(10, np.nan, np.float32))
     save_model(model, tmp_path / "recovered")
-    with pytest.raises(RegrowError, match=r"recovered: the model predicts NaN or infinity for validation"):
+    with pytest.raises(RegrowError, match=r"recovered: the model answers NaN or infinity for validation"):
         measure({**inputs, "recovered": tmp_path / "recovered"}, tmp_path)
 
 

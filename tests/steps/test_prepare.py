@@ -98,7 +98,7 @@ def test_data_that_changed_since_resolve_is_refused(tmp_path: Path) -> None:
     dataset, _ = prepare(tmp_path, data=data, source={"kind": "archive", "path": path})
     assert dataset.classes == ("cat", "dog")
     write_zip(path, value=1)
-    with pytest.raises(RegrowError, match=r"a\.zip: data changed since resolve"):
+    with pytest.raises(RegrowError, match=r"a\.zip: the data changed since resolve"):
         prepare(tmp_path, data=data, source={"kind": "archive", "path": path})
 
 
@@ -287,7 +287,7 @@ def test_resolve_fixes_the_revision_that_prepare_then_holds_to(
     (resource,) = json.loads((tmp_path / "data/data.json").read_text())["resources"]
     assert resource["annotations"]["dvc_rev"] == git("rev-parse", "HEAD", cwd=shared / "bare.git")
     prepare(tmp_path, data=tmp_path / "data", source=source)
-    with pytest.raises(RegrowError, match=r"pets\.zip: data changed since resolve"):
+    with pytest.raises(RegrowError, match=r"pets\.zip: the data changed since resolve"):
         prepare(tmp_path, data=tmp_path / "data", source={**source, "rev": "v1"})
 
 
@@ -344,7 +344,7 @@ def test_a_repository_that_is_not_there_is_named(tmp_path: Path) -> None:
         ({"kind": "dvc", "repo": ".", "path": "a", "format": "csv"}, "needs 'label'"),
         (
             {"kind": "dvc", "repo": ".", "path": "a", "format": "npz", "label": "x"},
-            "label belongs to format csv, not npz",
+            "label belongs to format csv, not to npz",
         ),
         ({"kind": "dvc", "repo": "https://me:pw@host/x", "path": "a", "format": "npz"}, "credential helper"),
         ({"kind": "dvc", "repo": "https://token@host/x", "path": "a", "format": "npz"}, "credential helper"),

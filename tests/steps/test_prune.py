@@ -94,10 +94,10 @@ def test_gradual_reaches_the_target_while_training(
 def test_layers_can_be_spared(trained: Path, digits: Dataset, overlay: Path, tmp_path: Path) -> None:
     names = list(prunable_kernels(load_model(trained / "parent")))
     first = names[0].rpartition("/")[0]
-    made = prune(trained, digits, overlay, tmp_path, skip=[first])
+    made = prune(trained, digits, overlay, tmp_path, method="magnitude", skip=[first])
     assert first + "/kernel" not in Pruning.read(made / "pruning").masks
     with pytest.raises(RegrowError, match=r"prune\.skip: 'nothing\*' matches no prunable layer"):
-        prune(trained, digits, overlay, tmp_path / "b", skip=["nothing*"])
+        prune(trained, digits, overlay, tmp_path / "b", method="magnitude", skip=["nothing*"])
 
 
 def test_a_model_without_kernels_is_refused(
@@ -107,7 +107,7 @@ def test_a_model_without_kernels_is_refused(
 
     save_model(keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()]), tmp_path / "bare")
     with pytest.raises(RegrowError, match="no layer that can be pruned"):
-        prune(trained, digits, overlay, tmp_path / "x", parent=tmp_path / "bare")
+        prune(trained, digits, overlay, tmp_path / "x", parent=tmp_path / "bare", method="magnitude")
 
 
 def test_masks_are_checked(small_model: Any, tmp_path: Path) -> None:

@@ -245,7 +245,7 @@ def test_champion_without_keras_file_and_one_that_was_swapped(
     assert not (here / "champion/model.keras").exists()
     assert "has no Keras file written by Regrow" in (here / "events.jsonl").read_text()
     connect(tracking_uri()).set_model_version_tag("regrow", "1", "regrow.keras_sha256", "0" * 64)
-    with pytest.raises(RegrowError, match=r"models:/regrow@champion.*is not the one that was registered"):
+    with pytest.raises(RegrowError, match=r"models:/regrow@champion.*differs from the registered version 1"):
         resolve(here)
 
 

@@ -136,7 +136,7 @@ def test_without_a_champion_training_starts_new_and_says_so(
             {},
             "has class 0 '1', but this dataset's is '0'; set train.start: new",
         ),
-        ({"classes": CLASSES[1:]}, {}, "knows 9 classes, but this dataset has 10"),
+        ({"classes": CLASSES[1:]}, {}, "has 9 classes, but this dataset has 10"),
         (
             {"sha256": "0" * 64},
             {},

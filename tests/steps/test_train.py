@@ -298,7 +298,7 @@ def test_a_model_that_no_later_step_could_load_is_refused_at_once(inputs: dict[s
     model = classifier((8, 8, 1), 4)
     tf_keras.Sequential([model, tf_keras.layers.Lambda(lambda x: x, name="same")]).save("model.keras")
     with pytest.raises(
-        RegrowError, match=r"model\.keras: layer 'same' carries .* express it with Keras' own layers"
+        RegrowError, match=r"model\.keras: layer 'same' carries .* replace it by Keras' own layers"
     ):
         train({"import": {"path": "model.keras"}}, inputs)
     assert not Path("out/parent").exists()

@@ -203,7 +203,9 @@ def test_what_looks_back_at_a_parent_is_for_recovery_alone(schedule: str) -> Non
         (PruneParams, {"sparse_training": {"fit": chosen}}),
     ]
     for model, document in elsewhere:
-        with pytest.raises(RegrowError, match=f"schedule '{schedule}' looks back .* only in recover.fit"):
+        with pytest.raises(
+            RegrowError, match=f"schedule '{schedule}' depends on the parent.* only in recover.fit"
+        ):
             validate(model, document, where="section")
 
 
