@@ -10,7 +10,6 @@ import pytest
 
 from regrow.config.document import load_config
 from regrow.registry.client import connect, tracking_uri
-from tests.local.test_faults import write_cut_off_images
 from tests.registry.test_outcome import Listener
 from tests.steps.test_resolve import make_champion, provenance, resolve
 
@@ -52,13 +51,12 @@ def test_a_run_that_would_repeat_the_champion_and_one_that_fails(here: Path) -> 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "there is nothing to do" in done.stdout
     assert "outcome   unchanged, sent to the webhook" in done.stdout
-    write_cut_off_images(here / "images")
-    failed = run(listener, f"prepare.source={{kind: folder, path: {here / 'images'}}}")
+    failed = run(listener, "prepare.source={kind: npz, path: nowhere.npz}")
     assert failed.returncode == 1
-    assert "step 'prepare'" in failed.stderr
+    assert "step 'resolve': prepare.source.path: nowhere.npz: no such file" in failed.stderr
     assert [item["outcome"] for item in listener.got] == ["unchanged", "failed"]
-    assert listener.got[1]["step"] == "prepare"
-    assert "0.png" in listener.got[1]["message"]
+    assert listener.got[1]["step"] == "resolve"
+    assert "nowhere.npz" in listener.got[1]["message"]
     assert outcomes() == ["unchanged", "failed"]
     listener.server.shutdown()
     listener.server.server_close()
