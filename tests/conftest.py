@@ -4,7 +4,7 @@ import importlib.abc
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,20 @@ def small_model() -> Any:
     x = keras.layers.Flatten()(x)
     x = keras.layers.Dense(16, activation="relu", name="hidden")(x)
     return keras.Model(inputs, keras.layers.Dense(10, activation="softmax", name="head")(x))
+
+
+@pytest.fixture
+def unseeded() -> Iterator[None]:
+    """TensorFlow as in a notebook where nobody has set a seed; a step that ran in this process leaves it otherwise."""
+    import tensorflow as tf
+    from tensorflow.python.framework import config
+
+    was_fixed = config.is_op_determinism_enabled()
+    config.disable_op_determinism()
+    tf.random.set_seed(None)
+    yield
+    if was_fixed:
+        tf.config.experimental.enable_op_determinism()
 
 
 @pytest.fixture(scope="session")

@@ -159,10 +159,8 @@ def test_without_validation_some_are_held_out_and_never_trained_on(
     assert f"{len(held)} of 50 training examples are held out" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("unseeded")  # with a seed of the process each pass draws the same noise
 def test_nothing_is_held_out_of_what_is_in_another_order_each_time() -> None:
-    import tensorflow as tf
-
-    tf.random.set_seed(None)  # with a seed of the process each pass draws the same noise
     for train in (tf_data(batch=None).shuffle(COUNT).batch(10), tf_data(batch=10).map(noisy)):
         with pytest.raises(
             RegrowError, match=r"^validation: missing, and train yields its examples in a different order"

@@ -421,12 +421,12 @@ def test_a_batch_that_goes_wrong_while_training_is_told_in_our_words(
         classifier.recover(Spoilt(), {"epochs": 3, "recalibrate": False}, validation=held)
 
 
+@pytest.mark.usefixtures("unseeded")
 def test_a_pipeline_that_draws_without_a_seed_is_recovered_with_and_told(
     classifier: Pruned, train: Any, held: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import tensorflow as tf
 
-    tf.random.set_seed(None)  # as in a notebook where nobody has set one
     data = tf.data.Dataset.from_tensor_slices(train).shuffle(320).batch(32)
     data = data.map(lambda x, y: (tf.cast(x, tf.float32) + tf.random.uniform([]), y))
     found = classifier.recover(data, {"epochs": 1}, validation=held)
