@@ -6,6 +6,7 @@ each time; examples are not shuffled here.
 
 import hashlib
 import itertools
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ class Survey:
     digest: str = ""
 
 
-class Stream:
+class Stream(ABC):
     """What a `tf.data.Dataset` and a `PyDataset` have in common.
 
     Args:
@@ -57,13 +58,13 @@ class Stream:
         self._drawn: dict[tuple[int, int], tuple[Any, Array]] = {}
         self.survey = self.surveyed()
 
+    @abstractmethod
     def raw(self, batch_size: int) -> Any:
         """A `tf.data.Dataset` of batches as they come, one pass, or without an end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def without_held_out(self) -> tuple["Stream", "Stream"]:
         """Two parts, the second held out; the order and the examples are the same each time."""
-        raise NotImplementedError
 
     @property
     def size(self) -> int:
@@ -113,7 +114,7 @@ class Stream:
             self._drawn = {key: self._draw(n, seed)}
         return self._drawn[key]
 
-    def kept(self) -> None:
+    def kept(self) -> None:  # noqa: B027 - None is the answer
         """None: nobody knows whether the examples are the same in each pass."""
 
     def surveyed(self) -> Survey:
